@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Every bound of the product, and why it is what it is. */
+
+#ifndef WH_LIMITS_H
+#define WH_LIMITS_H
+
+/* The granule of dirty tracking. Larger pages are tracked in these parts. */
+#define WH_PAGE_SIZE 4096u
+
+/* RAM blocks of one guest: their descriptors travel in one message, which holds 253. */
+#define WH_REGIONS_MAX 128u
+
+/* Connections of one migration: more than this never helped a 400 Gbit/s link. */
+#define WH_CONNECTIONS_MAX 16u
+
+/* Writes in flight on one link: 4096 of 2 MiB is 8 GiB, beyond any bandwidth-delay product. */
+#define WH_QUEUE_DEPTH_MAX 4096u
+
+/* One write: a huge page. Large enough that its header costs nothing. */
+#define WH_WRITE_LEN_MAX (2u << 20)
+
+/* One control frame: a page, so that a receive buffer is one, too. */
+#define WH_FRAME_LEN_MAX 4096u
+
+/* Pages of one run: what one write may carry. */
+#define WH_RUN_PAGES_MAX (WH_WRITE_LEN_MAX / WH_PAGE_SIZE)
+
+/* Events taken from a link at once: enough that a poll costs little for each. */
+#define WH_POLL_BATCH 64u
+
+/* The proof that a connection belongs to a migration: 128 random bits cannot be guessed. */
+#define WH_TOKEN_BYTES 16u
+
+/* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
+#define WH_NAME_MAX 64u
+
+/* Silence on a link or a control connection after which the peer counts as lost. */
+#define WH_PEER_SILENCE_NS (5ull * 1000 * 1000 * 1000)
+
+/* Time to set up the links of a migration. */
+#define WH_CONNECT_NS (10ull * 1000 * 1000 * 1000)
+
+/* Downtime target when none is configured: what QEMU's users are used to. */
+#define WH_DOWNTIME_DEFAULT_NS (300ull * 1000 * 1000)
+
+#endif

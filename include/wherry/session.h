@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Session - the states of one side of a migration's data plane.
+ *
+ * The table of legal moves is in base/session.c. Both sides use the same states; the target
+ * passes from PRECOPY to LANDED when the source says that the last pass is over.
+ */
+
+#ifndef WH_SESSION_H
+#define WH_SESSION_H
+
+#include <stdbool.h>
+
+enum wh_session_state {
+	WH_SESSION_OPENING,   /* attaching, connecting, agreeing on the regions */
+	WH_SESSION_PRECOPY,   /* rounds; the guest runs at the source */
+	WH_SESSION_CONVERGED, /* what is left is small enough; waiting for the guest to stop */
+	WH_SESSION_LAST_PASS, /* the guest stands still; the rest is being sent */
+	WH_SESSION_LANDED,    /* the destination has every byte */
+	WH_SESSION_FAILED,    /* over; nothing was committed */
+	WH_SESSION_STATES,
+};
+
+/* The state's name in logs, status and docs: "precopy". */
+const char *wh_session_state_name(enum wh_session_state state);
+
+/* Whether a session may go from @from to @to in one step. */
+bool wh_session_may_move(enum wh_session_state from, enum wh_session_state to);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stats - what a mover has counted, on a page it shares with its daemon.
+ *
+ * The daemon makes the page (a memfd), the mover writes it, the daemon reads it whenever it
+ * likes, also after the mover has died. Each value is one 64-bit word, so none is ever torn; two
+ * values read together may be an instant apart.
+ *
+ * Times are CLOCK_MONOTONIC ns, 0 until they happened. The table in base/stats.c gives each
+ * value its name for JSON and metrics.
+ */
+
+#ifndef WH_STATS_H
+#define WH_STATS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum wh_stat {
+	WH_STAT_STATE,            /* enum wh_session_state, include/wherry/session.h */
+	WH_STAT_ROUND,            /* rounds begun; the last pass counts */
+	WH_STAT_RAM_BYTES,        /* size of all regions */
+	WH_STAT_UNTOUCHED_BYTES,  /* never written by the guest, so never sent */
+	WH_STAT_ZERO_BYTES,       /* zero pages, told and not sent; a page counts each time */
+	WH_STAT_PAGE_BYTES,       /* page contents handed to the transport; counts each time */
+	WH_STAT_WIRE_BYTES,       /* everything handed to the network, headers of ours included */
+	WH_STAT_ROUND_BYTES,      /* dirty when the current round began */
+	WH_STAT_LEFT_BYTES,       /* of them, still to be looked at */
+	WH_STAT_LEAST_LEFT_BYTES, /* smallest LEFT at the end of a round so far */
+	WH_STAT_RATE_BPS,         /* measured transfer rate, page contents per second */
+	WH_STAT_DIRTY_BPS,        /* bytes per second that the guest dirtied in the last round */
+	WH_STAT_STARTED_NS,       /* copying began */
+	WH_STAT_CONVERGED_NS,     /* what is left fits into the downtime target */
+	WH_STAT_STOPPED_NS,       /* the daemon said that the guest stands still */
+	WH_STAT_SCANNED_NS,       /* the last scan is done */
+	WH_STAT_LANDED_NS,        /* the destination has every byte */
+	WH_STAT_COUNT,
+};
+
+struct wh_stats {
+	_Atomic uint64_t value[WH_STAT_COUNT];
+};
+
+struct wh_stat_info {
+	const char *name; /* "page_bytes"; the suffix is the unit */
+	const char *help;
+};
+
+extern const struct wh_stat_info wh_stat_table[WH_STAT_COUNT];
+
+static inline uint64_t wh_stat_get(const struct wh_stats *stats, enum wh_stat which)
+{
+	return atomic_load_explicit(&stats->value[which], memory_order_relaxed);
+}
+
+static inline void wh_stat_set(struct wh_stats *stats, enum wh_stat which, uint64_t value)
+{
+	atomic_store_explicit(&stats->value[which], value, memory_order_relaxed);
+}
+
+static inline void wh_stat_add(struct wh_stats *stats, enum wh_stat which, uint64_t more)
+{
+	atomic_fetch_add_explicit(&stats->value[which], more, memory_order_relaxed);
+}
+
+#endif

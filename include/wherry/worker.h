@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Worker - what wherryd and a wherry-mover say to each other.
+ *
+ * wherryd starts a mover inside its cgroup leaf with descriptor WH_WORKER_FD: one end of a unix
+ * SOCK_SEQPACKET pair. Each message is one struct below; both programs come from one build, so
+ * layouts are native. Descriptors travel with START only.
+ *
+ *	source:  START ->            <- OPEN, CONVERGED    FINISH ->    <- LANDED
+ *	target:  START ->            <- LISTENING, OPEN                 <- LANDED
+ *
+ * and FAILED instead of any answer. After LANDED or FAILED the mover exits by itself.
+ *
+ * To cancel, kill the mover: all it holds are descriptors and mappings, and they die with it. A
+ * mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
+ *
+ * Descriptors of START, in this order:
+ *	1			stats page, a memfd of sizeof(struct wh_stats)
+ *	region_count		RAM files, in the order of @regions, opened read-write
+ *	hold_count		kept open and never used: BPF links, so that the limit lives as long
+ *				as the mover does, even if the daemon is gone
+ */
+
+#ifndef WH_WORKER_H
+#define WH_WORKER_H
+
+#include <assert.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "limits.h"
+
+#define WH_WORKER_FD       3
+#define WH_WORKER_HOLD_MAX 8u
+
+enum wh_worker_type {
+	WH_WORKER_START,     /* daemon -> mover, struct wh_worker_start */
+	WH_WORKER_FINISH,    /* daemon -> source: the guest stands still, do the last pass */
+	WH_WORKER_LISTENING, /* target -> daemon, struct wh_worker_listening */
+	WH_WORKER_OPEN,      /* mover -> daemon: the link is up, copying begins */
+	WH_WORKER_CONVERGED, /* source -> daemon: stop the guest, then FINISH */
+	WH_WORKER_LANDED,    /* mover -> daemon: the destination has every byte */
+	WH_WORKER_FAILED,    /* mover -> daemon, struct wh_worker_failed; nothing follows */
+};
+
+enum wh_worker_role {
+	WH_ROLE_SOURCE,
+	WH_ROLE_TARGET,
+};
+
+struct wh_worker_region {
+	char name[WH_NAME_MAX]; /* the memory backend's id; both sides must use the same */
+	uint64_t bytes;
+};
+
+union wh_worker_address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+struct wh_worker_start {
+	uint32_t type;         /* WH_WORKER_START */
+	uint32_t role;         /* enum wh_worker_role */
+	uint32_t region_count; /* 1 to WH_REGIONS_MAX */
+	uint32_t hold_count;
+	uint32_t connections; /* source: 1 to WH_CONNECTIONS_MAX; the target accepts as many */
+	int32_t vmm_pid;      /* source: the hypervisor that runs the guest */
+	uint64_t downtime_target_ns;
+	uint8_t token[WH_TOKEN_BYTES]; /* the same on both sides, secret */
+	char interface[IFNAMSIZ]; /* bind every socket to this device; "" leaves it to routing */
+	union wh_worker_address local; /* target: listen here (port 0); source: bind here */
+	union wh_worker_address peer;  /* source: connect here */
+	struct wh_worker_region regions[WH_REGIONS_MAX];
+};
+
+struct wh_worker_listening {
+	uint32_t type; /* WH_WORKER_LISTENING */
+	uint16_t port; /* host byte order */
+	uint16_t reserved;
+};
+
+struct wh_worker_failed {
+	uint32_t type; /* WH_WORKER_FAILED */
+	int32_t code;  /* negative errno */
+	struct wh_error error;
+};
+
+/* FINISH, OPEN, CONVERGED and LANDED carry nothing but their type. */
+struct wh_worker_note {
+	uint32_t type;
+};
+
+static_assert(sizeof(struct wh_worker_failed) == 8 + WH_ERROR_TEXT_MAX, "no padding travels");
+static_assert(sizeof(struct wh_worker_listening) == 8, "no padding travels");
+
+#endif
