@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Config - wherryd's own configuration: who this node is and what it can reach.
+ *
+ *	node: a
+ *	socket: /run/wherry/wherryd.sock     # where the CLI connects
+ *	state: /var/lib/wherry               # journal of migrations, applied manifests
+ *	manifests: /etc/wherry/manifests     # read at start, optional
+ *	mover: /usr/libexec/wherry-mover     # optional
+ *	cgroup: wherry                       # leaf directory below the cgroup v2 mount
+ *	port: 7411                           # node-to-node control
+ *	connections: 2                       # TCP connections of a migration
+ *	downtimeMs: 300                      # downtime target
+ *	networks:                            # migration networks this node is on
+ *	  - {name: migration, interface: mig0}
+ *	nodes:                               # the other nodes
+ *	  - {name: b, address: 192.0.2.2}
+ *	vms:                                 # guests this node may run
+ *	  - name: db1
+ *	    qmp: /run/vms/db1.qmp            # its QMP socket, when it runs here
+ *	    incoming: [/usr/libexec/start-db1, --incoming]
+ *
+ * "incoming" starts the destination's hypervisor: with -S -incoming defer, its QMP socket at
+ * "qmp", and RAM as memory-backend-file,share=on with the source's backend ids and sizes. It may
+ * stay in the foreground or daemonize.
+ */
+
+#ifndef WH_CONFIG_H
+#define WH_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/limits.h"
+
+struct wh_network {
+	char name[WH_NAME_MAX];
+	char interface[WH_NAME_MAX];
+};
+
+struct wh_node {
+	char name[WH_NAME_MAX];
+	char address[WH_NAME_MAX]; /* numeric IPv4 or IPv6, on the migration network */
+};
+
+struct wh_vm {
+	char name[WH_NAME_MAX];
+	char *qmp;
+	char **incoming; /* argv, ends with NULL; NULL if guests cannot come in */
+};
+
+struct wh_config {
+	char node[WH_NAME_MAX];
+	char *socket;
+	char *state;
+	char *manifests; /* NULL if none */
+	char *mover;     /* never NULL: the default is filled in */
+	char *cgroup;
+	uint16_t port;
+	uint32_t connections;
+	uint64_t downtime_ns;
+	struct wh_network *networks;
+	size_t network_count;
+	struct wh_node *nodes;
+	size_t node_count;
+	struct wh_vm *vms;
+	size_t vm_count;
+};
+
+/**
+ * wh_config_load() - Read the configuration of this node
+ * @ret:	receives it; owned by the caller, untouched on failure
+ * @err:	receives "FILE:LINE:COLUMN: what is wrong, what would be right"
+ *
+ * Return: 0 or -errno.
+ */
+wh_must_check int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *err);
+
+struct wh_config *wh_config_free(struct wh_config *config);
+
+WH_DEFINE_CLEANUP(struct wh_config, wh_config_free)
+
+#endif
