@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Attach - get a userfaultfd of a hypervisor that knows nothing of it.
+ *
+ * A userfaultfd belongs to the process that makes it. So the hypervisor's main thread is stopped
+ * with ptrace, made to run userfaultfd(2) and the ioctls that register its guest memory, and let
+ * go again, within a few milliseconds. The descriptor is copied here with pidfd_getfd(2) and
+ * closed there: from then on ours is the only one, and when it is closed, by us or by our death,
+ * the kernel unregisters the memory and the hypervisor is as it was.
+ *
+ * Needs CAP_SYS_PTRACE. x86-64 only: elsewhere wh_attach() returns -EOPNOTSUPP.
+ */
+
+#ifndef WH_ATTACH_H
+#define WH_ATTACH_H
+
+#include <sys/types.h>
+
+#include "vmm_map.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+
+/**
+ * wh_attach() - Register @map for asynchronous write protection
+ *
+ * Return: a userfaultfd of @pid, non-blocking and the caller's; -EBUSY if something else tracks
+ * that memory already; or -errno. After a failure the process is as it was before.
+ */
+wh_must_check int wh_attach(pid_t pid, const struct wh_vmm_map *map, struct wh_error *err);
+
+#endif

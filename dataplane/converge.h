@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Converge - when precopy has done enough. Pure functions: no clock, no state of their own.
+ */
+
+#ifndef WH_CONVERGE_H
+#define WH_CONVERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The transfer rate as a running mean over about the last second of sending. Starts zeroed. */
+struct wh_rate_mean {
+	uint64_t bytes;
+	uint64_t ns;
+};
+
+void wh_rate_mean_add(struct wh_rate_mean *mean, uint64_t bytes, uint64_t ns);
+
+/* Bytes per second, 0 if nothing was sent yet. */
+uint64_t wh_rate_mean_bps(const struct wh_rate_mean *mean);
+
+/* Bytes per second, saturating; 0 if @ns is 0. */
+uint64_t wh_bytes_per_s(uint64_t bytes, uint64_t ns);
+
+/*
+ * Whether what is left can be sent within the downtime target: @left_bytes at @rate_bps takes at
+ * most @target_ns. Nothing left always can; without a rate, anything left can not.
+ */
+bool wh_converged(uint64_t left_bytes, uint64_t rate_bps, uint64_t target_ns);
+
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Events: the thread reads one and notes its pages under the lock, and collecting takes the same
+ * lock. So when a collect begins, every event that was answered is noted; one that was not
+ * answered yet still holds up the hypervisor, which has not given the memory back.
+ */
+
+#include "dirty.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "vmm_map.h"
+
+#include "wherry/assert.h"
+#include "wherry/fdpass.h"
+#include "wherry/linux_compat.h"
+
+/* Runs that one scan call reports: 192 KiB, so that a call costs little for each run. */
+#define SCAN_RUNS 8192u
+
+struct wh_dirty {
+	struct wh_vmm_map map;
+	int uffd;
+	int pagemap;
+	struct page_region *runs; /* owned, SCAN_RUNS of them */
+
+	int stop; /* eventfd; ends the thread */
+	pthread_t thread;
+	bool thread_runs;
+	pthread_mutex_t lock;       /* guards @removed */
+	struct wh_pageset *removed; /* owned */
+	_Atomic bool any_removed;   /* since the start; saves the lock where there is no balloon */
+};
+
+/* Note [@start, @end), addresses in the hypervisor, as given back. The caller holds the lock. */
+static void note_removed(struct wh_dirty *dirty, uint64_t start, uint64_t end)
+{
+	for (size_t i = 0; i < dirty->map.count; i++) {
+		const struct wh_vmm_range *range = &dirty->map.ranges[i];
+		uint64_t from = start > range->addr ? start : range->addr;
+		uint64_t to = end < range->addr + range->bytes ? end : range->addr + range->bytes;
+
+		if (from < to)
+			wh_pageset_add(dirty->removed,
+			               range->first_page + (from - range->addr) / WH_PAGE_SIZE,
+			               (to - from) / WH_PAGE_SIZE);
+	}
+}
+
+static void take_events(struct wh_dirty *dirty)
+{
+	struct uffd_msg msg;
+
+	(void)pthread_mutex_lock(&dirty->lock);
+	while (read(dirty->uffd, &msg, sizeof(msg)) == (ssize_t)sizeof(msg))
+		if (msg.event == UFFD_EVENT_REMOVE) {
+			note_removed(dirty, msg.arg.remove.start, msg.arg.remove.end);
+			dirty->any_removed = true;
+		}
+	(void)pthread_mutex_unlock(&dirty->lock);
+}
+
+static void *event_thread(void *arg)
+{
+	struct wh_dirty *dirty = arg;
+	struct pollfd fds[] = {
+		{ .fd = dirty->uffd, .events = POLLIN },
+		{ .fd = dirty->stop, .events = POLLIN },
+	};
+
+	/* Ends when close writes to @stop. */
+	for (;;) {
+		if (poll(fds, 2, -1) < 0)
+			continue; /* a signal */
+		if (fds[1].revents)
+			return NULL;
+		if (fds[0].revents & POLLIN)
+			take_events(dirty);
+		else if (fds[0].revents)
+			fds[0].fd = -1; /* the hypervisor is gone; the daemon will see it, too */
+	}
+}
+
+/*
+ * Scan one range. With @into, report what was written and protect it again; without, only
+ * protect everything.
+ */
+static int scan(struct wh_dirty *dirty, const struct wh_vmm_range *range, struct wh_pageset *into)
+{
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = range->addr,
+		.end = range->addr + range->bytes,
+		.vec = into ? (uint64_t)(uintptr_t)dirty->runs : 0,
+		.vec_len = into ? SCAN_RUNS : 0,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+
+	/* This ends: each turn gets further, and a range is finite. */
+	while (arg.start < arg.end) {
+		int n = ioctl(dirty->pagemap, PAGEMAP_SCAN, &arg);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++)
+			wh_pageset_add(into,
+			               range->first_page +
+			                       (dirty->runs[i].start - range->addr) / WH_PAGE_SIZE,
+			               (dirty->runs[i].end - dirty->runs[i].start) / WH_PAGE_SIZE);
+		arg.start = arg.walk_end;
+	}
+	return 0;
+}
+
+static int scan_all(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	for (size_t i = 0; i < dirty->map.count; i++) {
+		int r = scan(dirty, &dirty->map.ranges[i], into);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	take_events(dirty);
+	(void)pthread_mutex_lock(&dirty->lock);
+	wh_pageset_merge(into, dirty->removed);
+	(void)pthread_mutex_unlock(&dirty->lock);
+	return scan_all(dirty, into);
+}
+
+bool wh_dirty_removed(struct wh_dirty *dirty, uint64_t page)
+{
+	bool removed;
+
+	if (!dirty->any_removed)
+		return false;
+	(void)pthread_mutex_lock(&dirty->lock);
+	removed = wh_pageset_has(dirty->removed, page);
+	(void)pthread_mutex_unlock(&dirty->lock);
+	return removed;
+}
+
+void wh_dirty_forget(struct wh_dirty *dirty, uint64_t page)
+{
+	(void)pthread_mutex_lock(&dirty->lock);
+	wh_pageset_remove(dirty->removed, page);
+	(void)pthread_mutex_unlock(&dirty->lock);
+}
+
+/* Everything that can be had without touching the hypervisor. */
+static struct wh_dirty *new_dirty(uint64_t pages)
+{
+	struct wh_dirty *dirty = calloc(1, sizeof(*dirty));
+
+	if (!dirty)
+		return NULL;
+	dirty->uffd = -1;
+	dirty->pagemap = -1;
+	wh_assert(pthread_mutex_init(&dirty->lock, NULL) == 0);
+	dirty->stop = eventfd(0, EFD_CLOEXEC);
+	dirty->runs = calloc(SCAN_RUNS, sizeof(*dirty->runs));
+	dirty->removed = wh_pageset_new(pages);
+	if (dirty->stop < 0 || !dirty->runs || !dirty->removed)
+		return wh_dirty_close(dirty);
+	return dirty;
+}
+
+static int start_thread(struct wh_dirty *dirty, struct wh_error *err)
+{
+	int r = pthread_create(&dirty->thread, NULL, event_thread, dirty);
+
+	if (r)
+		return wh_fail(err, -r, "cannot start a thread: %s", strerror(r));
+	dirty->thread_runs = true;
+	return 0;
+}
+
+int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, struct wh_error *err)
+{
+	wh_cleanup(wh_dirty_closep) struct wh_dirty *dirty = new_dirty(ram->pages);
+	char path[32];
+	int r;
+
+	if (!dirty)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	r = wh_vmm_map_read(&dirty->map, pid, ram, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	dirty->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (dirty->pagemap < 0)
+		return wh_fail(err, -errno, "%s: %s", path, strerror(errno));
+
+	dirty->uffd = wh_attach(pid, &dirty->map, err);
+	if (dirty->uffd < 0)
+		return wh_context(err, dirty->uffd, "cannot attach to process %d", (int)pid);
+	r = start_thread(dirty, err);
+	if (r < 0)
+		return r;
+	r = scan_all(dirty, NULL);
+	if (r < 0)
+		return wh_fail(err, r, "%s: the scan failed: %s", path, strerror(-r));
+	*ret = wh_steal(dirty);
+	return 0;
+}
+
+struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty)
+{
+	if (!dirty)
+		return NULL;
+	if (dirty->thread_runs) {
+		(void)eventfd_write(dirty->stop, 1); /* cannot be full: it is the first */
+		(void)pthread_join(dirty->thread, NULL);
+	}
+	wh_closep(&dirty->uffd); /* unregisters the memory */
+	wh_closep(&dirty->pagemap);
+	wh_closep(&dirty->stop);
+	wh_vmm_map_done(&dirty->map);
+	dirty->removed = wh_pageset_free(dirty->removed);
+	(void)pthread_mutex_destroy(&dirty->lock);
+	free(dirty->runs);
+	free(dirty);
+	return NULL;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Dirty tracking - which pages the guest has written.
+ *
+ * Two sources: PAGEMAP_SCAN, which reports the pages written since it last did and protects them
+ * again in the same step, and EVENT_REMOVE of the userfaultfd, for memory that a balloon gives
+ * back, which a scan does not see. Kernel 6.7 or newer.
+ *
+ * Not seen: memory written past the hypervisor's page tables (VFIO, vDPA, vhost-user, O_DIRECT
+ * reads in flight). The daemon refuses such guests.
+ *
+ * Threads: the one that opened it. Inside, another thread takes EVENT_REMOVE at once, because
+ * the hypervisor waits for that.
+ */
+
+#ifndef WH_DIRTY_H
+#define WH_DIRTY_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "pageset.h"
+#include "ram.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+
+struct wh_dirty;
+
+/**
+ * wh_dirty_open() - Start to track the guest that process @pid runs
+ * @ret:	receives the tracker; everything written from now on is reported
+ * @ram:	borrowed until close
+ *
+ * Return: 0 or -errno; see wh_vmm_map_read() and wh_attach().
+ */
+wh_must_check int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid,
+                                struct wh_error *err);
+
+/* Stop tracking; the hypervisor is left as it was. Accepts NULL, returns NULL. */
+struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
+
+/*
+ * Add every page written or given back since the last call to @into, and protect them again.
+ * Return: 0 or -errno.
+ */
+wh_must_check int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into);
+
+/*
+ * Whether @page was given back and may be a hole by now: ask wh_ram_is_hole() before reading it.
+ * Such a page is collected again and again until wh_dirty_forget(), because the event comes
+ * before the memory is gone.
+ */
+bool wh_dirty_removed(struct wh_dirty *dirty, uint64_t page);
+
+/* @page was seen as a hole, and the peer will be told. */
+void wh_dirty_forget(struct wh_dirty *dirty, uint64_t page);
+
+WH_DEFINE_CLEANUP(struct wh_dirty, wh_dirty_close)
+
+#endif

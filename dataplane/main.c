@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * wherry-mover - moves one guest's memory; one process on each side of a migration.
+ *
+ * Started by wherryd, which says on descriptor 3 what to do (include/wherry/worker.h). It has no
+ * options, reads no configuration, resolves no names and starts no processes.
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "dirty.h"
+#include "session.h"
+#include "source.h"
+#include "target.h"
+#include "transport_ops.h"
+#include "worker_link.h"
+
+#include "wherry/clock.h"
+#include "wherry/limits.h"
+
+/* Writes posted at once: enough to keep every connection busy, few enough to be lost quickly. */
+#define QUEUE_DEPTH 64u
+
+const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
+
+/* Text of a link's addresses, as long as a struct wh_link_config that points here. */
+struct addresses {
+	char uri[INET6_ADDRSTRLEN + 24];
+	char local[INET6_ADDRSTRLEN];
+};
+
+static int print_host(const union wh_worker_address *address, char *host, socklen_t size)
+{
+	const void *bytes = address->any.sa_family == AF_INET6
+	                            ? (const void *)&address->v6.sin6_addr
+	                            : (const void *)&address->v4.sin_addr;
+
+	return inet_ntop(address->any.sa_family, bytes, host, size) ? 0 : -errno;
+}
+
+/* The port is at the same place in both families. */
+static int print_uri(const union wh_worker_address *address, struct addresses *text)
+{
+	char host[INET6_ADDRSTRLEN];
+	int r = print_host(address, host, sizeof(host));
+
+	if (r == 0)
+		(void)snprintf(text->uri, sizeof(text->uri),
+		               address->any.sa_family == AF_INET6 ? "tcp://[%s]:%u" : "tcp://%s:%u",
+		               host, ntohs(address->v4.sin_port));
+	return r;
+}
+
+static void on_listening(void *context, uint16_t port)
+{
+	(void)context;
+	(void)wh_worker_listening(port, NULL); /* a daemon that is gone kills us */
+}
+
+static int open_link(struct wh_transport **ret, const struct wh_job *job, struct wh_error *err)
+{
+	const bool passive = job->start.role == WH_ROLE_TARGET;
+	struct addresses text = { 0 };
+	const struct wh_link_config cfg = {
+		.uri = text.uri,
+		.passive = passive,
+		.queue_depth = QUEUE_DEPTH,
+		.connections = job->start.connections,
+		.interface = job->start.interface,
+		.local = text.local,
+		.token = job->start.token,
+		.deadline_ns = wh_now_ns(&wh_clock_monotonic) + WH_CONNECT_NS,
+		.listening = on_listening,
+	};
+	int r = print_uri(passive ? &job->start.local : &job->start.peer, &text);
+
+	if (r == 0 && !passive)
+		r = print_host(&job->start.local, text.local, sizeof(text.local));
+	if (r < 0)
+		return wh_fail(err, r, "wherryd gave no usable address");
+	return wh_transport_open(ret, &cfg, err);
+}
+
+static int track(struct wh_source *source, struct wh_error *err)
+{
+	const struct wh_job *job = source->context;
+
+	return wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
+}
+
+static int stop_guest(struct wh_source *source, struct wh_error *err)
+{
+	int r;
+
+	(void)source;
+	r = wh_worker_note(WH_WORKER_CONVERGED, err);
+	return r < 0 ? r : wh_worker_await_finish(err);
+}
+
+static int lend_ram(struct wh_transport *link, const struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++) {
+		const struct wh_memory memory = { .addr = ram->regions[i].addr,
+			                          .fd = -1,
+			                          .bytes = ram->regions[i].bytes };
+		int r = wh_transport_map(link, i, &memory);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_error *err)
+{
+	struct wh_source source = {
+		.ram = &job->ram,
+		.link = link,
+		.clock = &wh_clock_monotonic,
+		.stats = job->stats,
+		.downtime_target_ns = job->start.downtime_target_ns,
+		.track = track,
+		.stop_guest = stop_guest,
+		.context = job,
+	};
+	int r = wh_ram_map(&job->ram, err);
+
+	if (r < 0)
+		return r;
+	r = lend_ram(link, &job->ram);
+	if (r < 0)
+		return wh_fail(err, r, "cannot lend the guest's RAM to the link");
+	r = wh_source_run(&source, err);
+	source.dirty = wh_dirty_close(source.dirty);
+	return r < 0 ? r : wh_worker_note(WH_WORKER_LANDED, err);
+}
+
+static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_error *err)
+{
+	struct wh_target target = {
+		.ram = &job->ram,
+		.link = link,
+		.clock = &wh_clock_monotonic,
+		.stats = job->stats,
+	};
+	int step = WH_TARGET_MORE;
+
+	while (step == WH_TARGET_MORE)
+		step = wh_target_step(&target, UINT64_MAX, err);
+	if (step < 0)
+		return step;
+	step = wh_worker_note(WH_WORKER_LANDED, err);
+	/* The source has still to hear that: wait until it closes the link. */
+	while (step >= 0 && step != WH_TARGET_CLOSED)
+		step = wh_target_step(&target, UINT64_MAX, err);
+	return step < 0 ? step : 0;
+}
+
+static int run(struct wh_job *job, struct wh_error *err)
+{
+	wh_cleanup(wh_transport_closep) struct wh_transport *link = NULL;
+	int r = wh_worker_receive(job, err);
+
+	if (r == 0)
+		r = open_link(&link, job, err);
+	if (r == 0)
+		r = wh_worker_note(WH_WORKER_OPEN, err);
+	if (r < 0)
+		return r;
+	return job->start.role == WH_ROLE_TARGET ? run_target(job, link, err)
+	                                         : run_source(job, link, err);
+}
+
+int main(void)
+{
+	static struct wh_job job;
+	struct wh_error err = { "" };
+	int r;
+
+	/* Nothing of a migration outlives its daemon. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	r = run(&job, &err);
+	if (r == 0)
+		return EXIT_SUCCESS;
+	if (job.stats && wh_stat_get(job.stats, WH_STAT_STATE) != WH_SESSION_LANDED)
+		wh_session_move(job.stats, WH_SESSION_FAILED);
+	wh_worker_fail(r, &err);
+	return EXIT_FAILURE;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "pageset.h"
+
+#include <stdlib.h>
+
+#include "wherry/assert.h"
+
+#define WORD_BITS 64u
+
+static uint64_t words(const struct wh_pageset *set)
+{
+	return (set->pages + WORD_BITS - 1) / WORD_BITS;
+}
+
+struct wh_pageset *wh_pageset_new(uint64_t pages)
+{
+	struct wh_pageset *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return NULL;
+	set->pages = pages;
+	set->next = pages;
+	set->bits = calloc(words(set), sizeof(*set->bits));
+	return set->bits ? set : wh_pageset_free(set);
+}
+
+struct wh_pageset *wh_pageset_free(struct wh_pageset *set)
+{
+	if (!set)
+		return NULL;
+	free(set->bits);
+	free(set);
+	return NULL;
+}
+
+/* The bits of word @word that belong to [@first, @end). */
+static uint64_t mask(uint64_t word, uint64_t first, uint64_t end)
+{
+	uint64_t low = word * WORD_BITS;
+	uint64_t bits = ~UINT64_C(0);
+
+	if (first > low)
+		bits <<= first - low;
+	if (end < low + WORD_BITS)
+		bits &= ~UINT64_C(0) >> (low + WORD_BITS - end);
+	return bits;
+}
+
+void wh_pageset_add(struct wh_pageset *set, uint64_t first, uint64_t count)
+{
+	uint64_t end = first + count;
+
+	wh_assert(count > 0 && first < end && end <= set->pages);
+	for (uint64_t w = first / WORD_BITS; w * WORD_BITS < end; w++)
+		set->bits[w] |= mask(w, first, end);
+	if (first < set->next)
+		set->next = first;
+}
+
+void wh_pageset_remove(struct wh_pageset *set, uint64_t page)
+{
+	wh_assert(page < set->pages);
+	set->bits[page / WORD_BITS] &= ~(UINT64_C(1) << (page % WORD_BITS));
+}
+
+bool wh_pageset_has(const struct wh_pageset *set, uint64_t page)
+{
+	wh_assert(page < set->pages);
+	return (set->bits[page / WORD_BITS] >> (page % WORD_BITS)) & 1;
+}
+
+uint64_t wh_pageset_count(const struct wh_pageset *set)
+{
+	uint64_t count = 0;
+
+	for (uint64_t w = set->next / WORD_BITS; w < words(set); w++)
+		count += (uint64_t)__builtin_popcountll(set->bits[w]);
+	return count;
+}
+
+void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other)
+{
+	wh_assert(set->pages == other->pages);
+	for (uint64_t w = other->next / WORD_BITS; w < words(other); w++)
+		set->bits[w] |= other->bits[w];
+	if (other->next < set->next)
+		set->next = other->next;
+}
+
+/* The first page at or after @page whose bit is @bit, or the end. */
+static uint64_t find(const struct wh_pageset *set, uint64_t page, bool bit)
+{
+	while (page < set->pages) {
+		uint64_t w = set->bits[page / WORD_BITS];
+		uint64_t rest = (bit ? w : ~w) >> (page % WORD_BITS);
+
+		if (rest) {
+			page += (uint64_t)__builtin_ctzll(rest);
+			return page < set->pages ? page : set->pages;
+		}
+		page = (page / WORD_BITS + 1) * WORD_BITS;
+	}
+	return set->pages;
+}
+
+bool wh_pageset_take_run(struct wh_pageset *set, uint32_t max, struct wh_run *ret)
+{
+	uint64_t first = find(set, set->next, true);
+	uint64_t end;
+
+	set->next = first;
+	if (first == set->pages)
+		return false;
+
+	end = find(set, first, false);
+	if (end - first > max)
+		end = first + max;
+	for (uint64_t w = first / WORD_BITS; w * WORD_BITS < end; w++)
+		set->bits[w] &= ~mask(w, first, end);
+	set->next = end;
+	*ret = (struct wh_run){ .first = first, .count = (uint32_t)(end - first) };
+	return true;
+}

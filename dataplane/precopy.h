@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WH_PRECOPY_H
+#define WH_PRECOPY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dirty.h"
+#include "pageset.h"
+#include "ram.h"
+#include "wire.h"
+
+#include "wherry/clock.h"
+#include "wherry/stats.h"
+#include "wherry/transport.h"
+
+/* All pointers are borrowed from the session. Starts zeroed but for them. */
+struct wh_precopy {
+	struct wh_transport *link;
+	const struct wh_ram *ram;
+	struct wh_dirty *dirty;
+	const struct wh_clock *clock;
+	struct wh_stats *stats;
+	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
+	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
+
+	uint32_t round;       /* number of the current round, from 1 */
+	bool landed;          /* the destination has confirmed it */
+	uint64_t start_ns;    /* of the round */
+	uint64_t left_pages;  /* of the round: not looked at yet, or posted and still here */
+	uint32_t in_flight;   /* writes posted and not yet written */
+	uint64_t data_pages;  /* of the round: sent as data */
+	struct wh_frame zero; /* runs of zero pages found and not yet told */
+};
+
+struct wh_round {
+	uint64_t data_pages; /* sent as data; zero pages do not count */
+	uint64_t duration_ns;
+};
+
+/**
+ * wh_precopy_round() - Send every pending page, and wait until all have landed
+ * @last:	the guest stands still, and no round will follow
+ * @ret:	receives what the round moved; untouched on failure
+ *
+ * Return: 0 once the destination has every page, or a negative errno. After a failure the session
+ * is over: pages may have left that are no longer pending.
+ */
+int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret);
+
+#endif

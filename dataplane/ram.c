@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "ram.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include "wherry/assert.h"
+
+int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
+{
+	struct wh_region *region = &ram->regions[ram->count];
+	struct statfs fs;
+	struct stat st;
+
+	if (ram->count == WH_REGIONS_MAX)
+		return wh_fail(err, -E2BIG, "more than %u RAM regions", WH_REGIONS_MAX);
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return wh_fail(err, -errno, "RAM file of '%s': %s", name, strerror(errno));
+	if (fs.f_type != TMPFS_MAGIC)
+		return wh_fail(err, -EOPNOTSUPP, "RAM file of '%s' is not on a tmpfs", name);
+	if (bytes == 0 || bytes % WH_PAGE_SIZE || (uint64_t)st.st_size < bytes)
+		return wh_fail(err, -EINVAL,
+		               "RAM file of '%s' has %jd bytes, %" PRIu64
+		               " in whole pages expected",
+		               name, (intmax_t)st.st_size, bytes);
+
+	*region = (struct wh_region){ .bytes = bytes, .first_page = ram->pages, .fd = fd };
+	(void)snprintf(region->name, sizeof(region->name), "%s", name);
+	ram->count++;
+	ram->pages += bytes / WH_PAGE_SIZE;
+	return 0;
+}
+
+int wh_ram_map(struct wh_ram *ram, struct wh_error *err)
+{
+	for (uint16_t i = 0; i < ram->count; i++) {
+		struct wh_region *region = &ram->regions[i];
+		void *addr = mmap(NULL, region->bytes, PROT_READ, MAP_SHARED, region->fd, 0);
+
+		if (addr == MAP_FAILED)
+			return wh_fail(err, -errno, "cannot map RAM '%s': %s", region->name,
+			               strerror(errno));
+		region->addr = addr;
+	}
+	return 0;
+}
+
+void wh_ram_unmap(struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++) {
+		if (ram->regions[i].addr)
+			(void)munmap(ram->regions[i].addr, ram->regions[i].bytes);
+		ram->regions[i].addr = NULL;
+	}
+}
+
+const struct wh_region *wh_ram_region(const struct wh_ram *ram, uint64_t page)
+{
+	uint16_t i = ram->count;
+
+	wh_assert(page < ram->pages);
+	while (ram->regions[i - 1].first_page > page)
+		i--;
+	return &ram->regions[i - 1];
+}
+
+struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run)
+{
+	const struct wh_region *region = wh_ram_region(ram, run.first);
+	uint64_t room = region->first_page + region->bytes / WH_PAGE_SIZE - run.first;
+
+	if (run.count > room)
+		run.count = (uint32_t)room;
+	return run;
+}
+
+/* Add the pages that hold the file range [@from, @to). */
+static void add_range(const struct wh_region *region, off_t from, off_t to, struct wh_pageset *into)
+{
+	uint64_t first = (uint64_t)from / WH_PAGE_SIZE;
+	uint64_t end = ((uint64_t)to + WH_PAGE_SIZE - 1) / WH_PAGE_SIZE;
+
+	wh_pageset_add(into, region->first_page + first, end - first);
+}
+
+static int add_touched(const struct wh_region *region, struct wh_pageset *into)
+{
+	off_t size = (off_t)region->bytes;
+	off_t at = 0;
+
+	/* This ends: each turn moves @at behind a piece of data, and the file is finite. */
+	while (at < size) {
+		off_t data = lseek(region->fd, at, SEEK_DATA);
+		off_t hole;
+
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno;
+		hole = lseek(region->fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		if (data >= size)
+			return 0;
+		if (hole > size)
+			hole = size;
+		add_range(region, data, hole, into);
+		at = hole;
+	}
+	return 0;
+}
+
+int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into)
+{
+	for (uint16_t i = 0; i < ram->count; i++) {
+		int r = add_touched(&ram->regions[i], into);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(ram, page);
+	off_t offset = (off_t)((page - region->first_page) * WH_PAGE_SIZE);
+	off_t data = lseek(region->fd, offset, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO; /* nothing but a hole from here to the end */
+	return data >= offset + (off_t)WH_PAGE_SIZE;
+}
+
+int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes)
+{
+	int r;
+
+	wh_assert(offset <= region->bytes && bytes <= region->bytes - offset);
+	do
+		r = fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		              (off_t)bytes);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * RAM - the guest's memory as files, and the numbering of its pages.
+ *
+ * A region is one RAM file. Pages are numbered through all regions, in their order, so that one
+ * pageset covers the guest.
+ *
+ * Threads: one opens it; after that it does not change and any may read it.
+ */
+
+#ifndef WH_RAM_H
+#define WH_RAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pageset.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/limits.h"
+
+struct wh_region {
+	char name[WH_NAME_MAX];
+	uint64_t bytes;
+	uint64_t first_page; /* number of its first page */
+	int fd;              /* borrowed */
+	void *addr;          /* the file, mapped for reading; NULL at the target */
+};
+
+struct wh_ram {
+	struct wh_region regions[WH_REGIONS_MAX];
+	uint16_t count;
+	uint64_t pages;
+};
+
+/* Add a region of @bytes, backed by @fd, which stays the caller's. Return: 0 or -errno. */
+wh_must_check int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd,
+                             struct wh_error *err);
+
+/* Map every region for reading. Return: 0 or -errno. */
+wh_must_check int wh_ram_map(struct wh_ram *ram, struct wh_error *err);
+
+/* Undo wh_ram_map(). */
+void wh_ram_unmap(struct wh_ram *ram);
+
+/* The region that holds page @page, which must exist. */
+const struct wh_region *wh_ram_region(const struct wh_ram *ram, uint64_t page);
+
+/* Cut @run where its first region ends. */
+struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
+
+/* Add every page that the files hold; holes are memory the guest never touched. */
+wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into);
+
+/* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
+bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);
+
+/* Make [@offset, @offset + @bytes) of @region zero by giving its memory back. */
+wh_must_check int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Source - the side of a migration where the guest runs.
+ *
+ * Threads: all calls from one.
+ */
+
+#ifndef WH_SOURCE_H
+#define WH_SOURCE_H
+
+#include <stdint.h>
+
+#include "dirty.h"
+#include "ram.h"
+
+#include "wherry/clock.h"
+#include "wherry/error.h"
+#include "wherry/stats.h"
+#include "wherry/transport.h"
+
+/* All pointers are borrowed. */
+struct wh_source {
+	const struct wh_ram *ram; /* mapped */
+	struct wh_transport *link;
+	const struct wh_clock *clock;
+	struct wh_stats *stats;
+	uint64_t downtime_target_ns;
+
+	/* Begin to track the guest; sets @dirty. Return: 0 or -errno. */
+	int (*track)(struct wh_source *source, struct wh_error *err);
+	struct wh_dirty *dirty;
+
+	/* Have the guest stopped, and return when it stands still. Return: 0 or -errno. */
+	int (*stop_guest)(struct wh_source *source, struct wh_error *err);
+	void *context; /* for the callbacks */
+};
+
+/**
+ * wh_source_run() - Move the guest's memory
+ *
+ * Return: 0 when the destination has every byte and the guest stands still; or -errno, and the
+ * guest is where it was.
+ */
+wh_must_check int wh_source_run(struct wh_source *source, struct wh_error *err);
+
+#endif

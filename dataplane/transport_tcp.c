@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A link of N TCP connections (transport_uring.h), one thread each.
+ *
+ * A write goes to the connection with the fewest bytes on their way. Frames travel on connection
+ * 0, each behind a list: how many writes had been posted on every connection before it. The
+ * receiver holds a frame back until as many have landed. That is all it takes to make a frame a
+ * barrier over all connections.
+ */
+
+#include "transport_ops.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "tcp.h"
+#include "transport_uring.h"
+#include "wire.h"
+
+#include "wherry/assert.h"
+#include "wherry/clock.h"
+#include "wherry/limits.h"
+
+struct lane {
+	struct wh_conn *conn; /* owned */
+	uint64_t posted;      /* writes, since the start */
+	uint64_t left_bytes;  /* of writes posted and not yet written */
+};
+
+/* A posted write's way back to the caller: its cookie, and what to account. */
+struct slot {
+	uint64_t cookie;
+	uint32_t lane;
+	uint32_t len;
+};
+
+struct link {
+	struct wh_transport base;
+	struct lane lanes[WH_CONNECTIONS_MAX];
+	uint32_t lane_count;
+	struct wh_memory regions[WH_REGIONS_MAX];
+	struct wh_bell bell;
+
+	struct slot *slots; /* owned, one for each write in flight */
+	uint32_t *unused;   /* owned, stack of unused slots */
+	uint32_t unused_count;
+
+	bool have_frame; /* @frame waits for writes to land */
+	bool lent_frame; /* the caller holds a frame until the next poll */
+	struct wh_conn_event frame;
+	bool closed; /* the peer closed in good order; say so when everything else is said */
+	int error;   /* the link is lost */
+};
+
+static struct link *link_of(struct wh_transport *transport)
+{
+	return (struct link *)transport;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static struct wh_transport *tcp_close(struct wh_transport *transport)
+{
+	struct link *link = link_of(transport);
+
+	for (uint32_t i = 0; i < link->lane_count; i++)
+		link->lanes[i].conn = wh_conn_stop(link->lanes[i].conn);
+	wh_bell_done(&link->bell);
+	free(link->slots);
+	free(link->unused);
+	free(link);
+	return NULL;
+}
+
+static struct link *new_link(uint32_t queue_depth)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return NULL;
+	link->base.ops = &wh_transport_tcp;
+	link->slots = calloc(queue_depth, sizeof(*link->slots));
+	link->unused = calloc(queue_depth, sizeof(*link->unused));
+	if (wh_bell_init(&link->bell) < 0 || !link->slots || !link->unused) {
+		(void)tcp_close(&link->base);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < queue_depth; i++)
+		link->unused[link->unused_count++] = i;
+	return link;
+}
+
+static int start_lanes(struct link *link, struct wh_tcp *tcp, uint32_t queue_depth)
+{
+	while (link->lane_count < tcp->count) {
+		const struct wh_conn_config cfg = {
+			.fd = tcp->fds[link->lane_count],
+			.queue_depth = queue_depth,
+			.regions = link->regions,
+			.owner = &link->bell,
+		};
+		int r = wh_conn_start(&link->lanes[link->lane_count].conn, &cfg);
+
+		if (r < 0)
+			return r;
+		tcp->fds[link->lane_count++] = -1; /* the connection has it now */
+	}
+	return 0;
+}
+
+static int tcp_open(struct wh_transport **ret, const struct wh_link_config *cfg,
+                    struct wh_error *err)
+{
+	wh_cleanup(wh_transport_closep) struct wh_transport *transport = NULL;
+	struct link *link = new_link(cfg->queue_depth);
+	struct wh_tcp tcp;
+	int r;
+
+	if (!link)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	transport = &link->base;
+	r = wh_tcp_open(&tcp, cfg, err);
+	if (r < 0)
+		return r;
+	r = start_lanes(link, &tcp, cfg->queue_depth);
+	wh_tcp_close(&tcp);
+	if (r < 0)
+		return wh_fail(err, r, "cannot start a connection: %s", strerror(-r));
+	*ret = wh_steal(transport);
+	return 0;
+}
+
+static int tcp_map(struct wh_transport *transport, uint16_t region, const struct wh_memory *memory)
+{
+	struct link *link = link_of(transport);
+
+	if (link->regions[region].bytes > 0)
+		return -EEXIST;
+	link->regions[region].addr = memory->addr;
+	link->regions[region].fd = memory->fd;
+	/* The connections look at this first. */
+	__atomic_store_n(&link->regions[region].bytes, memory->bytes, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void tcp_unmap(struct wh_transport *transport, uint16_t region)
+{
+	__atomic_store_n(&link_of(transport)->regions[region].bytes, 0, __ATOMIC_RELEASE);
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+static uint32_t least_busy(const struct link *link)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i < link->lane_count; i++)
+		if (link->lanes[i].left_bytes < link->lanes[best].left_bytes)
+			best = i;
+	return best;
+}
+
+static int tcp_write(struct wh_transport *transport, const struct wh_write *w)
+{
+	struct link *link = link_of(transport);
+	struct wh_write posted = *w;
+	struct slot *slot;
+	struct lane *lane;
+
+	if (link->error)
+		return link->error;
+	if (link->unused_count == 0)
+		return WH_TX_FULL;
+
+	posted.cookie = link->unused[--link->unused_count];
+	slot = &link->slots[posted.cookie];
+	*slot = (struct slot){ .cookie = w->cookie, .lane = least_busy(link), .len = w->len };
+	lane = &link->lanes[slot->lane];
+	lane->posted++;
+	lane->left_bytes += w->len;
+	wh_conn_write(lane->conn, &posted);
+	return 0;
+}
+
+static int tcp_send(struct wh_transport *transport, const void *data, uint32_t len)
+{
+	struct link *link = link_of(transport);
+	uint8_t payload[WH_CONN_FRAME_BYTES];
+	struct wh_writer w = wh_writer_init(payload, sizeof(payload));
+
+	if (link->error)
+		return link->error;
+	for (uint32_t i = 0; i < link->lane_count; i++)
+		wh_put_u64(&w, link->lanes[i].posted);
+	wh_put_bytes(&w, data, len);
+	wh_assert(!w.bad);
+	return wh_conn_send(link->lanes[0].conn, payload, (uint32_t)(w.at - payload));
+}
+
+/* --- receiving -------------------------------------------------------------------------------- */
+
+/* Whether every write that @link->frame waits for has landed. */
+static bool frame_is_due(const struct link *link)
+{
+	struct wh_reader r = wh_reader_init(link->frame.frame.data, link->frame.frame.len);
+
+	for (uint32_t i = 0; i < link->lane_count; i++)
+		if (wh_conn_landed(link->lanes[i].conn) < wh_get_u64(&r))
+			return false;
+	return true;
+}
+
+static void watch_lanes(struct link *link, bool on)
+{
+	for (uint32_t i = 0; i < link->lane_count; i++)
+		wh_conn_watch(link->lanes[i].conn, on);
+}
+
+/* Hand out the held frame if it is due. Return: the number of events written, 0 or 1. */
+static uint32_t deliver_frame(struct link *link, struct wh_event *ret)
+{
+	const uint32_t list = 8 * link->lane_count;
+
+	if (!link->have_frame || link->lent_frame)
+		return 0;
+	watch_lanes(link, true);
+	if (!frame_is_due(link))
+		return 0;
+	watch_lanes(link, false);
+	*ret = (struct wh_event){
+		.type = WH_EVENT_FRAME,
+		.frame = { .data = link->frame.frame.data + list,
+		           .len = link->frame.frame.len - list },
+	};
+	link->have_frame = false;
+	link->lent_frame = true;
+	return 1;
+}
+
+static uint32_t on_written(struct link *link, uint64_t number, struct wh_event *ret)
+{
+	const struct slot *slot = &link->slots[number];
+
+	link->lanes[slot->lane].left_bytes -= slot->len;
+	link->unused[link->unused_count++] = (uint32_t)number;
+	*ret = (struct wh_event){ .type = WH_EVENT_WRITTEN, .cookie = slot->cookie };
+	return 1;
+}
+
+static int on_frame(struct link *link, const struct wh_conn_event *event)
+{
+	/* Frames come on connection 0, with a list and at least one byte behind it. */
+	if (link->have_frame || event->frame.len <= 8 * link->lane_count)
+		return -EPROTO;
+	link->frame = *event;
+	link->have_frame = true;
+	return 0;
+}
+
+/* Take one event of @lane. Return: the number of events written to @ret, 0 or 1, or -errno. */
+static int take_event(struct link *link, uint32_t lane, struct wh_event *ret)
+{
+	struct wh_conn_event event;
+
+	/* A frame that is held back holds back what follows it on its connection. */
+	if ((lane == 0 && link->have_frame) || !wh_conn_take(link->lanes[lane].conn, &event))
+		return 0;
+	switch (event.type) {
+	case WH_CONN_WRITTEN:
+		return (int)on_written(link, event.cookie, ret);
+	case WH_CONN_FRAME:
+		return lane == 0 ? on_frame(link, &event) : -EPROTO;
+	case WH_CONN_CLOSED:
+		link->closed |= lane == 0;
+		return 0;
+	case WH_CONN_FAILED:
+		return event.error;
+	}
+	return -EPROTO;
+}
+
+/* Take what is there. Return: the number of events, or -errno. */
+static int collect(struct link *link, struct wh_event *events, uint32_t max)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < link->lane_count; i++) {
+		uint32_t before;
+
+		do {
+			int n;
+
+			before = count;
+			if (count == max)
+				return (int)count;
+			n = take_event(link, i, &events[count]);
+			if (n < 0)
+				return n;
+			count += (uint32_t)n;
+		} while (count > before);
+	}
+	if (count < max)
+		count += deliver_frame(link, &events[count]);
+	if (count == 0 && link->closed && !link->have_frame)
+		events[count++] = (struct wh_event){ .type = WH_EVENT_CLOSED };
+	return (int)count;
+}
+
+/* Wait for the bell. Return: 1 if it rang, 0 at the deadline. */
+static int wait(struct link *link, uint64_t deadline_ns)
+{
+	struct pollfd p = { .fd = link->bell.fd, .events = POLLIN };
+	uint64_t now = wh_now_ns(&wh_clock_monotonic);
+	uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+	struct timespec ts = { .tv_sec = (time_t)(left / WH_NSEC_PER_SEC),
+		               .tv_nsec = (long)(left % WH_NSEC_PER_SEC) };
+	eventfd_t rings;
+
+	if (left == 0 || ppoll(&p, 1, &ts, NULL) == 0)
+		return 0;
+	if (p.revents)
+		(void)eventfd_read(link->bell.fd, &rings);
+	return 1;
+}
+
+static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uint32_t max,
+                    uint64_t deadline_ns)
+{
+	struct link *link = link_of(transport);
+	int rang = 1;
+	int n = link->error;
+
+	if (link->lent_frame) {
+		link->lent_frame = false;
+		wh_conn_release(link->lanes[0].conn);
+	}
+	/* This ends: the deadline passes if nothing else happens. */
+	while (n == 0 && rang) {
+		wh_bell_arm(&link->bell);
+		n = collect(link, events, max);
+		if (n == 0)
+			rang = wait(link, deadline_ns);
+	}
+	wh_bell_disarm(&link->bell);
+	if (n < 0)
+		link->error = n;
+	return n;
+}
+
+static uint64_t tcp_sent_bytes(const struct wh_transport *transport)
+{
+	const struct link *link = (const struct link *)transport;
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < link->lane_count; i++)
+		bytes += wh_conn_sent_bytes(link->lanes[i].conn);
+	return bytes;
+}
+
+const struct wh_transport_ops wh_transport_tcp = {
+	.scheme = "tcp",
+	.open = tcp_open,
+	.close = tcp_close,
+	.map = tcp_map,
+	.unmap = tcp_unmap,
+	.write = tcp_write,
+	.send = tcp_send,
+	.poll = tcp_poll,
+	.sent_bytes = tcp_sent_bytes,
+};

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The thread keeps three requests in its ring:
+ *
+ *	SENDMSG		a batch of records: headers from here, page contents from lent memory
+ *	RECV		whatever the peer sends, also to see at once that it is gone
+ *	READ		of its bell, so that a put into its queue ends the wait
+ *
+ * and does everything between two waits: parse what came, place page contents in the RAM file,
+ * gather the next batch. Only whole pages are placed as they come; a rest waits in the buffer for
+ * its other half, because placing a page in two parts makes the kernel clear it first.
+ */
+
+#include "transport_uring.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "wherry/assert.h"
+#include "wherry/fdpass.h"
+
+/* Records of one SENDMSG, and the bytes after which a batch is large enough. */
+#define BATCH_RECORDS 64u
+#define BATCH_BYTES   (1u << 20)
+
+/* Fits the cache of one core, and is large enough that its system calls cost little. */
+#define RECEIVE_BYTES (256u * 1024u)
+
+enum request {
+	REQ_SEND = 1,
+	REQ_RECV,
+	REQ_BELL,
+};
+
+struct item {
+	bool is_frame;
+	union {
+		struct wh_write write;
+		struct {
+			const uint8_t *payload; /* in @frames_out */
+			uint32_t len;
+		} frame;
+	};
+};
+
+struct batch {
+	struct item items[BATCH_RECORDS];
+	uint8_t headers[BATCH_RECORDS][WH_RECORD_HEADER];
+	struct iovec iov[2 * BATCH_RECORDS];
+	struct msghdr msg; /* what is left of @iov */
+	uint32_t count;
+	bool busy; /* SENDMSG is on its way */
+};
+
+struct intake {
+	uint8_t *buffer; /* owned, RECEIVE_BYTES */
+	uint32_t have;   /* bytes in it */
+	struct wh_record record;
+	uint32_t left; /* payload bytes of @record still to come; it is over at 0 */
+	bool busy;     /* RECV is on its way */
+};
+
+struct wh_conn {
+	int fd;
+	struct wh_bell *owner;
+	const struct wh_memory *regions;
+	struct io_uring ring;
+	bool ring_made;
+
+	pthread_t thread;
+	bool thread_runs;
+	_Atomic bool stop;
+	struct wh_bell bell;
+	bool bell_busy;
+	uint64_t bell_value;
+
+	struct wh_queue items;  /* owner -> thread, struct item */
+	struct wh_queue events; /* thread -> owner, struct wh_conn_event */
+
+	struct batch out;
+	struct intake in;
+	int error; /* the thread's; once set, it ends */
+
+	/* Frames lie in rings of WH_CONN_FRAMES; each counter has one writer. */
+	uint8_t *frames_out;
+	uint8_t *frames_in;
+	uint64_t frames_posted;           /* owner */
+	_Atomic uint64_t frames_sent;     /* thread */
+	uint64_t frames_received;         /* thread */
+	_Atomic uint64_t frames_released; /* owner */
+
+	_Atomic uint64_t landed;
+	_Atomic bool watched; /* the owner waits for @landed */
+	_Atomic uint64_t sent_bytes;
+};
+
+static uint8_t *frame_slot(uint8_t *ring, uint64_t number)
+{
+	return ring + number % WH_CONN_FRAMES * WH_CONN_FRAME_BYTES;
+}
+
+static void tell(struct wh_conn *conn, const struct wh_conn_event *event)
+{
+	/* There is room for all writes and frames at once. */
+	wh_assert(wh_queue_put(&conn->events, event));
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+/* Append @item to the batch. Return: the bytes it adds. */
+static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
+{
+	struct batch *out = &conn->out;
+	struct iovec *iov = &out->iov[2 * (size_t)out->count];
+	struct wh_record record = { .type = WH_RECORD_FRAME };
+
+	if (item->is_frame) {
+		record.length = item->frame.len;
+		iov[1].iov_base = (void *)(uintptr_t)item->frame.payload;
+	} else {
+		const struct wh_write *w = &item->write;
+
+		record = (struct wh_record){ .type = WH_RECORD_WRITE,
+			                     .region = w->dst_region,
+			                     .length = w->len,
+			                     .offset = w->dst_offset };
+		iov[1].iov_base =
+			(uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
+	}
+	wh_record_encode(out->headers[out->count], &record);
+	iov[0].iov_base = out->headers[out->count];
+	iov[0].iov_len = WH_RECORD_HEADER;
+	iov[1].iov_len = record.length;
+	out->items[out->count++] = *item;
+	return WH_RECORD_HEADER + record.length;
+}
+
+static void submit_send(struct wh_conn *conn)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&conn->ring);
+
+	wh_assert(sqe); /* three requests at most */
+	io_uring_prep_sendmsg(sqe, conn->fd, &conn->out.msg, MSG_NOSIGNAL | MSG_WAITALL);
+	io_uring_sqe_set_data64(sqe, REQ_SEND);
+	conn->out.busy = true;
+}
+
+static void start_send(struct wh_conn *conn)
+{
+	struct batch *out = &conn->out;
+	uint32_t bytes = 0;
+	struct item item;
+
+	if (out->busy)
+		return;
+	out->count = 0;
+	while (out->count < BATCH_RECORDS && bytes < BATCH_BYTES &&
+	       wh_queue_take(&conn->items, &item))
+		bytes += add_to_batch(conn, &item);
+	if (out->count == 0)
+		return;
+	out->msg = (struct msghdr){ .msg_iov = out->iov, .msg_iovlen = 2 * (size_t)out->count };
+	submit_send(conn);
+}
+
+/* Take @n sent bytes off the front of what is left. */
+static void advance(struct msghdr *msg, size_t n)
+{
+	while (n > 0) {
+		struct iovec *iov = msg->msg_iov;
+		size_t part = n < iov->iov_len ? n : iov->iov_len;
+
+		iov->iov_base = (uint8_t *)iov->iov_base + part;
+		iov->iov_len -= part;
+		n -= part;
+		if (iov->iov_len == 0) {
+			msg->msg_iov++;
+			msg->msg_iovlen--;
+		}
+	}
+}
+
+static void finish_batch(struct wh_conn *conn)
+{
+	for (uint32_t i = 0; i < conn->out.count; i++) {
+		const struct item *item = &conn->out.items[i];
+
+		if (item->is_frame)
+			atomic_fetch_add(&conn->frames_sent, 1);
+		else
+			tell(conn, &(struct wh_conn_event){ .type = WH_CONN_WRITTEN,
+			                                    .cookie = item->write.cookie });
+	}
+	wh_bell_ring(conn->owner);
+}
+
+static void on_sent(struct wh_conn *conn, int result)
+{
+	conn->out.busy = false;
+	if (result < 0) {
+		conn->error = result;
+		return;
+	}
+	atomic_fetch_add_explicit(&conn->sent_bytes, (uint64_t)result, memory_order_relaxed);
+	advance(&conn->out.msg, (size_t)result);
+	if (conn->out.msg.msg_iovlen > 0)
+		submit_send(conn);
+	else
+		finish_batch(conn);
+}
+
+/* --- receiving -------------------------------------------------------------------------------- */
+
+static bool frame_room(const struct wh_conn *conn)
+{
+	return conn->frames_received - atomic_load(&conn->frames_released) < WH_CONN_FRAMES;
+}
+
+static void start_recv(struct wh_conn *conn)
+{
+	struct intake *in = &conn->in;
+	struct io_uring_sqe *sqe;
+
+	if (in->busy || in->have == RECEIVE_BYTES)
+		return;
+	sqe = io_uring_get_sqe(&conn->ring);
+	wh_assert(sqe); /* three requests at most */
+	io_uring_prep_recv(sqe, conn->fd, in->buffer + in->have, RECEIVE_BYTES - in->have, 0);
+	io_uring_sqe_set_data64(sqe, REQ_RECV);
+	in->busy = true;
+}
+
+/* Check a record's header: a peer's words are claims. */
+static int check_record(const struct wh_conn *conn, const struct wh_record *record)
+{
+	uint64_t bytes;
+
+	if (record->type == WH_RECORD_FRAME)
+		return record->length > 0 && record->length <= WH_CONN_FRAME_BYTES ? 0 : -EPROTO;
+	if (record->type != WH_RECORD_WRITE || record->region >= WH_REGIONS_MAX)
+		return -EPROTO;
+
+	bytes = __atomic_load_n(&conn->regions[record->region].bytes, __ATOMIC_ACQUIRE);
+	if (record->length == 0 || record->length > WH_WRITE_LEN_MAX ||
+	    record->length % WH_PAGE_SIZE || record->offset % WH_PAGE_SIZE ||
+	    record->offset > bytes || record->length > bytes - record->offset)
+		return -EPROTO;
+	return 0;
+}
+
+/* Write all of it to the RAM file. Return: 0, or -errno (-ENOSPC if the tmpfs is full). */
+static int place(const struct wh_memory *region, const uint8_t *from, size_t len, uint64_t offset)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(region->fd, from, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		from += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Place what has come of a WRITE. Return: bytes used, 0 if more must come first, or -errno. */
+static int take_write(struct wh_conn *conn, const uint8_t *data, uint32_t have)
+{
+	struct intake *in = &conn->in;
+	uint32_t len = have < in->left ? have / WH_PAGE_SIZE * WH_PAGE_SIZE : in->left;
+	int r;
+
+	r = place(&conn->regions[in->record.region], data, len, in->record.offset);
+	if (r < 0)
+		return r;
+	in->record.offset += len;
+	in->left -= len;
+	if (in->left == 0) {
+		atomic_fetch_add(&conn->landed, 1);
+		if (atomic_load(&conn->watched))
+			wh_bell_ring(conn->owner);
+	}
+	return (int)len;
+}
+
+/* Hand a whole FRAME to the owner. Return: as take_write(). */
+static int take_frame(struct wh_conn *conn, const uint8_t *data, uint32_t have)
+{
+	struct intake *in = &conn->in;
+	uint32_t len = in->left;
+	uint8_t *slot;
+
+	if (have < len || !frame_room(conn))
+		return 0;
+	slot = frame_slot(conn->frames_in, conn->frames_received++);
+	memcpy(slot, data, len);
+	tell(conn, &(struct wh_conn_event){ .type = WH_CONN_FRAME,
+	                                    .frame = { .data = slot, .len = len } });
+	in->left = 0;
+	wh_bell_ring(conn->owner);
+	return (int)len;
+}
+
+/* Take one step through the received bytes. Return: bytes used, 0 if stuck, or -errno. */
+static int take_some(struct wh_conn *conn, const uint8_t *data, uint32_t have)
+{
+	struct intake *in = &conn->in;
+	int r;
+
+	if (in->left > 0)
+		return in->record.type == WH_RECORD_WRITE ? take_write(conn, data, have)
+		                                          : take_frame(conn, data, have);
+	if (have < WH_RECORD_HEADER)
+		return 0;
+	in->record = wh_record_decode(data);
+	r = check_record(conn, &in->record);
+	if (r < 0)
+		return r;
+	in->left = in->record.length;
+	return (int)WH_RECORD_HEADER;
+}
+
+/* Use what can be used of the buffer, and move the rest to its front. */
+static void parse(struct wh_conn *conn)
+{
+	struct intake *in = &conn->in;
+	uint32_t at = 0;
+	int used = 1;
+
+	while (used > 0) {
+		used = take_some(conn, in->buffer + at, in->have - at);
+		if (used > 0)
+			at += (uint32_t)used;
+	}
+	if (used < 0)
+		conn->error = used;
+	in->have -= at;
+	memmove(in->buffer, in->buffer + at, in->have);
+}
+
+static void on_received(struct wh_conn *conn, int result)
+{
+	struct intake *in = &conn->in;
+
+	in->busy = false;
+	if (result > 0) {
+		in->have += (uint32_t)result;
+		return;
+	}
+	if (result == 0 && in->have == 0 && in->left == 0)
+		conn->error = -ESHUTDOWN;
+	else
+		conn->error = result < 0 ? result : -ECONNRESET;
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static void start_bell(struct wh_conn *conn)
+{
+	struct io_uring_sqe *sqe;
+
+	if (conn->bell_busy)
+		return;
+	sqe = io_uring_get_sqe(&conn->ring);
+	wh_assert(sqe); /* three requests at most */
+	io_uring_prep_read(sqe, conn->bell.fd, &conn->bell_value, sizeof(conn->bell_value), 0);
+	io_uring_sqe_set_data64(sqe, REQ_BELL);
+	conn->bell_busy = true;
+}
+
+static void on_completion(struct wh_conn *conn, const struct io_uring_cqe *cqe)
+{
+	switch ((enum request)cqe->user_data) {
+	case REQ_SEND:
+		on_sent(conn, cqe->res);
+		break;
+	case REQ_RECV:
+		on_received(conn, cqe->res);
+		break;
+	case REQ_BELL:
+		conn->bell_busy = false;
+		break;
+	}
+}
+
+/*
+ * Submit what is ready and wait for something to complete. While a batch is on its way, new items
+ * need not wake us: they are looked at when it has left.
+ */
+static void wait(struct wh_conn *conn)
+{
+	struct io_uring_cqe *cqe;
+	unsigned seen = 0, head;
+	bool sleep = true;
+	int r;
+
+	if (!conn->out.busy) {
+		wh_bell_arm(&conn->bell);
+		sleep = wh_queue_empty(&conn->items);
+	}
+	r = io_uring_submit_and_wait(&conn->ring, sleep ? 1 : 0);
+	wh_bell_disarm(&conn->bell);
+	if (r < 0 && r != -EINTR)
+		conn->error = r;
+
+	io_uring_for_each_cqe(&conn->ring, head, cqe)
+	{
+		on_completion(conn, cqe);
+		seen++;
+	}
+	io_uring_cq_advance(&conn->ring, seen);
+}
+
+static void *conn_thread(void *arg)
+{
+	struct wh_conn *conn = arg;
+	struct wh_conn_event last = { .type = WH_CONN_FAILED };
+
+	/* Ends when the owner stops it, or with the connection. */
+	while (!conn->error && !atomic_load(&conn->stop)) {
+		start_send(conn);
+		start_recv(conn);
+		start_bell(conn);
+		wait(conn);
+		if (!conn->error && conn->in.have > 0)
+			parse(conn);
+	}
+	if (conn->error == -ESHUTDOWN)
+		last.type = WH_CONN_CLOSED;
+	else
+		last.error = conn->error;
+	if (conn->error) {
+		tell(conn, &last);
+		wh_bell_ring(conn->owner);
+	}
+	return NULL;
+}
+
+/* --- the owner's side ------------------------------------------------------------------------- */
+
+static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
+{
+	uint32_t messages = cfg->queue_depth + 2 * WH_CONN_FRAMES + 1;
+	int r;
+
+	r = wh_bell_init(&conn->bell);
+	if (r == 0)
+		r = wh_queue_init(&conn->items, messages, sizeof(struct item));
+	if (r == 0)
+		r = wh_queue_init(&conn->events, messages, sizeof(struct wh_conn_event));
+	if (r < 0)
+		return r;
+	conn->in.buffer = aligned_alloc(WH_PAGE_SIZE, RECEIVE_BYTES);
+	conn->frames_out = calloc(WH_CONN_FRAMES, WH_CONN_FRAME_BYTES);
+	conn->frames_in = calloc(WH_CONN_FRAMES, WH_CONN_FRAME_BYTES);
+	if (!conn->in.buffer || !conn->frames_out || !conn->frames_in)
+		return -ENOMEM;
+	r = io_uring_queue_init(8, &conn->ring, 0);
+	if (r < 0)
+		return r;
+	conn->ring_made = true;
+	r = -pthread_create(&conn->thread, NULL, conn_thread, conn);
+	conn->thread_runs = r == 0;
+	return r;
+}
+
+int wh_conn_start(struct wh_conn **ret, const struct wh_conn_config *cfg)
+{
+	struct wh_conn *conn = calloc(1, sizeof(*conn));
+	int r;
+
+	if (!conn)
+		return -ENOMEM;
+	conn->fd = cfg->fd;
+	conn->bell.fd = -1;
+	conn->owner = cfg->owner;
+	conn->regions = cfg->regions;
+	r = set_up(conn, cfg);
+	if (r < 0) {
+		conn->fd = -1;
+		(void)wh_conn_stop(conn);
+		return r;
+	}
+	*ret = conn;
+	return 0;
+}
+
+struct wh_conn *wh_conn_stop(struct wh_conn *conn)
+{
+	if (!conn)
+		return NULL;
+	if (conn->thread_runs) {
+		atomic_store(&conn->stop, true);
+		wh_bell_wake(&conn->bell);
+		(void)pthread_join(conn->thread, NULL);
+	}
+	if (conn->ring_made)
+		io_uring_queue_exit(&conn->ring);
+	wh_closep(&conn->fd);
+	wh_bell_done(&conn->bell);
+	wh_queue_done(&conn->items);
+	wh_queue_done(&conn->events);
+	free(conn->in.buffer);
+	free(conn->frames_out);
+	free(conn->frames_in);
+	free(conn);
+	return NULL;
+}
+
+void wh_conn_write(struct wh_conn *conn, const struct wh_write *w)
+{
+	const struct item item = { .is_frame = false, .write = *w };
+
+	wh_assert(wh_queue_put(&conn->items, &item));
+	wh_bell_ring(&conn->bell);
+}
+
+int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len)
+{
+	struct item item = { .is_frame = true };
+	uint8_t *slot = frame_slot(conn->frames_out, conn->frames_posted);
+
+	wh_assert(len <= WH_CONN_FRAME_BYTES);
+	if (conn->frames_posted - atomic_load(&conn->frames_sent) == WH_CONN_FRAMES)
+		return WH_TX_FULL;
+	memcpy(slot, payload, len);
+	conn->frames_posted++;
+	item.frame.payload = slot;
+	item.frame.len = len;
+	wh_assert(wh_queue_put(&conn->items, &item));
+	wh_bell_ring(&conn->bell);
+	return 0;
+}
+
+bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret)
+{
+	return wh_queue_take(&conn->events, ret);
+}
+
+bool wh_conn_idle(const struct wh_conn *conn)
+{
+	return wh_queue_empty(&conn->events);
+}
+
+void wh_conn_release(struct wh_conn *conn)
+{
+	atomic_fetch_add(&conn->frames_released, 1);
+	wh_bell_wake(&conn->bell); /* it may be stuck for want of a slot */
+}
+
+uint64_t wh_conn_landed(const struct wh_conn *conn)
+{
+	return atomic_load(&conn->landed);
+}
+
+void wh_conn_watch(struct wh_conn *conn, bool on)
+{
+	atomic_store(&conn->watched, on);
+}
+
+uint64_t wh_conn_sent_bytes(const struct wh_conn *conn)
+{
+	return atomic_load_explicit(&conn->sent_bytes, memory_order_relaxed);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The lines of /proc/PID/maps whose device and inode are those of a RAM file. A hypervisor may
+ * map a file in pieces, and a piece more than once: all of them must be tracked.
+ */
+
+#include "vmm_map.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+struct mapping {
+	uint64_t start, end;
+	uint64_t offset;
+	dev_t dev;
+	ino_t inode;
+	bool shared;
+};
+
+static bool parse_line(const char *line, struct mapping *m)
+{
+	unsigned major_nr, minor_nr;
+	uint64_t inode;
+	char mode[5];
+
+	/* The kernel writes these numbers, so none is out of range. NOLINTNEXTLINE(cert-err34-c) */
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64, &m->start,
+	           &m->end, mode, &m->offset, &major_nr, &minor_nr, &inode) != 7)
+		return false;
+	m->dev = makedev(major_nr, minor_nr);
+	m->inode = inode;
+	m->shared = mode[3] == 's';
+	return true;
+}
+
+/* Append what @m maps of @region. Return: 0 or -ENOMEM. */
+static int append(struct wh_vmm_map *map, const struct mapping *m, const struct wh_region *region)
+{
+	uint64_t bytes = m->end - m->start;
+	struct wh_vmm_range *ranges;
+
+	if (m->offset >= region->bytes)
+		return 0;
+	if (bytes > region->bytes - m->offset)
+		bytes = region->bytes - m->offset;
+
+	ranges = reallocarray(map->ranges, map->count + 1, sizeof(*ranges));
+	if (!ranges)
+		return -ENOMEM;
+	map->ranges = ranges;
+	ranges[map->count++] = (struct wh_vmm_range){
+		.addr = m->start,
+		.bytes = bytes,
+		.first_page = region->first_page + m->offset / WH_PAGE_SIZE,
+	};
+	return 0;
+}
+
+static int add_region(struct wh_vmm_map *map, FILE *maps, const struct wh_region *region)
+{
+	struct mapping m;
+	char *line = NULL;
+	size_t room = 0;
+	struct stat st;
+	int r = 0;
+
+	if (fstat(region->fd, &st) < 0)
+		return -errno;
+	rewind(maps);
+	while (r == 0 && getline(&line, &room, maps) >= 0)
+		if (parse_line(line, &m) && m.shared && m.dev == st.st_dev && m.inode == st.st_ino)
+			r = append(map, &m, region);
+	free(line);
+	return r;
+}
+
+/* Whether the ranges cover every page of the guest. */
+static int check_cover(const struct wh_vmm_map *map, const struct wh_ram *ram)
+{
+	struct wh_pageset *mapped = wh_pageset_new(ram->pages);
+	bool all;
+
+	if (!mapped)
+		return -ENOMEM;
+	for (size_t i = 0; i < map->count; i++)
+		wh_pageset_add(mapped, map->ranges[i].first_page,
+		               map->ranges[i].bytes / WH_PAGE_SIZE);
+	all = wh_pageset_count(mapped) == ram->pages;
+	(void)wh_pageset_free(mapped);
+	return all ? 0 : -ENXIO;
+}
+
+int wh_vmm_map_read(struct wh_vmm_map *ret, pid_t pid, const struct wh_ram *ram,
+                    struct wh_error *err)
+{
+	struct wh_vmm_map map = { 0 };
+	char path[32];
+	FILE *maps;
+	int r = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return wh_fail(err, -errno, "%s: %s", path, strerror(errno));
+	for (uint16_t i = 0; r == 0 && i < ram->count; i++)
+		r = add_region(&map, maps, &ram->regions[i]);
+	(void)fclose(maps); /* only read */
+	if (r == 0)
+		r = check_cover(&map, ram);
+	if (r < 0) {
+		wh_vmm_map_done(&map);
+		return wh_fail(err, r,
+		               r == -ENXIO
+		                       ? "process %d does not map all of the guest's RAM, shared"
+		                       : "cannot find the guest's RAM in process %d",
+		               (int)pid);
+	}
+	*ret = map;
+	return 0;
+}
+
+void wh_vmm_map_done(struct wh_vmm_map *map)
+{
+	free(map->ranges);
+	*map = (struct wh_vmm_map){ 0 };
+}

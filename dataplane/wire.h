@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Wire - the bytes that movers exchange: docs/wire-protocol.md, version 1.
+ *
+ * A connection carries records. Each begins with a header of WH_RECORD_HEADER bytes, and its
+ * payload follows. FRAME records carry the frames of wh_transport_send(), whose contents are the
+ * session's own messages. All numbers are little-endian and append-only.
+ *
+ * Bytes from the peer are read only through the reader below. It never reads past its end: it
+ * turns bad and stays so, and a decoder asks once, at its own end.
+ *
+ * Threads: values, no state.
+ */
+
+#ifndef WH_WIRE_H
+#define WH_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pageset.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/limits.h"
+
+#define WH_WIRE_VERSION  1u
+#define WH_WIRE_MAGIC    0x59524857u /* "WHRY" */
+#define WH_RECORD_HEADER 16u
+#define WH_HELLO_BYTES   28u
+#define WH_WELCOME_BYTES 4u
+
+struct wh_reader {
+	const uint8_t *at;
+	const uint8_t *end;
+	bool bad;
+};
+
+struct wh_writer {
+	uint8_t *at;
+	uint8_t *end;
+	bool bad;
+};
+
+struct wh_reader wh_reader_init(const void *data, size_t len);
+uint16_t wh_get_u16(struct wh_reader *r);
+uint32_t wh_get_u32(struct wh_reader *r);
+uint64_t wh_get_u64(struct wh_reader *r);
+void wh_get_bytes(struct wh_reader *r, void *to, size_t len);
+
+/* Return: 0 if every byte was read and none was missing, else -EPROTO. */
+wh_must_check int wh_reader_done(const struct wh_reader *r);
+
+struct wh_writer wh_writer_init(void *data, size_t len);
+void wh_put_u16(struct wh_writer *w, uint16_t v);
+void wh_put_u32(struct wh_writer *w, uint32_t v);
+void wh_put_u64(struct wh_writer *w, uint64_t v);
+void wh_put_bytes(struct wh_writer *w, const void *from, size_t len);
+
+/* The table of record types. */
+enum wh_record_type {
+	WH_RECORD_HELLO = 1,   /* the connecting side's first record */
+	WH_RECORD_WELCOME = 2, /* the answer to it */
+	WH_RECORD_WRITE = 3,   /* page contents: place @length bytes at @offset of @region */
+	WH_RECORD_FRAME = 4,   /* a frame, behind the numbers of writes that come before it */
+};
+
+struct wh_record {
+	uint16_t type; /* enum wh_record_type, as the peer says */
+	uint16_t region;
+	uint32_t length; /* bytes of payload that follow */
+	uint64_t offset; /* bytes into the region */
+};
+
+void wh_record_encode(uint8_t to[WH_RECORD_HEADER], const struct wh_record *record);
+struct wh_record wh_record_decode(const uint8_t from[WH_RECORD_HEADER]);
+
+struct wh_hello {
+	uint16_t connection;  /* which one this is, from 0 */
+	uint16_t connections; /* how many there will be */
+	uint8_t token[WH_TOKEN_BYTES];
+};
+
+void wh_hello_encode(uint8_t to[WH_HELLO_BYTES], const struct wh_hello *hello);
+
+/* Return: 0, -EPROTO if this is no hello, -EPROTONOSUPPORT if its version is not ours. */
+wh_must_check int wh_hello_decode(struct wh_hello *ret, const uint8_t from[WH_HELLO_BYTES]);
+
+void wh_welcome_encode(uint8_t to[WH_WELCOME_BYTES]);
+wh_must_check int wh_welcome_decode(const uint8_t from[WH_WELCOME_BYTES]);
+
+/* The table of frame kinds; who sends it. */
+enum wh_frame_kind {
+	WH_FRAME_REGION = 1,       /* source: one region of the guest */
+	WH_FRAME_START = 2,        /* source: those were all */
+	WH_FRAME_READY = 3,        /* target: the regions are agreed */
+	WH_FRAME_ZERO = 4,         /* source: these runs are zero */
+	WH_FRAME_ROUND_END = 5,    /* source: the round is over */
+	WH_FRAME_ROUND_LANDED = 6, /* target: the round is in memory */
+};
+
+/* Runs in one ZERO frame: what fits into WH_FRAME_LEN_MAX. */
+#define WH_ZERO_RUNS_MAX 256u
+
+struct wh_frame {
+	enum wh_frame_kind kind;
+	union {
+		struct {
+			uint16_t id;
+			uint64_t bytes;
+			char name[WH_NAME_MAX]; /* NUL-terminated */
+		} region;
+		struct {
+			uint32_t page_size;
+			uint16_t regions;
+		} start;
+		struct {
+			uint16_t region;
+			uint16_t count;                       /* 1 to WH_ZERO_RUNS_MAX */
+			struct wh_run runs[WH_ZERO_RUNS_MAX]; /* pages of the region */
+		} zero;
+		struct {
+			uint32_t round;
+			bool last; /* the guest stands still: nothing will follow */
+		} round_end;
+		struct {
+			uint32_t round;
+		} round_landed;
+	};
+};
+
+/* Return: the length in bytes; every frame that meets its limits fits. */
+uint32_t wh_frame_encode(uint8_t to[WH_FRAME_LEN_MAX], const struct wh_frame *frame);
+
+/* Return: 0; -EPROTO, with @ret in no particular state, if the bytes are no frame. */
+wh_must_check int wh_frame_decode(struct wh_frame *ret, const void *data, uint32_t len);
+
+#endif

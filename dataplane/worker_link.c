@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "worker_link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "wherry/fdpass.h"
+
+static int gone(struct wh_error *err, int r)
+{
+	return wh_fail(err, r, "wherryd is gone: %s", strerror(-r));
+}
+
+static int check_start(const struct wh_job *job, const struct wh_fdpass *msg, struct wh_error *err)
+{
+	const struct wh_worker_start *start = &job->start;
+
+	if (msg->len != sizeof(*start) || start->type != WH_WORKER_START ||
+	    start->region_count == 0 || start->region_count > WH_REGIONS_MAX ||
+	    start->connections == 0 || start->connections > WH_CONNECTIONS_MAX ||
+	    start->hold_count > WH_WORKER_HOLD_MAX ||
+	    msg->fd_count != 1 + start->region_count + start->hold_count)
+		return wh_fail(err, -EPROTO, "wherryd and wherry-mover are not of one version");
+	return 0;
+}
+
+int wh_worker_receive(struct wh_job *ret, struct wh_error *err)
+{
+	int fds[1 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
+	struct wh_fdpass msg = { .data = &ret->start,
+		                 .len = sizeof(ret->start),
+		                 .fds = fds,
+		                 .fd_count = sizeof(fds) / sizeof(fds[0]) };
+	int r = wh_fdpass_recv(WH_WORKER_FD, &msg);
+
+	if (r <= 0)
+		return gone(err, r < 0 ? r : -EPIPE);
+	r = check_start(ret, &msg, err);
+	if (r < 0)
+		return r;
+
+	ret->stats = mmap(NULL, sizeof(*ret->stats), PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+	if (ret->stats == MAP_FAILED)
+		return wh_fail(err, -errno, "cannot map the stats page: %s", strerror(errno));
+	for (uint32_t i = 0; r == 0 && i < ret->start.region_count; i++) {
+		const struct wh_worker_region *region = &ret->start.regions[i];
+
+		r = wh_ram_add(&ret->ram, region->name, region->bytes, fds[1 + i], err);
+	}
+	return r; /* the descriptors behind these are only held */
+}
+
+static int send_message(const void *message, size_t len, struct wh_error *err)
+{
+	const struct wh_fdpass msg = { .data = (void *)(uintptr_t)message, .len = len };
+	int r = wh_fdpass_send(WH_WORKER_FD, &msg);
+
+	return r < 0 ? gone(err, r) : 0;
+}
+
+int wh_worker_note(enum wh_worker_type type, struct wh_error *err)
+{
+	const struct wh_worker_note note = { .type = (uint32_t)type };
+
+	return send_message(&note, sizeof(note), err);
+}
+
+int wh_worker_listening(uint16_t port, struct wh_error *err)
+{
+	const struct wh_worker_listening listening = { .type = WH_WORKER_LISTENING, .port = port };
+
+	return send_message(&listening, sizeof(listening), err);
+}
+
+void wh_worker_fail(int code, const struct wh_error *error)
+{
+	const struct wh_worker_failed failed = { .type = WH_WORKER_FAILED,
+		                                 .code = code,
+		                                 .error = *error };
+
+	(void)send_message(&failed, sizeof(failed), NULL);
+}
+
+int wh_worker_await_finish(struct wh_error *err)
+{
+	struct wh_worker_note note = { 0 };
+	struct wh_fdpass msg = { .data = &note, .len = sizeof(note) };
+	int r = wh_fdpass_recv(WH_WORKER_FD, &msg);
+
+	if (r <= 0)
+		return gone(err, r < 0 ? r : -EPIPE);
+	if (msg.len != sizeof(note) || note.type != WH_WORKER_FINISH)
+		return wh_fail(err, -EPROTO, "wherryd said %u instead of FINISH", note.type);
+	return 0;
+}

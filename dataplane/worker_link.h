@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Worker link - the mover's end of include/wherry/worker.h.
+ *
+ * Threads: the main one.
+ */
+
+#ifndef WH_WORKER_LINK_H
+#define WH_WORKER_LINK_H
+
+#include "ram.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/stats.h"
+#include "wherry/worker.h"
+
+/* What the daemon handed over. */
+struct wh_job {
+	struct wh_worker_start start;
+	struct wh_stats *stats; /* shared with the daemon */
+	struct wh_ram ram;
+};
+
+/* Wait for START. The job lives as long as the process does. Return: 0 or -errno. */
+wh_must_check int wh_worker_receive(struct wh_job *ret, struct wh_error *err);
+
+/* Send a message that is only its type. Return: 0, or -errno if the daemon is gone. */
+wh_must_check int wh_worker_note(enum wh_worker_type type, struct wh_error *err);
+
+wh_must_check int wh_worker_listening(uint16_t port, struct wh_error *err);
+
+/* The daemon may be gone, and then nobody wants to know. */
+void wh_worker_fail(int code, const struct wh_error *error);
+
+/* Wait for FINISH. Return: 0 or -errno. */
+wh_must_check int wh_worker_await_finish(struct wh_error *err);
+
+#endif
