@@ -61,7 +61,7 @@ static int print_uri(const union wh_worker_address *address, struct addresses *t
 static void on_listening(void *context, uint16_t port)
 {
 	(void)context;
-	(void)wh_worker_listening(port, NULL); /* a daemon that is gone kills us */
+	wh_worker_listening(port);
 }
 
 static int open_link(struct wh_transport **ret, const struct wh_job *job, struct wh_error *err)

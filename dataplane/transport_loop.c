@@ -89,6 +89,12 @@ struct wh_loop *wh_loop_new(const struct wh_loop_world *world)
 	return loop;
 }
 
+void wh_loop_break(struct wh_loop *loop, int code)
+{
+	if (!loop->broken)
+		loop->broken = code;
+}
+
 struct wh_loop *wh_loop_free(struct wh_loop *loop)
 {
 	if (!loop)
@@ -225,7 +231,8 @@ static void depart(struct end *from, struct parcel *parcel)
 static int land_piece(struct end *to, struct parcel *parcel)
 {
 	const struct wh_memory *memory = &to->regions[parcel->write.dst_region];
-	uint32_t len = roll(to->loop, parcel->len - parcel->landed) + 1;
+	const uint32_t left = parcel->len - parcel->landed;
+	uint32_t len = roll(to->loop, 2) ? left : roll(to->loop, left) + 1;
 	uint64_t offset = parcel->write.dst_offset + parcel->landed;
 
 	if (offset > memory->bytes || len > memory->bytes - offset)
@@ -270,7 +277,7 @@ static void advance(struct end *from)
 	else if (!parcel->is_frame)
 		r = land_piece(from->peer, parcel);
 	if (r < 0)
-		from->loop->broken = r;
+		wh_loop_break(from->loop, r);
 	if (parcel->is_frame) {
 		*at = parcel->next;
 		append(&from->peer->inbox, parcel);

@@ -26,8 +26,8 @@ struct wh_loop_world {
 	const char *name;
 	const struct wh_clock *clock;
 	uint64_t seed;
-	uint32_t reset_after; /* the link breaks after so many landings; 0 never */
-	uint32_t full_after;  /* after so many landings the target's memory is full; 0 never */
+	uint32_t reset_after; /* the link breaks at this landing; 0 never */
+	uint32_t full_after;  /* the target's memory is full at this landing; 0 never */
 	void (*step)(void *context, uint64_t passed_ns);
 	void *context;
 };
@@ -36,6 +36,9 @@ struct wh_loop;
 
 /* Make the link of @world, borrowed, for both ends to open. Return: NULL if out of memory. */
 struct wh_loop *wh_loop_new(const struct wh_loop_world *world);
+
+/* Break the link: from now on every call returns @code, a negative errno. */
+void wh_loop_break(struct wh_loop *loop, int code);
 
 /* Both ends must be closed. Accepts NULL, returns NULL. */
 struct wh_loop *wh_loop_free(struct wh_loop *loop);

@@ -67,11 +67,11 @@ int wh_worker_note(enum wh_worker_type type, struct wh_error *err)
 	return send_message(&note, sizeof(note), err);
 }
 
-int wh_worker_listening(uint16_t port, struct wh_error *err)
+void wh_worker_listening(uint16_t port)
 {
 	const struct wh_worker_listening listening = { .type = WH_WORKER_LISTENING, .port = port };
 
-	return send_message(&listening, sizeof(listening), err);
+	(void)send_message(&listening, sizeof(listening), NULL);
 }
 
 void wh_worker_fail(int code, const struct wh_error *error)

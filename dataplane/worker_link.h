@@ -29,7 +29,8 @@ wh_must_check int wh_worker_receive(struct wh_job *ret, struct wh_error *err);
 /* Send a message that is only its type. Return: 0, or -errno if the daemon is gone. */
 wh_must_check int wh_worker_note(enum wh_worker_type type, struct wh_error *err);
 
-wh_must_check int wh_worker_listening(uint16_t port, struct wh_error *err);
+/* The daemon may be gone: then the kernel is about to kill us. */
+void wh_worker_listening(uint16_t port);
 
 /* The daemon may be gone, and then nobody wants to know. */
 void wh_worker_fail(int code, const struct wh_error *error);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "mover_pair.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wherry/fdpass.h"
+
+static void exec_mover(const char *path, int sock, int cgroup)
+{
+	/* Moved away first, so that dup2() clears close-on-exec even if it is 3 already. */
+	int spare = fcntl(sock, F_DUPFD_CLOEXEC, 10);
+
+	if (cgroup >= 0 && write(cgroup, "0", 1) != 1)
+		_exit(126);
+	if (spare < 0 || dup2(spare, WH_WORKER_FD) < 0)
+		_exit(126);
+	(void)execl(path, path, (char *)NULL);
+	_exit(127);
+}
+
+static int spawn(struct mover *mover, const struct mover_pair_config *cfg, int cgroup, int *stats)
+{
+	int sv[2];
+
+	*stats = memfd_create("stats", MFD_CLOEXEC);
+	if (*stats < 0 || ftruncate(*stats, sizeof(*mover->stats)) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -1;
+	mover->stats =
+		mmap(NULL, sizeof(*mover->stats), PROT_READ | PROT_WRITE, MAP_SHARED, *stats, 0);
+	mover->sock = sv[0];
+	mover->pid = fork();
+	if (mover->pid == 0)
+		exec_mover(cfg->mover, sv[1], cgroup);
+	(void)close(sv[1]);
+	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;
+}
+
+static int start(struct mover *mover, struct wh_worker_start *msg, int stats, int ram)
+{
+	int fds[2] = { stats, ram };
+	struct wh_fdpass pass = { .data = msg, .len = sizeof(*msg), .fds = fds, .fd_count = 2 };
+
+	return wh_fdpass_send(mover->sock, &pass) < 0 ? -1 : 0;
+}
+
+/* Wait for a message of @type from @mover. */
+static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
+{
+	union {
+		uint32_t type;
+		struct wh_worker_listening listening;
+		struct wh_worker_failed failed;
+	} msg;
+	struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
+
+	if (wh_fdpass_recv(mover->sock, &pass) != 1) {
+		fprintf(stderr, "mover %d is gone\n", (int)mover->pid);
+		return -1;
+	}
+	if (msg.type == WH_WORKER_FAILED) {
+		pair->failed = msg.failed;
+		fprintf(stderr, "mover %d: %s\n", (int)mover->pid, msg.failed.error.text);
+		return -1;
+	}
+	if (msg.type == WH_WORKER_LISTENING)
+		pair->port = msg.listening.port;
+	if (msg.type != type)
+		fprintf(stderr, "message %u instead of %u\n", msg.type, type);
+	return msg.type == type ? 0 : -1;
+}
+
+int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cfg)
+{
+	struct wh_worker_start msg = {
+		.type = WH_WORKER_START,
+		.role = WH_ROLE_TARGET,
+		.region_count = 1,
+		.connections = cfg->connections,
+		.vmm_pid = cfg->vmm_pid,
+		.downtime_target_ns = cfg->downtime_target_ns,
+		.local = { .v4 = { .sin_family = AF_INET,
+		                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) } },
+		.regions = { { .name = "ram0", .bytes = cfg->bytes } },
+	};
+	int stats;
+
+	*pair = (struct mover_pair){ .source = { .sock = -1 }, .target = { .sock = -1 } };
+	memset(msg.token, 0x5a, sizeof(msg.token));
+	if (spawn(&pair->target, cfg, -1, &stats) < 0 ||
+	    start(&pair->target, &msg, stats, cfg->target_fd) < 0 ||
+	    await(pair, &pair->target, WH_WORKER_LISTENING) < 0)
+		return -1;
+	(void)close(stats);
+
+	msg.role = WH_ROLE_SOURCE;
+	msg.peer = msg.local;
+	msg.peer.v4.sin_port = htons(pair->port);
+	if (spawn(&pair->source, cfg, cfg->source_cgroup, &stats) < 0 ||
+	    start(&pair->source, &msg, stats, cfg->source_fd) < 0 ||
+	    await(pair, &pair->source, WH_WORKER_OPEN) < 0 ||
+	    await(pair, &pair->target, WH_WORKER_OPEN) < 0)
+		return -1;
+	(void)close(stats);
+	return 0;
+}
+
+int mover_pair_await_converged(struct mover_pair *pair)
+{
+	return await(pair, &pair->source, WH_WORKER_CONVERGED);
+}
+
+int mover_pair_finish(struct mover_pair *pair)
+{
+	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
+	struct wh_fdpass pass = { .data = &note, .len = sizeof(note) };
+
+	if (wh_fdpass_send(pair->source.sock, &pass) < 0 ||
+	    await(pair, &pair->source, WH_WORKER_LANDED) < 0 ||
+	    await(pair, &pair->target, WH_WORKER_LANDED) < 0)
+		return -1;
+	return 0;
+}
+
+static int mover_done(struct mover *mover)
+{
+	int status = 0;
+
+	if (mover->pid > 0) {
+		/* The mover exits by itself; one that does not within a second is killed. */
+		for (int i = 0; i < 100 && waitpid(mover->pid, &status, WNOHANG) == 0; i++)
+			(void)usleep(10000);
+		if (kill(mover->pid, SIGKILL) == 0)
+			(void)waitpid(mover->pid, &status, 0);
+	}
+	wh_closep(&mover->sock);
+	if (mover->stats && mover->stats != MAP_FAILED)
+		(void)munmap(mover->stats, sizeof(*mover->stats));
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+int mover_pair_done(struct mover_pair *pair)
+{
+	int source = mover_done(&pair->source);
+	int target = mover_done(&pair->target);
+
+	return source < 0 || target < 0 ? -1 : 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Mover pair - the daemon's part for two real movers, without a daemon: a guest's memory moves
+ * from one file to another over loopback.
+ */
+
+#ifndef WH_MOVER_PAIR_H
+#define WH_MOVER_PAIR_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "wherry/stats.h"
+#include "wherry/worker.h"
+
+struct mover {
+	pid_t pid;
+	int sock;
+	struct wh_stats *stats;
+};
+
+struct mover_pair {
+	struct mover source, target;
+	uint16_t port;
+	struct wh_worker_failed failed; /* the last FAILED message, for a test to print */
+};
+
+struct mover_pair_config {
+	const char *mover; /* path of wherry-mover */
+	int source_fd;     /* RAM files */
+	int target_fd;
+	uint64_t bytes;
+	uint32_t connections;
+	pid_t vmm_pid;
+	uint64_t downtime_target_ns;
+	int source_cgroup; /* cgroup.procs to enter, or -1 */
+};
+
+/* Start both; returns when both have said OPEN. Return: 0 or -1. */
+int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cfg);
+
+/* Wait for the source's CONVERGED. Return: 0 or -1. */
+int mover_pair_await_converged(struct mover_pair *pair);
+
+/* Say FINISH, wait for LANDED from both. Return: 0 or -1. */
+int mover_pair_finish(struct mover_pair *pair);
+
+/* Kill what still runs and release everything. Return: 0 if both had ended well. */
+int mover_pair_done(struct mover_pair *pair);
+
+#endif

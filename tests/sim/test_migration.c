@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Whole migrations in one thread: the real source and target, the loop transport, a fake clock
+ * and a guest that never stops writing. A seed decides everything, faults included.
+ *
+ *	test_migration [SEED]	one run, or SEEDS of them
+ *
+ * After each run: the guest runs on exactly one side, its memory there is what it wrote, and the
+ * states were left only by legal moves. A run that fails prints its seed.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fake_guest.h"
+#include "session.h"
+#include "source.h"
+#include "target.h"
+#include "transport_loop.h"
+#include "transport_ops.h"
+
+#include "wherry/limits.h"
+
+#define SEEDS 400u
+
+/* A run that has not ended by then goes nowhere. */
+#define LONGEST_RUN_NS (600 * WH_NSEC_PER_SEC)
+
+/* What the guest does in each millisecond: 0 to so many pages, by seed. */
+#define ACTIONS_MAX 3u
+
+const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, NULL };
+
+enum fault {
+	NO_FAULT,
+	LINK_RESET,  /* at some landing */
+	TARGET_FULL, /* at some landing */
+	MOVER_DIES,  /* at some time */
+	FAULTS,
+};
+
+struct world {
+	uint64_t seed;
+	uint64_t now_ns;
+	uint64_t die_at_ns;
+	uint32_t actions;   /* of the guest, for each millisecond */
+	uint64_t action_ns; /* time the guest has not used yet, times @actions */
+	bool source_runs;   /* the guest does, there */
+	struct fake_guest guest;
+	struct wh_loop *loop;
+
+	struct wh_stats source_stats, target_stats;
+	enum wh_session_state source_seen, target_seen;
+	struct wh_ram target_ram;
+	int target_fds[FAKE_REGIONS];
+	struct wh_target target;
+	int target_result;
+};
+
+/* The clock has no context of its own, and there is one world at a time. */
+static struct world *the_world;
+
+static uint64_t fake_now(const struct wh_clock *clock)
+{
+	(void)clock;
+	return the_world->now_ns;
+}
+
+static const struct wh_clock fake_clock = { .now_ns = fake_now };
+
+/* The states a side may have passed through since it was last looked at. */
+static bool reachable(enum wh_session_state from, enum wh_session_state to)
+{
+	if (from == to || wh_session_may_move(from, to))
+		return true;
+	for (int via = 0; via < WH_SESSION_STATES; via++)
+		if (wh_session_may_move(from, (enum wh_session_state)via) &&
+		    wh_session_may_move((enum wh_session_state)via, to))
+			return true;
+	return false;
+}
+
+static void check_moves(const struct wh_stats *stats, enum wh_session_state *seen)
+{
+	enum wh_session_state now = (enum wh_session_state)wh_stat_get(stats, WH_STAT_STATE);
+
+	assert_true(reachable(*seen, now));
+	*seen = now;
+}
+
+/* Time passes: the guest writes, the target takes what came. */
+static void step(void *context, uint64_t passed_ns)
+{
+	struct world *w = context;
+
+	w->now_ns += passed_ns;
+	assert_true(w->now_ns < LONGEST_RUN_NS);
+	if (w->now_ns >= w->die_at_ns)
+		wh_loop_break(w->loop, -ECONNRESET);
+	w->action_ns += passed_ns * w->actions;
+	for (; w->source_runs && w->action_ns >= WH_NSEC_PER_MSEC; w->action_ns -= WH_NSEC_PER_MSEC)
+		fake_guest_act(&w->guest);
+	if (w->target_result >= 0 && w->target_result != WH_TARGET_CLOSED)
+		w->target_result = wh_target_step(&w->target, 0, NULL);
+	check_moves(&w->source_stats, &w->source_seen);
+	check_moves(&w->target_stats, &w->target_seen);
+}
+
+static int track(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	source->dirty = w->guest.dirty;
+	return 0;
+}
+
+static int stop_guest(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	assert_true(w->source_runs);
+	step(w, WH_NSEC_PER_MSEC); /* the hypervisor takes a moment */
+	fake_guest_finish(&w->guest);
+	w->source_runs = false;
+	return 0;
+}
+
+static struct wh_transport *open_end(bool passive)
+{
+	static const uint8_t token[WH_TOKEN_BYTES];
+	struct wh_transport *link = NULL;
+	const struct wh_link_config cfg = {
+		.uri = "loop://sim",
+		.passive = passive,
+		.queue_depth = 8,
+		.connections = 1,
+		.interface = "",
+		.local = "",
+		.token = token,
+	};
+
+	assert_int_equal(wh_transport_open(&link, &cfg, NULL), 0);
+	return link;
+}
+
+static void set_up_target(struct world *w, uint64_t pages)
+{
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
+		const struct wh_region *like = &w->guest.ram.regions[FAKE_REGIONS - 1 - i];
+
+		/* Another order than the source's, and junk in it: neither may matter. */
+		w->target_fds[FAKE_REGIONS - 1 - i] = fake_ram_file(pages);
+		assert_int_equal(pwrite(w->target_fds[FAKE_REGIONS - 1 - i], "junk", 4, 4096), 4);
+		assert_int_equal(wh_ram_add(&w->target_ram, like->name, like->bytes,
+		                            w->target_fds[FAKE_REGIONS - 1 - i], NULL),
+		                 0);
+	}
+	w->target = (struct wh_target){ .ram = &w->target_ram,
+		                        .clock = &fake_clock,
+		                        .stats = &w->target_stats };
+}
+
+static int run_source(struct world *w)
+{
+	struct wh_transport *link = open_end(false);
+	struct wh_source source = {
+		.ram = &w->guest.ram,
+		.link = link,
+		.clock = &fake_clock,
+		.stats = &w->source_stats,
+		.downtime_target_ns = 4 * WH_NSEC_PER_MSEC,
+		.track = track,
+		.stop_guest = stop_guest,
+		.context = w,
+	};
+	int r;
+
+	w->target.link = open_end(true);
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
+		const struct wh_memory memory = { .addr = w->guest.ram.regions[i].addr,
+			                          .fd = -1,
+			                          .bytes = w->guest.ram.regions[i].bytes };
+
+		assert_int_equal(wh_transport_map(link, i, &memory), 0);
+	}
+	r = wh_source_run(&source, NULL);
+	link = wh_transport_close(link);
+	return r;
+}
+
+/* What the daemons make of it: the guest runs on there only if both sides say LANDED. */
+static void check_outcome(struct world *w, int result)
+{
+	bool landed = wh_stat_get(&w->target_stats, WH_STAT_STATE) == WH_SESSION_LANDED;
+
+	if (result == 0) {
+		assert_true(landed);
+		assert_false(w->source_runs);
+		assert_true(fake_guest_is_intact(&w->guest, w->target_fds));
+		if (w->target_result != WH_TARGET_CLOSED)
+			assert_int_equal(wh_target_step(&w->target, 0, NULL), WH_TARGET_CLOSED);
+		return;
+	}
+	/* It failed: the guest goes on at the source, whose memory is as it wrote it. */
+	w->source_runs = true;
+	assert_true(fake_guest_is_intact(&w->guest, w->guest.fds));
+}
+
+static uint32_t pick(uint64_t *random, uint32_t sides)
+{
+	*random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return (uint32_t)(*random >> 40) % sides;
+}
+
+/* Return: whether the memory moved. */
+static bool run_world(uint64_t seed)
+{
+	static struct world w;
+	uint64_t random = seed * 2654435761u;
+	enum fault fault = (enum fault)(seed % FAULTS);
+	uint64_t pages = 16 + pick(&random, 600);
+	const struct wh_loop_world world = {
+		.name = "sim",
+		.clock = &fake_clock,
+		.seed = seed,
+		.reset_after = fault == LINK_RESET ? 1 + pick(&random, 400) : 0,
+		.full_after = fault == TARGET_FULL ? 1 + pick(&random, 400) : 0,
+		.step = step,
+		.context = &w,
+	};
+	int r;
+
+	w = (struct world){ .seed = seed, .source_runs = true };
+	w.actions = pick(&random, ACTIONS_MAX + 1);
+	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 20) * WH_NSEC_PER_MSEC : UINT64_MAX;
+	the_world = &w;
+	fake_guest_init(&w.guest, pages, seed);
+	set_up_target(&w, pages);
+	w.loop = wh_loop_new(&world);
+
+	r = run_source(&w);
+	check_outcome(&w, r);
+	if (fault == NO_FAULT)
+		assert_int_equal(r, 0);
+
+	w.target.link = wh_transport_close(w.target.link);
+	w.loop = wh_loop_free(w.loop);
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++)
+		(void)close(w.target_fds[i]);
+	fake_guest_done(&w.guest);
+	return r == 0;
+}
+
+/* An assertion anywhere ends in one of these: say which seed repeats it. */
+static uint64_t running_seed;
+
+static void print_seed(void)
+{
+	(void)fprintf(stderr, "this run is repeated by: test_migration %" PRIu64 "\n",
+	              running_seed);
+}
+
+static void on_abort(int sig)
+{
+	(void)sig;
+	print_seed();
+}
+
+static int seed_teardown(void **state)
+{
+	(void)state;
+	if (running_seed)
+		print_seed();
+	return 0;
+}
+
+static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
+{
+	const uint64_t *only = *state;
+	uint32_t moved = 0, rounds = 0;
+
+	if (only) {
+		running_seed = *only;
+		(void)run_world(*only);
+		running_seed = 0;
+		return;
+	}
+	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
+		moved += run_world(running_seed);
+		rounds += (uint32_t)wh_stat_get(&the_world->source_stats, WH_STAT_ROUND);
+	}
+	running_seed = 0;
+	print_message("%u of %u runs moved the guest, the others met a fault; %u rounds\n", moved,
+	              SEEDS, rounds);
+
+	/* Both kinds must have been tried, and many rounds, for this test to mean anything. */
+	assert_in_range(moved, SEEDS / FAULTS, SEEDS - SEEDS / FAULTS);
+	assert_in_range(rounds, 2 * SEEDS, 1000 * SEEDS);
+}
+
+int main(int argc, char **argv)
+{
+	static uint64_t seed;
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_prestate_setup_teardown(
+			every_seed_leaves_the_guest_intact_on_one_side, NULL, seed_teardown,
+			argc > 1 ? &seed : NULL),
+	};
+
+	if (argc > 1)
+		seed = strtoull(argv[1], NULL, 10);
+	(void)signal(SIGABRT, on_abort);
+	return cmocka_run_group_tests_name("migration", tests, NULL, NULL);
+}
