@@ -53,7 +53,7 @@ static int read_name(void *field, const struct wh_yaml_node *node, struct wh_err
 
 static int read_path(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const char *text = NULL;
+	const char *text;
 	int r;
 
 	r = wh_value_string(&text, node, err);
@@ -92,7 +92,7 @@ static bool stays_below(const char *path)
 
 static int read_cgroup(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const char *text = NULL;
+	const char *text;
 	int r;
 
 	r = wh_value_string(&text, node, err);
@@ -145,7 +145,7 @@ static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh
 /* What the kernel accepts as the name of a device. */
 static int read_interface(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const char *text = NULL;
+	const char *text;
 	int r;
 
 	r = wh_value_string(&text, node, err);
@@ -165,7 +165,7 @@ static int read_interface(void *field, const struct wh_yaml_node *node, struct w
 static int read_address(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
 	unsigned char address[sizeof(struct in6_addr)];
-	const char *text = NULL;
+	const char *text;
 	int family;
 	int r;
 
@@ -204,7 +204,7 @@ static int read_argv(void *field, const struct wh_yaml_node *node, struct wh_err
 		return no_memory(err);
 
 	for (size_t i = 0; i < node->count; i++) {
-		const char *text = NULL;
+		const char *text;
 		int r;
 
 		r = wh_value_string(&text, node->items[i], err);

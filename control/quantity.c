@@ -167,16 +167,18 @@ static bool below_one(const struct decimal *number)
 	return !zero;
 }
 
-/* The suffix that @wrong seems to mean, apart from its case and a B for bytes. NULL if none. */
+/* The suffix that @wrong seems to mean, apart from its case and words for bytes. NULL if none. */
 static const struct suffix *likely_suffix(const char *wrong)
 {
 	for (size_t i = 0; i < SUFFIXES; i++) {
 		const struct suffix *known = &suffixes[i];
-		const size_t len = strlen(known->name);
+		const char *rest = wrong + strlen(known->name);
 
-		if (known->times_10 < 0 || strncasecmp(wrong, known->name, len) != 0)
+		/* Nobody means a fraction of a byte. */
+		if (known->times_10 < 0 ||
+		    strncasecmp(wrong, known->name, strlen(known->name)) != 0)
 			continue;
-		if (!wrong[len] || !strcasecmp(wrong + len, "B"))
+		if (!*rest || !strcmp(rest, "B") || !strcmp(rest, "B/s") || !strcmp(rest, "Bps"))
 			return known;
 	}
 	return NULL;
@@ -189,10 +191,6 @@ static int fail_suffix(const char *text, const char *wrong, struct wh_error *err
 
 	if (strpbrk(text, " \t\n"))
 		return wh_fail(err, -EINVAL, "'%s' has a blank inside; write it without", text);
-	if (strcasestr(wrong, "bps") || strcasestr(wrong, "bit"))
-		return wh_fail(err, -EINVAL,
-		               "'%s' looks like bits; write bytes per second: 8M, not 64Mbps",
-		               text);
 	if (likely && likely->times_10 > 0)
 		return wh_fail(err, -EINVAL,
 		               "'%s' has an unknown unit; write %.*s%s (powers of 1000) "
@@ -202,6 +200,11 @@ static int fail_suffix(const char *text, const char *wrong, struct wh_error *err
 	if (likely)
 		return wh_fail(err, -EINVAL, "'%s' has an unknown unit; write %.*s%s", text, len,
 		               text, likely->name);
+	if (strchr(wrong, 'b'))
+		return wh_fail(err, -EINVAL,
+		               "'%s' seems to count bits; write bytes per second, "
+		               "such as 8M for 64 Mbit/s",
+		               text);
 	if (*wrong == 'e' || *wrong == 'E')
 		return wh_fail(err, -EINVAL, "'%s' needs a whole number after the %c, as in 1e3",
 		               text, *wrong);
@@ -229,6 +232,18 @@ static int read_decimal(const char *text, const char *unsigned_text, struct deci
 	return 0;
 }
 
+static int fail_below_one(const char *text, struct wh_error *err)
+{
+	const size_t len = strlen(text);
+
+	if (text[len - 1] == 'm')
+		return wh_fail(err, -ERANGE,
+		               "'%s' is less than 1 byte, since m is a thousandth; "
+		               "you probably mean %.*sM",
+		               text, (int)len - 1, text);
+	return wh_fail(err, -ERANGE, "'%s' is less than 1 byte; write at least 1, or 0", text);
+}
+
 int wh_quantity_parse(uint64_t *ret, const char *text, struct wh_error *err)
 {
 	const bool has_sign = *text == '-' || *text == '+';
@@ -248,10 +263,7 @@ int wh_quantity_parse(uint64_t *ret, const char *text, struct wh_error *err)
 	if (*text == '-' && value > 0)
 		return wh_fail(err, -ERANGE, "'%s' is negative; write 0 or more", text);
 	if (below_one(&number))
-		return wh_fail(err, -ERANGE,
-		               "'%s' is less than 1 byte (m is a thousandth); "
-		               "64m probably means 64M; write at least 1, or 0",
-		               text);
+		return fail_below_one(text, err);
 
 	*ret = value;
 	return 0;

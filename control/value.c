@@ -130,7 +130,7 @@ int wh_value_string(const char **ret, const struct wh_yaml_node *node, struct wh
 
 int wh_value_name(char *ret, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const char *text = NULL;
+	const char *text = "";
 	int r;
 
 	r = wh_value_string(&text, node, err);

@@ -103,7 +103,8 @@ static int fail_at_mark(struct reader *rd, const yaml_mark_t *mark, const char *
 		.column = (uint32_t)mark->column + 1,
 	};
 
-	return wh_yaml_fail(rd->err, &place, "%s", words);
+	(void)wh_yaml_fail(rd->err, &place, "%s", words); /* it returns the same */
+	return -EINVAL;
 }
 
 /* The reader of libyaml tells bytes from the start only. */
