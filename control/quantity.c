@@ -191,6 +191,9 @@ static int fail_suffix(const char *text, const char *wrong, struct wh_error *err
 
 	if (strpbrk(text, " \t\n"))
 		return wh_fail(err, -EINVAL, "'%s' has a blank inside; write it without", text);
+	if (*wrong == 'e' || (*wrong == 'E' && !likely))
+		return wh_fail(err, -EINVAL, "'%s' needs a whole number after the %c, as in 1e3",
+		               text, *wrong);
 	if (likely && likely->times_10 > 0)
 		return wh_fail(err, -EINVAL,
 		               "'%s' has an unknown unit; write %.*s%s (powers of 1000) "
@@ -205,9 +208,6 @@ static int fail_suffix(const char *text, const char *wrong, struct wh_error *err
 		               "'%s' seems to count bits; write bytes per second, "
 		               "such as 8M for 64 Mbit/s",
 		               text);
-	if (*wrong == 'e' || *wrong == 'E')
-		return wh_fail(err, -EINVAL, "'%s' needs a whole number after the %c, as in 1e3",
-		               text, *wrong);
 	return wh_fail(err, -EINVAL,
 	               "'%s' has an unknown unit; write a number and one of k M G T P E "
 	               "or Ki Mi Gi Ti Pi Ei",

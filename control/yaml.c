@@ -138,8 +138,9 @@ static int syntax_error(struct reader *rd)
 {
 	const yaml_parser_t *parser = &rd->parser;
 	const char *problem = parser->problem ? parser->problem : "this is not YAML";
-	char words[WH_ERROR_TEXT_MAX];
+	const yaml_mark_t end = mark_at_offset(rd, rd->len);
 	yaml_mark_t mark = parser->problem_mark;
+	char words[WH_ERROR_TEXT_MAX];
 
 	if (parser->error == YAML_MEMORY_ERROR)
 		return no_memory(rd->err);
@@ -150,6 +151,9 @@ static int syntax_error(struct reader *rd)
 	} else {
 		(void)snprintf(words, sizeof(words), "%s; %s", problem, hint_for(problem));
 	}
+	/* At the end of a last line without a newline libyaml is already in the next one. */
+	if (mark.line > end.line)
+		mark = end;
 	return fail_at_mark(rd, &mark, words);
 }
 
@@ -291,9 +295,9 @@ static int check_key(struct reader *rd, const struct wh_yaml_node *mapping,
 	const struct wh_yaml_node *twin;
 
 	if (key->type != WH_YAML_SCALAR)
-		return wh_yaml_fail(rd->err, key, "a key must be a plain word, not a collection");
+		return wh_yaml_fail(rd->err, key, "this key is a mapping or a list; write a word");
 	if (mapping->count == WH_YAML_KEYS_MAX)
-		return wh_yaml_fail(rd->err, key, "a mapping may have %u keys at most",
+		return wh_yaml_fail(rd->err, key, "more than %u keys in one mapping; split it",
 		                    WH_YAML_KEYS_MAX);
 	twin = wh_yaml_get(mapping, key->text);
 	if (twin)

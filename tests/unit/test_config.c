@@ -131,14 +131,14 @@ static void finds_the_mover_beside_the_program_or_installed(void **state)
 {
 	wh_cleanup(wh_config_freep) struct wh_config *installed = NULL;
 	wh_cleanup(wh_config_freep) struct wh_config *beside = NULL;
-	char path[4096 + 16];
+	char path[4096 + sizeof("/wherry-mover")];
 	const ssize_t len = readlink("/proc/self/exe", path, 4096);
 	FILE *mover;
 
 	(void)state;
 	assert_true(len > 0);
 	path[len] = '\0';
-	(void)strcpy(strrchr(path, '/'), "/wherry-mover");
+	memcpy(strrchr(path, '/'), "/wherry-mover", sizeof("/wherry-mover"));
 	if (access(path, F_OK) == 0)
 		skip(); /* a real mover is there; it is not ours to remove */
 

@@ -92,7 +92,7 @@ static void rounds_up_to_whole_bytes_and_is_exact_otherwise(void **state)
 		/* Floating point would lose the last digits of these. */
 		{ "9007199254740993", UINT64_C(9007199254740993) },
 		{ "0.9007199254740993E", UINT64_C(900719925474099300) },
-		{ "7.9999999999999999998Ei", (uint64_t)INT64_MAX },
+		{ "7.999999999999999999Ei", (uint64_t)INT64_MAX },
 		{ "9223372036854775807", (uint64_t)INT64_MAX },
 		{ "9223372036854775806.5", (uint64_t)INT64_MAX },
 	};
