@@ -349,6 +349,33 @@ static int read_children(struct reader *rd, struct wh_yaml_node *parent)
 	}
 }
 
+/* Whether @c may be the last byte of a line break: YAML has some beyond ASCII. */
+static bool is_break(char c)
+{
+	return (unsigned char)c < ' ' || (unsigned char)c > '~';
+}
+
+/*
+ * libyaml takes quadratic time for a long list of %TAG directives, and reads all of it before it
+ * shows us an event. Tags are refused anyway, so their directives are refused before it starts.
+ */
+static int check_directives(struct reader *rd)
+{
+	static const char directive[] = "%TAG";
+	const char *const end = rd->data + rd->len;
+	const char *at = rd->data;
+
+	while ((at = memmem(at, (size_t)(end - at), directive, sizeof(directive) - 1))) {
+		if (at == rd->data || is_break(at[-1])) {
+			const yaml_mark_t mark = mark_at_offset(rd, (size_t)(at - rd->data));
+
+			return fail_at_mark(rd, &mark, "%TAG is not supported; remove it");
+		}
+		at++;
+	}
+	return 0;
+}
+
 static int read_documents(struct wh_yaml *tree, const char *data, size_t len, struct wh_error *err)
 {
 	static const char bom[] = { '\xef', '\xbb', '\xbf' };
@@ -368,6 +395,9 @@ static int read_documents(struct wh_yaml *tree, const char *data, size_t len, st
 		return r;
 	tree->documents->type = WH_YAML_SEQUENCE;
 
+	r = check_directives(&rd);
+	if (r < 0)
+		return r;
 	if (!yaml_parser_initialize(&rd.parser))
 		return no_memory(err);
 	yaml_parser_set_encoding(&rd.parser, YAML_UTF8_ENCODING);

@@ -9,8 +9,7 @@
 
 #include "name.h"
 
-#define LONGEST  "a23456789012345678901234567890123456789012345678901234567890123"
-#define TOO_LONG LONGEST "4"
+#define LONGEST "a23456789012345678901234567890123456789012345678901234567890123"
 
 static void accepts_dns_labels(void **state)
 {
@@ -23,12 +22,13 @@ static void accepts_dns_labels(void **state)
 
 static void refuses_everything_else(void **state)
 {
-	static const char *const names[] = { "",    "-",   "-a",  "a-", "A",        "a.b",
-		                             "a_b", "a b", "a/b", "..", "\xc3\xa4", TOO_LONG };
+	static const char *const names[] = { "",    "-",   "-a",  "a-", "A",       "a.b",
+		                             "a_b", "a b", "a/b", "..", "\xc3\xa4" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_false(wh_name_valid(names[i]));
+	assert_false(wh_name_valid(LONGEST "4"));
 }
 
 static const char *nearest(const char *wrong, size_t *distance)
