@@ -24,6 +24,12 @@
  * "incoming" starts the destination's hypervisor: with -S -incoming defer, its QMP socket at
  * "qmp", and RAM as memory-backend-file,share=on with the source's backend ids and sizes. It may
  * stay in the foreground or daemonize.
+ *
+ * node, socket and state are required; of the rest, the values above are the defaults, and the
+ * lists are empty if they are left out. mover is looked for next to the running program, then in
+ * the libexec directory of the installation. Paths are absolute, names are DNS labels. No two
+ * entries of a list may share a name, an address, an interface or a QMP socket, and no other node
+ * may be called as this one.
  */
 
 #ifndef WH_CONFIG_H
@@ -38,7 +44,7 @@
 
 struct wh_network {
 	char name[WH_NAME_MAX];
-	char interface[WH_NAME_MAX];
+	char interface[WH_NAME_MAX]; /* a device of this host; it need not be there yet */
 };
 
 struct wh_node {
@@ -73,9 +79,9 @@ struct wh_config {
 /**
  * wh_config_load() - Read the configuration of this node
  * @ret:	receives it; owned by the caller, untouched on failure
- * @err:	receives "FILE:LINE:COLUMN: what is wrong, what would be right"
+ * @err:	receives "FILE:LINE:COLUMN: what is wrong; what would be right"
  *
- * Return: 0 or -errno.
+ * Return: 0; -EINVAL if it is not what is described above, or -errno if it cannot be read.
  */
 wh_must_check int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *err);
 

@@ -12,9 +12,15 @@
 #define WH_SETTINGS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
 #include "wherry/limits.h"
+
+struct wh_yaml_node;
 
 struct wh_settings {
 	uint64_t bandwidth_bps;              /* bytes per second of one migration, 0 is unlimited */
@@ -27,6 +33,53 @@ struct wh_settings {
 	bool allow_workload_disruption;
 	bool disable_tls;
 	char network[WH_NAME_MAX]; /* "" if no migration network is named */
+	uint32_t given;            /* bit i: key i of the table was written, not defaulted */
 };
+
+struct wh_settings wh_settings_defaults(void);
+
+/**
+ * wh_settings_parse() - Read the migration section of a manifest
+ * @ret:	receives its settings, with the defaults of keys that are absent or null; untouched
+ *		on failure
+ * @section:	the section; NULL or a null value count as an empty one
+ * @err:	receives "FILE:LINE:COLUMN: what is wrong; what would be right"
+ *
+ * Return: 0; -EINVAL for an unknown key or a value that is not allowed.
+ */
+wh_must_check int wh_settings_parse(struct wh_settings *ret, const struct wh_yaml_node *section,
+                                    struct wh_error *err);
+
+enum wh_setting_type {
+	WH_SETTING_BANDWIDTH, /* a quantity, bytes per second */
+	WH_SETTING_INTEGER,
+	WH_SETTING_BOOLEAN,
+	WH_SETTING_NAME,
+};
+
+/* One setting, as a walk over the table sees it. */
+struct wh_setting_value {
+	const char *key; /* "bandwidthPerMigration" */
+	const char *help;
+	enum wh_setting_type type;
+	bool given;       /* written in the manifest, not defaulted */
+	uint64_t number;  /* BANDWIDTH, INTEGER; BOOLEAN as 0 and 1 */
+	const char *name; /* NAME: borrowed from the settings, "" if there is none */
+};
+
+/*
+ * Look at setting @index: for (i = 0; wh_settings_at(&settings, i, &value); i++).
+ * Return: false past the last one, and then @ret is untouched.
+ */
+bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_setting_value *ret);
+
+/* Room for any formatted value, with the final NUL. */
+#define WH_SETTING_TEXT_MAX WH_NAME_MAX
+
+/* Write @value as a manifest would: 64Mi, 800, true, migration. No name is "". */
+void wh_setting_format(char text[WH_SETTING_TEXT_MAX], const struct wh_setting_value *value);
+
+/* Write one line for each setting: "key: value  # set", or "# default" at its end. */
+void wh_settings_print(const struct wh_settings *settings, FILE *out);
 
 #endif

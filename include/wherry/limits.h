@@ -44,4 +44,25 @@
 /* Downtime target when none is configured: what QEMU's users are used to. */
 #define WH_DOWNTIME_DEFAULT_NS (300ull * 1000 * 1000)
 
+/* Largest downtime target: what QEMU accepts for its own. */
+#define WH_DOWNTIME_MAX_MS 2000000u
+
+/* One YAML file: Kubernetes objects are at most 1.5 MiB each, and a file may hold a few. */
+#define WH_YAML_BYTES_MAX (4u << 20)
+
+/* Nodes of one YAML file, keys included: its tree stays below 10 MiB. */
+#define WH_YAML_NODES_MAX 65536u
+
+/* Nesting in a YAML file: the tree is walked by recursion. Real manifests stay below 15. */
+#define WH_YAML_DEPTH_MAX 64u
+
+/* Keys of one YAML mapping: each is compared with those before it to find duplicates. */
+#define WH_YAML_KEYS_MAX 1024u
+
+/* Characters of a quantity: far more than any sensible one, few enough to compute with exactly. */
+#define WH_QUANTITY_LEN_MAX 64u
+
+/* Manifest files in one directory: a cluster has one object with settings and some policies. */
+#define WH_MANIFEST_FILES_MAX 1024u
+
 #endif
