@@ -39,7 +39,7 @@
 #define LONGEST_RUN_NS (600 * WH_NSEC_PER_SEC)
 
 /* What the guest does in each millisecond: 0 to so many pages, by seed. */
-#define ACTIONS_MAX 3u
+#define ACTIONS_MAX 10u
 
 const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, NULL };
 
@@ -182,7 +182,7 @@ static int run_source(struct world *w)
 		.link = link,
 		.clock = &fake_clock,
 		.stats = &w->source_stats,
-		.downtime_target_ns = 4 * WH_NSEC_PER_MSEC,
+		.downtime_target_ns = WH_NSEC_PER_MSEC,
 		.track = track,
 		.stop_guest = stop_guest,
 		.context = w,
@@ -237,8 +237,8 @@ static bool run_world(uint64_t seed)
 		.name = "sim",
 		.clock = &fake_clock,
 		.seed = seed,
-		.reset_after = fault == LINK_RESET ? 1 + pick(&random, 400) : 0,
-		.full_after = fault == TARGET_FULL ? 1 + pick(&random, 400) : 0,
+		.reset_after = fault == LINK_RESET ? 1 + pick(&random, 1000) : 0,
+		.full_after = fault == TARGET_FULL ? 1 + pick(&random, 1000) : 0,
 		.step = step,
 		.context = &w,
 	};
@@ -246,7 +246,7 @@ static bool run_world(uint64_t seed)
 
 	w = (struct world){ .seed = seed, .source_runs = true };
 	w.actions = pick(&random, ACTIONS_MAX + 1);
-	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 20) * WH_NSEC_PER_MSEC : UINT64_MAX;
+	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 40) * WH_NSEC_PER_MSEC : UINT64_MAX;
 	the_world = &w;
 	fake_guest_init(&w.guest, pages, seed);
 	set_up_target(&w, pages);
