@@ -13,12 +13,14 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fsyntax
 # A header's own functions and counters have no user when it is alone.
 FLAGS += ["-Wno-unused-function", "-Wno-unused-variable"]
 
-# Where quoted includes are looked for, beside the header's own folder.
-FOLDERS = ["include", "."]
+# Where quoted includes are looked for, beside the header's own folder. Tests may use everything.
+FOLDERS = ["include"]
+TEST_FOLDERS = ["include", "control", "dataplane", "bpf"]
 
 
 def compile_alone(root, path):
-    includes = [f"-I{root / folder}" for folder in FOLDERS]
+    folders = TEST_FOLDERS if path.parts[0] in ("bench", "tests") else FOLDERS
+    includes = [f"-I{root / folder}" for folder in folders]
     source = f'#include "{root / path}"\n'
     command = [*sys.argv[2:], *FLAGS, *includes, "-"]
     done = subprocess.run(command, input=source, capture_output=True, text=True)

@@ -9,8 +9,11 @@ APACHE = "Apache-2.0"
 KERNEL = "GPL-2.0-only OR BSD-2-Clause"  # what runs in the kernel, and what it shares
 
 
-def licence_of(path):
-    return KERNEL if path.parts[0] == "bpf" or path.name.endswith(".bpf.c") else APACHE
+def licence_of(root, path):
+    """Kernel's: all of bpf/, and elsewhere x.bpf.c and the x.h that it shares with its loader."""
+    shared = path.suffix == ".h" and (root / path).with_suffix(".bpf.c").exists()
+    in_kernel = path.parts[0] == "bpf" or path.name.endswith(".bpf.c")
+    return KERNEL if in_kernel or shared else APACHE
 
 
 def is_source(path, first_line):
@@ -24,7 +27,7 @@ def main():
         lines = (root / path).read_text(errors="replace").splitlines()[:2]
         if not is_source(path, lines[0] if lines else ""):
             continue
-        expected = f"SPDX-License-Identifier: {licence_of(path)}"
+        expected = f"SPDX-License-Identifier: {licence_of(root, path)}"
         # A script's first line belongs to the kernel.
         place = 1 if lines and lines[0].startswith("#!") else 0
         line = lines[place] if len(lines) > place else ""
