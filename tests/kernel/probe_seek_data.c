@@ -30,6 +30,7 @@ static struct ram open_ram(void)
 	tap_need(ftruncate(ram.file, (off_t)(PAGES * PAGE)) == 0, "ftruncate");
 	ram.addr = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ram.file, 0);
 	tap_need(ram.addr != MAP_FAILED, "mmap");
+	(void)madvise(ram.addr, PAGES * PAGE, MADV_NOHUGEPAGE); /* facts are about single pages */
 	return ram;
 }
 

@@ -18,11 +18,14 @@ char *shared_memory(int *file, uint32_t pages)
 {
 	char *addr;
 
+	if (sysconf(_SC_PAGESIZE) != (long)PAGE)
+		tap_skip_all("pages of 4 KiB");
 	*file = memfd_create("probe", MFD_CLOEXEC);
 	tap_need(*file >= 0, "memfd_create");
 	tap_need(ftruncate(*file, (off_t)(pages * PAGE)) == 0, "ftruncate");
 	addr = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
 	tap_need(addr != MAP_FAILED, "mmap");
+	(void)madvise(addr, pages * PAGE, MADV_NOHUGEPAGE); /* facts are about single pages */
 	return addr;
 }
 
