@@ -54,11 +54,12 @@
 #define CREDIT_NS (5 * NSEC_PER_MSEC)
 
 /*
- * The backstop's bound: a time, and some super-packets of 64 KiB, because at small limits the
- * time is less than one of them. sch_fq holds two packets of each flow and a millisecond more.
+ * The backstop's bound: a time, and some bytes, because at small limits the time is less than one
+ * super-packet. TCP does not pace the first ten segments of a connection: 16 connections with
+ * jumbo frames begin with 1.4 MiB. sch_fq holds two super-packets of each and a millisecond more.
  */
 #define DEBT_MAX_NS       (10 * NSEC_PER_MSEC)
-#define DEBT_MAX_BYTES    (1ull << 20)
+#define DEBT_MAX_BYTES    (2ull << 20)
 #define FQ_DEBT_MAX_NS    (30 * NSEC_PER_MSEC)
 #define FQ_DEBT_MAX_BYTES (3ull << 20)
 
