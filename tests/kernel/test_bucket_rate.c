@@ -32,18 +32,23 @@
 #define FOREVER_NS  (60 * WH_NSEC_PER_SEC)
 #define SETTLE_NS   (300 * MSEC)
 #define MEASURE_NS  (2000 * MSEC)
+#define ATTEMPTS    3
 #define CHANGE_NS   (200 * MSEC) /* the promise: a change is felt within this time */
 #define DATAGRAM    32768
 #define UDP_BACKLOG (64 << 20)
-
-static const struct lab *lab;
 
 struct sender {
 	struct sockaddr_in to;
 	int connections;
 	int fds[FLOW_MAX]; /* the receiving ends */
-	pid_t pid;
+	pid_t pid;         /* 0 if none runs */
 };
+
+static const struct lab *lab;
+
+/* Of the running test; teardown() ends them, also when it failed. */
+static struct sender sender;
+static struct wh_rate_bpf *rate;
 
 static uint64_t now(void)
 {
@@ -60,45 +65,65 @@ static int tcp_sender(void *arg)
 	return flow_send(fds, s->connections, now() + FOREVER_NS) < 0 ? EXIT_FAILURE : 0;
 }
 
-static void start(struct sender *s, int connections)
+static void limit_to(uint64_t limit_bps)
 {
-	wh_cleanup(wh_closep) int listener = -1;
-
-	*s = (struct sender){ .connections = connections };
-	s->to.sin_family = AF_INET;
-	s->to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	listener = flow_listen(&s->to);
-	assert_true(listener >= 0);
-	s->pid = lab_spawn(lab, tcp_sender, s);
-	assert_int_equal(flow_accept(listener, s->fds, connections), 0);
+	assert_int_equal(wh_rate_bpf_open(&rate, lab->leaf->dir_fd, limit_bps, NULL), 0);
 }
 
-static void stop(struct sender *s)
+static void start(int connections)
 {
-	for (int i = 0; i < s->connections; i++)
-		wh_closep(&s->fds[i]);
-	(void)kill(s->pid, SIGKILL);
-	(void)lab_wait(s->pid);
+	int listener;
+
+	sender = (struct sender){ .connections = connections };
+	sender.to.sin_family = AF_INET;
+	sender.to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	listener = flow_listen(&sender.to);
+	assert_true(listener >= 0);
+	sender.pid = lab_spawn(lab, tcp_sender, &sender);
+	assert_int_equal(flow_accept(listener, sender.fds, connections), 0);
+	wh_closep(&listener);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rate = wh_rate_bpf_close(rate);
+	if (sender.pid == 0)
+		return 0;
+	for (int i = 0; i < sender.connections; i++)
+		wh_closep(&sender.fds[i]);
+	(void)kill(sender.pid, SIGKILL);
+	(void)lab_wait(sender.pid);
+	sender = (struct sender){ 0 };
+	return 0;
 }
 
 /* Bytes per second that arrive in the next @duration_ns. */
-static double measure(const struct sender *s, uint64_t duration_ns)
+static double measure(uint64_t duration_ns)
 {
 	uint64_t start_ns = now();
-	int64_t bytes = flow_receive(s->fds, s->connections, start_ns + duration_ns);
+	int64_t bytes = flow_receive(sender.fds, sender.connections, start_ns + duration_ns);
 
 	return (double)bytes * 1e9 / (double)(now() - start_ns);
 }
 
-static void assert_within(double rate, uint64_t limit, double percent)
+/*
+ * What arrives is within 2 % of @limit. Want of CPU can make it less for a time, but nothing may
+ * ever make it more: so too little is measured again, and too much fails at once.
+ */
+static void assert_meets(uint64_t limit, double (*measure_bps)(uint64_t duration_ns))
 {
-	double ratio = rate / (double)limit;
+	double ratio = 0;
 
-	print_message("  %.3f of %llu MiB/s\n", ratio, (unsigned long long)(limit / MIB));
-	assert_true(ratio >= 1 - percent / 100 && ratio <= 1 + percent / 100);
+	for (int attempt = 0; attempt < ATTEMPTS && ratio < 0.98; attempt++) {
+		ratio = measure_bps(MEASURE_NS) / (double)limit;
+		print_message("  %.3f of %llu MiB/s\n", ratio, (unsigned long long)(limit / MIB));
+		assert_true(ratio <= 1.02);
+	}
+	assert_true(ratio >= 0.98);
 }
 
-static void assert_no_drops(const struct wh_rate_bpf *rate)
+static void assert_no_drops(void)
 {
 	struct wh_rate_stats stats;
 
@@ -110,19 +135,13 @@ static void assert_no_drops(const struct wh_rate_bpf *rate)
 
 static void meets(uint64_t limit, int connections)
 {
-	wh_cleanup(wh_rate_bpf_closep) struct wh_rate_bpf *rate = NULL;
-	struct sender s;
-	double got;
+	limit_to(limit);
+	start(connections);
 
-	assert_int_equal(wh_rate_bpf_open(&rate, lab->leaf->dir_fd, limit, NULL), 0);
-	start(&s, connections);
+	(void)measure(SETTLE_NS);
 
-	(void)measure(&s, SETTLE_NS);
-	got = measure(&s, MEASURE_NS);
-
-	stop(&s);
-	assert_within(got, limit, 2);
-	assert_no_drops(rate);
+	assert_meets(limit, measure);
+	assert_no_drops();
 }
 
 static void one_connection_meets_64_mib(void **state)
@@ -143,64 +162,86 @@ static void sixteen_connections_meet_32_mib(void **state)
 	meets(32 * MIB, 16);
 }
 
+static int use_fq(void *arg)
+{
+	(void)arg;
+	return execlp("tc", "tc", "qdisc", "replace", "dev", "lo", "root", "fq", NULL);
+}
+
+static int use_no_qdisc(void *arg)
+{
+	(void)arg;
+	return execlp("tc", "tc", "qdisc", "delete", "dev", "lo", "root", NULL);
+}
+
+static void the_limit_is_met_where_fq_paces(void **state)
+{
+	struct wh_rate_stats stats;
+
+	(void)state;
+	if (lab_wait(lab_spawn(lab, use_fq, NULL)) != 0) {
+		print_message("  this kernel has no sch_fq\n");
+		skip();
+	}
+	limit_to(16 * MIB);
+	start(4);
+
+	(void)measure(SETTLE_NS);
+
+	assert_meets(16 * MIB, measure);
+	wh_rate_bpf_stats(rate, &stats);
+	assert_int_equal(stats.dropped_packets, 0);
+	/* fq made them wait, not TCP's own timer. */
+	assert_true(stats.waits < (uint64_t)sender.connections * 16);
+	assert_int_equal(lab_wait(lab_spawn(lab, use_no_qdisc, NULL)), 0);
+}
+
 static void open_connections_feel_a_new_limit(void **state)
 {
-	wh_cleanup(wh_rate_bpf_closep) struct wh_rate_bpf *rate = NULL;
 	struct wh_error err = { 0 };
-	struct sender s;
-	double before, after;
+	double before;
 	int r;
 
 	(void)state;
-	assert_int_equal(wh_rate_bpf_open(&rate, lab->leaf->dir_fd, 0, NULL), 0);
-	start(&s, 4);
+	limit_to(0);
+	start(4);
 
-	before = measure(&s, SETTLE_NS);
+	before = measure(SETTLE_NS);
 	r = wh_rate_bpf_set(rate, 64 * MIB, &err);
-	(void)measure(&s, CHANGE_NS);
-	after = measure(&s, MEASURE_NS);
+	(void)measure(CHANGE_NS);
 
-	stop(&s);
 	if (r == -EOPNOTSUPP) {
 		print_message("  %s\n", err.text);
 		skip();
 	}
 	assert_int_equal(r, 0);
-	assert_true(before > 256 * MIB);
-	assert_within(after, 64 * MIB, 2);
-	assert_no_drops(rate);
+	assert_true(before > 128 * MIB);
+	assert_meets(64 * MIB, measure);
+	assert_no_drops();
+}
+
+static void change_to(uint64_t limit)
+{
+	assert_int_equal(wh_rate_bpf_set(rate, limit, NULL), 0);
+	(void)measure(CHANGE_NS);
 }
 
 static void connections_feel_lower_higher_and_no_limit(void **state)
 {
-	wh_cleanup(wh_rate_bpf_closep) struct wh_rate_bpf *rate = NULL;
-	struct sender s;
-	double lower, higher, unlimited, again;
-
 	(void)state;
-	assert_int_equal(wh_rate_bpf_open(&rate, lab->leaf->dir_fd, 256 * MIB, NULL), 0);
-	start(&s, 4);
-	(void)measure(&s, SETTLE_NS);
+	limit_to(256 * MIB);
+	start(4);
+	(void)measure(SETTLE_NS);
 
-	assert_int_equal(wh_rate_bpf_set(rate, 32 * MIB, NULL), 0);
-	(void)measure(&s, CHANGE_NS);
-	lower = measure(&s, MEASURE_NS / 2);
-	assert_int_equal(wh_rate_bpf_set(rate, 256 * MIB, NULL), 0);
-	(void)measure(&s, CHANGE_NS);
-	higher = measure(&s, MEASURE_NS / 2);
-	assert_int_equal(wh_rate_bpf_set(rate, 0, NULL), 0);
-	(void)measure(&s, CHANGE_NS);
-	unlimited = measure(&s, MEASURE_NS / 2);
-	assert_int_equal(wh_rate_bpf_set(rate, 128 * MIB, NULL), 0);
-	(void)measure(&s, CHANGE_NS);
-	again = measure(&s, MEASURE_NS / 2);
-
-	stop(&s);
-	assert_within(lower, 32 * MIB, 3); /* half the time: a super-packet counts twice */
-	assert_within(higher, 256 * MIB, 3);
-	assert_true(unlimited > 512 * MIB);
-	assert_within(again, 128 * MIB, 3);
-	assert_no_drops(rate);
+	change_to(32 * MIB);
+	assert_meets(32 * MIB, measure);
+	change_to(256 * MIB);
+	assert_meets(256 * MIB, measure);
+	change_to(0);
+	assert_true(measure(MEASURE_NS) > 512 * MIB);
+	change_to(128 * MIB);
+	assert_meets(128 * MIB, measure);
+	assert_no_drops();
 }
 
 static int udp_sender(void *arg)
@@ -219,13 +260,13 @@ static int udp_sender(void *arg)
 }
 
 /* Bytes per second of datagrams that arrive in the next @duration_ns. */
-static double measure_datagrams(int fd, uint64_t duration_ns)
+static double measure_datagrams(uint64_t duration_ns)
 {
 	uint64_t start_ns = now();
 	int64_t bytes = 0;
 
 	while (now() < start_ns + duration_ns) {
-		ssize_t n = recv(fd, NULL, 0, MSG_TRUNC);
+		ssize_t n = recv(sender.fds[0], NULL, 0, MSG_TRUNC);
 
 		if (n > 0)
 			bytes += n;
@@ -235,36 +276,30 @@ static double measure_datagrams(int fd, uint64_t duration_ns)
 
 static void a_sender_that_does_not_wait_meets_the_backstop(void **state)
 {
-	wh_cleanup(wh_rate_bpf_closep) struct wh_rate_bpf *rate = NULL;
-	struct sender s = { .connections = 1 };
 	struct wh_rate_stats stats;
 	int buffer = UDP_BACKLOG;
-	socklen_t len = sizeof(s.to);
-	double got;
+	socklen_t len = sizeof(sender.to);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
-	s.to.sin_family = AF_INET;
-	s.to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	s.fds[0] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(s.fds[0], (struct sockaddr *)&s.to, len), 0);
-	assert_int_equal(getsockname(s.fds[0], (struct sockaddr *)&s.to, &len), 0);
-	assert_int_equal(setsockopt(s.fds[0], SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)),
-	                 0);
-	assert_int_equal(wh_rate_bpf_open(&rate, lab->leaf->dir_fd, 64 * MIB, NULL), 0);
-	s.pid = lab_spawn(lab, udp_sender, &s);
+	sender = (struct sender){ .connections = 1, .fds = { fd } };
+	sender.to.sin_family = AF_INET;
+	sender.to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sender.to, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sender.to, &len), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)), 0);
+	limit_to(64 * MIB);
+	sender.pid = lab_spawn(lab, udp_sender, &sender);
 
-	(void)measure_datagrams(s.fds[0], SETTLE_NS);
-	got = measure_datagrams(s.fds[0], MEASURE_NS);
+	(void)measure_datagrams(SETTLE_NS);
 
-	stop(&s);
+	assert_meets(64 * MIB, measure_datagrams);
 	wh_rate_bpf_stats(rate, &stats);
-	assert_within(got, 64 * MIB, 2);
 	assert_true(stats.dropped_packets > 0);
 }
 
 static void limits_that_mean_nothing_are_refused(void **state)
 {
-	struct wh_rate_bpf *rate = NULL;
 	struct wh_error err;
 
 	(void)state;
@@ -276,16 +311,19 @@ static void limits_that_mean_nothing_are_refused(void **state)
 	                    "not 1023");
 }
 
+#define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
+
 static int body(const struct lab *where)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_connection_meets_64_mib),
-		cmocka_unit_test(four_connections_meet_512_mib),
-		cmocka_unit_test(sixteen_connections_meet_32_mib),
-		cmocka_unit_test(open_connections_feel_a_new_limit),
-		cmocka_unit_test(connections_feel_lower_higher_and_no_limit),
-		cmocka_unit_test(a_sender_that_does_not_wait_meets_the_backstop),
-		cmocka_unit_test(limits_that_mean_nothing_are_refused),
+		TEST(one_connection_meets_64_mib),
+		TEST(four_connections_meet_512_mib),
+		TEST(sixteen_connections_meet_32_mib),
+		TEST(the_limit_is_met_where_fq_paces),
+		TEST(open_connections_feel_a_new_limit),
+		TEST(connections_feel_lower_higher_and_no_limit),
+		TEST(a_sender_that_does_not_wait_meets_the_backstop),
+		TEST(limits_that_mean_nothing_are_refused),
 	};
 
 	lab = where;

@@ -123,9 +123,17 @@ static void leaves_nothing(uint64_t first_bps, uint64_t then_bps)
 	struct wh_rate_bpf *rate = NULL;
 	uint32_t program = 0;
 	uint32_t map;
+	int r;
 
 	assert_int_equal(wh_rate_bpf_open(&rate, lab->leaf->dir_fd, first_bps, NULL), 0);
-	assert_int_equal(wh_rate_bpf_set(rate, then_bps, NULL), 0);
+	r = wh_rate_bpf_set(rate, then_bps, NULL);
+	if (r == -EOPNOTSUPP) {
+		rate = wh_rate_bpf_close(rate);
+		assert_int_equal(links_on_leaf(&program), 0);
+		print_message("  this kernel cannot limit open connections\n");
+		skip();
+	}
+	assert_int_equal(r, 0);
 	assert_int_equal(links_on_leaf(&program), WH_RATE_LINKS);
 	map = bucket_map(program);
 	assert_true(programs_using(map) >= (int)WH_RATE_LINKS - 1);

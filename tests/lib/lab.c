@@ -61,9 +61,11 @@ static _Noreturn void run_body(struct lab *lab, int (*body)(const struct lab *la
 	int r = enter_network();
 
 	if (r < 0)
-		exit(skip("no network namespace can be made"));
-	wh_assert(sigprocmask(SIG_UNBLOCK, signals, NULL) == 0);
-	exit(body(lab));
+		_exit(skip("no network namespace can be made"));
+	wh_assert(pthread_sigmask(SIG_UNBLOCK, signals, NULL) == 0);
+	r = body(lab);
+	(void)fflush(NULL); /* what the test has said; nothing to do if it cannot be said */
+	_exit(r);
 }
 
 /* Wait until @pid ends. A signal meant for us ends it, too. Return: our exit code. */
@@ -124,7 +126,7 @@ int lab_run(const char *name, int (*body)(const struct lab *lab))
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGHUP);
 	(void)sigaddset(&signals, SIGCHLD);
-	wh_assert(sigprocmask(SIG_BLOCK, &signals, NULL) == 0);
+	wh_assert(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
 	pid = fork();
 	wh_assert(pid >= 0);
 	if (pid == 0)

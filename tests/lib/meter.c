@@ -51,8 +51,8 @@ struct options {
 
 static _Noreturn void die(const char *what)
 {
-	(void)fprintf(stderr, "meter: %s: %s\n", what, strerror(errno));
-	exit(EXIT_FAILURE);
+	(void)fprintf(stderr, "meter: %s: %s\n", what, strerrordesc_np(errno));
+	_exit(EXIT_FAILURE);
 }
 
 static void parse(struct options *o, int argc, char **argv)
@@ -67,6 +67,7 @@ static void parse(struct options *o, int argc, char **argv)
 	};
 	int c;
 
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		if (c == 'i')
 			o->interface = optarg;
@@ -79,11 +80,11 @@ static void parse(struct options *o, int argc, char **argv)
 		else if (c == 'o')
 			o->out = optarg;
 		else
-			exit(EXIT_FAILURE);
+			_exit(EXIT_FAILURE);
 	}
 	if (!o->interface || !o->window_ms || !o->max_seconds || o->port > 65535) {
 		(void)fputs("meter: --interface is needed, and numbers must make sense\n", stderr);
-		exit(EXIT_FAILURE);
+		_exit(EXIT_FAILURE);
 	}
 }
 
@@ -128,7 +129,7 @@ static void wait_for_the_end(unsigned long seconds)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
 		die("signals");
 	(void)puts("ready");
 	(void)fflush(stdout);

@@ -32,8 +32,8 @@
 
 static _Noreturn void die(const char *what, int code)
 {
-	(void)fprintf(stderr, "traffic: %s: %s\n", what, strerror(-code));
-	exit(EXIT_FAILURE);
+	(void)fprintf(stderr, "traffic: %s: %s\n", what, strerrordesc_np(-code));
+	_exit(EXIT_FAILURE);
 }
 
 static unsigned long number(const char *text)
@@ -157,6 +157,8 @@ static int ping(char **argv)
 	struct sockaddr_in to = address(argv[0], argv[1]);
 	size_t count = number(argv[2]);
 	const struct timespec pause = { .tv_nsec = (long)(number(argv[3]) * WH_NSEC_PER_MSEC) };
+	const size_t median = count / 2;
+	const size_t p99 = count * 99 / 100;
 	int one = 1;
 	int fd;
 	int r;
@@ -174,7 +176,7 @@ static int ping(char **argv)
 	}
 	qsort(trip_ns, count, sizeof(trip_ns[0]), ascending);
 	(void)printf("{\"median_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
-	             (double)trip_ns[count / 2] / 1e3, (double)trip_ns[count * 99 / 100] / 1e3,
+	             (double)trip_ns[median] / 1e3, (double)trip_ns[p99] / 1e3,
 	             (double)trip_ns[count - 1] / 1e3);
 	return EXIT_SUCCESS;
 }
