@@ -26,6 +26,10 @@
 /* Pages of one run: what one write may carry. */
 #define WH_RUN_PAGES_MAX (WH_WRITE_LEN_MAX / WH_PAGE_SIZE)
 
+/* Limits of the bandwidth limiter: below, a packet takes minutes; above, no network goes. */
+#define WH_RATE_MIN_BPS 1024ull
+#define WH_RATE_MAX_BPS (1ull << 44)
+
 /* Events taken from a link at once: enough that a poll costs little for each. */
 #define WH_POLL_BATCH 64u
 
