@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "pages.h"
 
@@ -122,7 +123,7 @@ static uint32_t number(const char *text)
 
 	if (end == text || *end != '\0' || n > 1u << 20) {
 		printf("memguest: error: '%s' is not a number up to 1048576\n", text);
-		exit(EXIT_FAILURE);
+		_exit(EXIT_FAILURE); /* stdout is written line by line */
 	}
 	return (uint32_t)n;
 }
@@ -135,7 +136,7 @@ static enum mode mode_of(const char *text)
 		if (strcmp(text, names[i]) == 0)
 			return (enum mode)i;
 	printf("memguest: error: no mode '%s'\n", text);
-	exit(EXIT_FAILURE);
+	_exit(EXIT_FAILURE); /* stdout is written line by line */
 }
 
 static void take_option(struct options *o, const char *word)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define STEP        0x9e3779b97f4a7c15u
 #define TABLE_SALT  0x7461626c65ull
@@ -44,7 +45,7 @@ static void *map(uint64_t bytes)
 
 	if (p == MAP_FAILED) {
 		perror("memguest: error mapping memory");
-		exit(EXIT_FAILURE);
+		_exit(EXIT_FAILURE);
 	}
 	return p;
 }

@@ -67,11 +67,10 @@ class Qmp:
 		line, self.buffer = self.buffer.split(b"\n", 1)
 		return json.loads(line)
 
-	def execute(self, command, **arguments):
-		"""Run a command; underscores in argument names stand for dashes."""
+	def execute(self, command, arguments=None):
+		"""Run a command and return its answer."""
 		self.deadline = time.monotonic() + self.timeout
-		arguments = {k.replace("_", "-"): v for k, v in arguments.items()}
-		request = {"execute": command, "arguments": arguments}
+		request = {"execute": command, "arguments": arguments or {}}
 		self.socket.sendall(json.dumps(request).encode() + b"\n")
 		while True:
 			message = self._receive()
@@ -111,7 +110,7 @@ def main(argv):
 		else:
 			arguments = json.loads(argv[2]) if len(argv) > 2 else {}
 			with Qmp(argv[0]) as qmp:
-				print(json.dumps(qmp.execute(argv[1], **arguments)))
+				print(json.dumps(qmp.execute(argv[1], arguments)))
 	except QmpError as e:
 		sys.exit(f"qmp: {e}")
 
