@@ -58,10 +58,10 @@ end_process() {
 	fi
 }
 
-# A zombie is gone, too: whoever started it has yet to collect it.
+# A zombie whose threads have all ended holds nothing any more: only its parent has yet to look.
 process_gone() {
 	local state
 
-	state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || true
-	[ -z "$state" ] || [ "$state" = Z ]
+	state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2> /dev/null) || true
+	[ -z "$state" ] || { [ "$state" = Z ] && [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2> /dev/null | wc -l)" -le 1 ]; }
 }

@@ -103,6 +103,16 @@ stop_guest() {
 	rm -f "$base".{pid,log,ram,qmp,test.qmp,console}
 }
 
+# wait_for_monitor NAME DIR - until QEMU answers: all its files exist then
+#
+# It makes its sockets before its RAM file, and answers when both are there.
+wait_for_monitor() {
+	"$GUEST_LIB/qmp.py" --status "$2/$1.test.qmp" > /dev/null || {
+		cat "$2/$1.log" >&2
+		return 1
+	}
+}
+
 guest_said_ready() {
 	grep -qs '^memguest: ready' "$1"
 }
