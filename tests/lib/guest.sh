@@ -84,7 +84,7 @@ launch_guest() {
 	fi
 	at_exit stop_guest "$name" "$dir"
 	"${GUEST_ARGV[@]}" > "$dir/$name.log" 2>&1 < /dev/null &
-	echo $! > "$dir/$name.pid"
+	wait_until 10 test -s "$dir/$name.pid" || fail "$(cat "$dir/$name.log")"
 }
 
 # start_guest NAME DIR MEM_MIB [KERNEL_PARAMETER...] - boot it, with wherry.*= for memguest

@@ -9,7 +9,8 @@
 #	vmm_untouched "$pid" "$qmp_socket"
 #
 # A snapshot has no pids and is sorted, so equal states give equal texts. It looks at the whole
-# machine: something else that loads BPF programs meanwhile would show up, too.
+# machine: something else that loads BPF programs meanwhile would show up, too. Where that cannot be
+# helped, LEFTOVERS_ONLY (an extended regular expression) says which lines matter.
 
 LEFTOVERS_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -22,7 +23,7 @@ leftovers_snapshot() {
 		find /dev/shm -mindepth 1 -printf 'file %p\n'
 		if [ -d "$HOSTS_RUN" ]; then list_host_files; fi
 		list_processes
-	} | LC_ALL=C sort
+	} | { grep -E -- "${LEFTOVERS_ONLY:-.}" || true; } | LC_ALL=C sort
 }
 
 # leftovers_compare BEFORE [SECONDS] - fail with a diff if the machine is not as it was
