@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# hosts.sh - two "hosts" on one machine, for tests. Source cleanup.sh first.
+#
+# A host is a network namespace and a directory with a tmpfs of its own. The namespaces NAME-a and
+# NAME-b are joined by a veth pair, which is the migration network: interface "mig0" in both,
+# 10.77.0.1 in a and 10.77.0.2 in b.
+
+HOSTS_RUN=${HOSTS_RUN:-/run/wherry-test}
+
+# host_dir HOST - its directory
+host_dir() {
+	echo "$HOSTS_RUN/$1"
+}
+
+# host_ram HOST - its tmpfs, for guest memory
+host_ram() {
+	echo "$HOSTS_RUN/$1/ram"
+}
+
+# on_host HOST COMMAND [ARGUMENT...] - run it there
+#
+# Not by "ip netns exec": that mounts a new /sys, and cgroups and bpffs are then out of sight.
+# The process keeps the pid it is started with, so "on_host ... & pid=$!" does what it says.
+on_host() {
+	local host=$1
+
+	shift
+	nsenter --net="/run/netns/$host" -- "$@"
+}
+
+make_host() {
+	local host=$1 size=$2
+
+	ip netns add "$host"
+	ip -n "$host" link set lo up
+	mkdir -p "$(host_ram "$host")"
+	mount -t tmpfs -o "size=$size,mode=700" wherry-test "$(host_ram "$host")"
+}
+
+# make_hosts NAME [MTU] [SIZE] - make NAME-a and NAME-b, which drop_hosts removes at exit
+#
+# SIZE is that of each tmpfs, as mount(8) takes it [6g]: a limit, not a reservation.
+make_hosts() {
+	local name=$1 mtu=${2:-1500} size=${3:-6g}
+
+	at_exit drop_hosts "$name"
+	make_host "$name-a" "$size"
+	make_host "$name-b" "$size"
+	ip link add mig0 netns "$name-a" mtu "$mtu" type veth \
+		peer name mig0 netns "$name-b" mtu "$mtu"
+	ip -n "$name-a" addr add 10.77.0.1/24 dev mig0
+	ip -n "$name-b" addr add 10.77.0.2/24 dev mig0
+	ip -n "$name-a" link set mig0 up
+	ip -n "$name-b" link set mig0 up
+}
+
+# drop_hosts NAME - remove both hosts with all that runs there; removing them twice is fine
+drop_hosts() {
+	drop_host "$1-a"
+	drop_host "$1-b"
+	rmdir "$HOSTS_RUN" 2>/dev/null || true
+}
+
+drop_host() {
+	local host=$1 pid
+
+	if [ -e "/run/netns/$host" ]; then
+		for pid in $(ip netns pids "$host"); do end_process "$pid"; done
+	fi
+	if mountpoint -q "$(host_ram "$host")"; then umount "$(host_ram "$host")"; fi
+	if [ -d "$(host_dir "$host")" ]; then rm -r --one-file-system "$(host_dir "$host")"; fi
+	if [ -e "/run/netns/$host" ]; then ip netns del "$host"; fi
+}
