@@ -174,13 +174,15 @@ static int send_zero(struct wh_precopy *p, struct wh_run run)
 static bool is_zero(struct wh_precopy *p, uint64_t page)
 {
 	const struct wh_region *region = wh_ram_region(p->ram, page);
+	const uint8_t *at;
 
 	if (wh_dirty_removed(p->dirty, page) && wh_ram_is_hole(p->ram, page)) {
 		wh_dirty_forget(p->dirty, page);
 		return true;
 	}
-	return wh_page_is_zero((const uint8_t *)region->addr +
-	                       (page - region->first_page) * WH_PAGE_SIZE);
+	at = (const uint8_t *)region->addr + (page - region->first_page) * WH_PAGE_SIZE;
+	__builtin_prefetch(at + 8 * WH_PAGE_SIZE); /* hides the wait for memory */
+	return wh_page_is_zero(at);
 }
 
 /* Send a run that lies in one region, in pieces that are all data or all zero. */
