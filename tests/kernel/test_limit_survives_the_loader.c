@@ -108,19 +108,24 @@ static double measure(void)
 static void the_limit_lives_as_long_as_its_last_descriptor(void **state)
 {
 	int links[WH_RATE_LINKS];
-	double held, released;
+	double held = 0;
+	double released;
 
 	(void)state;
 	load_and_kill(links);
 
-	held = measure();
+	/* Want of CPU can make it less for a time, but never more. */
+	for (int attempt = 0; attempt < 3 && held < 0.98 * (double)LIMIT; attempt++) {
+		held = measure();
+		assert_true(held < 1.02 * (double)LIMIT);
+	}
 	for (size_t i = 0; i < WH_RATE_LINKS; i++)
 		wh_closep(&links[i]);
 	released = measure();
 
 	print_message("  held %.3f, released %.1f\n", held / (double)LIMIT,
 	              released / (double)LIMIT);
-	assert_true(held > 0.98 * (double)LIMIT && held < 1.02 * (double)LIMIT);
+	assert_true(held > 0.98 * (double)LIMIT);
 	assert_true(released > 4 * (double)LIMIT);
 }
 
