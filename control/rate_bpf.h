@@ -9,6 +9,9 @@
  * Life:    the limit lives in descriptors, nothing is pinned anywhere. It lasts until this object
  *          is closed and every copy of the descriptors of wh_rate_bpf_links() is, too. So a mover
  *          that was handed copies stays limited when its daemon dies.
+ * Trust:   who holds one of those descriptors and may call bpf(2) can take the limit off: the
+ *          kernel asks no privilege for BPF_LINK_DETACH. Give them only to a process that is
+ *          denied bpf(2) by a seccomp filter before it reads a byte from the network.
  * Network: open it, and change it, in the network namespace where the sockets are.
  * Rights:  CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
  * Threads: one at a time.
