@@ -108,7 +108,7 @@ static int lend_ram(struct wh_transport *link, const struct wh_ram *ram)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {
 		const struct wh_memory memory = { .addr = ram->regions[i].addr,
-			                          .fd = -1,
+			                          .fd = ram->regions[i].fd,
 			                          .bytes = ram->regions[i].bytes };
 		int r = wh_transport_map(link, i, &memory);
 
@@ -186,6 +186,8 @@ int main(void)
 
 	/* Nothing of a migration outlives its daemon. */
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* A link that breaks during sendfile() is an error like any other. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	r = run(&job, &err);
 	if (r == 0)
 		return EXIT_SUCCESS;

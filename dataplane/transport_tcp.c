@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -45,6 +46,7 @@ struct link {
 	uint32_t lane_count;
 	struct wh_memory regions[WH_REGIONS_MAX];
 	struct wh_bell bell;
+	pthread_mutex_t turn; /* of the connections, to write to a RAM file */
 
 	struct slot *slots; /* owned, one for each write in flight */
 	uint32_t *unused;   /* owned, stack of unused slots */
@@ -71,6 +73,7 @@ static struct wh_transport *tcp_close(struct wh_transport *transport)
 	for (uint32_t i = 0; i < link->lane_count; i++)
 		link->lanes[i].conn = wh_conn_stop(link->lanes[i].conn);
 	wh_bell_done(&link->bell);
+	(void)pthread_mutex_destroy(&link->turn);
 	free(link->slots);
 	free(link->unused);
 	free(link);
@@ -84,6 +87,7 @@ static struct link *new_link(uint32_t queue_depth)
 	if (!link)
 		return NULL;
 	link->base.ops = &wh_transport_tcp;
+	wh_assert(pthread_mutex_init(&link->turn, NULL) == 0);
 	link->slots = calloc(queue_depth, sizeof(*link->slots));
 	link->unused = calloc(queue_depth, sizeof(*link->unused));
 	if (wh_bell_init(&link->bell) < 0 || !link->slots || !link->unused) {
@@ -103,6 +107,7 @@ static int start_lanes(struct link *link, struct wh_tcp *tcp, uint32_t queue_dep
 			.queue_depth = queue_depth,
 			.regions = link->regions,
 			.owner = &link->bell,
+			.turn = &link->turn,
 		};
 		int r = wh_conn_start(&link->lanes[link->lane_count].conn, &cfg);
 

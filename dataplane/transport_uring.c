@@ -8,17 +8,30 @@
  *	READ		of its bell, so that a put into its queue ends the wait
  *
  * and does everything between two waits: parse what came, place page contents in the RAM file,
- * gather the next batch. Only whole pages are placed as they come; a rest waits in the buffer for
- * its other half, because placing a page in two parts makes the kernel clear it first.
+ * gather the next batch.
+ *
+ * Long writes bypass the buffers: their contents go from the RAM file to the socket by sendfile(),
+ * and from the socket through a pipe into the RAM file by splice(). The kernel hands pages from
+ * one to the other, and the only copy left is the one into the destination's memory. A guest that
+ * writes to such a page before it has left may send its newer contents; it will be sent again.
+ *
+ * The kernel lets one thread at a time write to a file and has the others spin. So connections
+ * take turns, and one that waits for its turn sleeps.
+ *
+ * Only whole pages are placed as they come; a rest waits for its other half, because placing a
+ * page in two parts makes the kernel clear it first.
  */
 
 #include "transport_uring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "wherry/assert.h"
@@ -28,8 +41,14 @@
 #define BATCH_RECORDS 64u
 #define BATCH_BYTES   (1u << 20)
 
-/* Fits the cache of one core, and is large enough that its system calls cost little. */
-#define RECEIVE_BYTES (256u * 1024u)
+/* What is received at once: it also takes the front of a long write, so not too much. */
+#define RECEIVE_BYTES (64u * 1024u)
+
+/* From this length on a write is long. Below, a system call more costs as much as the copy. */
+#define LONG_BYTES (64u * 1024u)
+
+/* What the pipe is asked to hold: as many pages as fit into a normal limit of the system. */
+#define PIPE_BYTES (1u << 20)
 
 enum request {
 	REQ_SEND = 1,
@@ -54,7 +73,8 @@ struct batch {
 	struct iovec iov[2 * BATCH_RECORDS];
 	struct msghdr msg; /* what is left of @iov */
 	uint32_t count;
-	bool busy; /* SENDMSG is on its way */
+	bool long_last; /* the last item is long: only its header is in @iov */
+	bool busy;      /* SENDMSG is on its way */
 };
 
 struct intake {
@@ -63,11 +83,13 @@ struct intake {
 	struct wh_record record;
 	uint32_t left; /* payload bytes of @record still to come; it is over at 0 */
 	bool busy;     /* RECV is on its way */
+	int pipe[2];   /* long writes pass through here */
 };
 
 struct wh_conn {
 	int fd;
 	struct wh_bell *owner;
+	pthread_mutex_t *turn;
 	const struct wh_memory *regions;
 	struct io_uring ring;
 	bool ring_made;
@@ -119,6 +141,7 @@ static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
 	struct iovec *iov = &out->iov[2 * (size_t)out->count];
 	struct wh_record record = { .type = WH_RECORD_FRAME };
 
+	out->long_last = !item->is_frame && item->write.len >= LONG_BYTES;
 	if (item->is_frame) {
 		record.length = item->frame.len;
 		iov[1].iov_base = (void *)(uintptr_t)item->frame.payload;
@@ -135,7 +158,7 @@ static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
 	wh_record_encode(out->headers[out->count], &record);
 	iov[0].iov_base = out->headers[out->count];
 	iov[0].iov_len = WH_RECORD_HEADER;
-	iov[1].iov_len = record.length;
+	iov[1].iov_len = out->long_last ? 0 : record.length;
 	out->items[out->count++] = *item;
 	return WH_RECORD_HEADER + record.length;
 }
@@ -145,7 +168,8 @@ static void submit_send(struct wh_conn *conn)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&conn->ring);
 
 	wh_assert(sqe); /* three requests at most */
-	io_uring_prep_sendmsg(sqe, conn->fd, &conn->out.msg, MSG_NOSIGNAL | MSG_WAITALL);
+	io_uring_prep_sendmsg(sqe, conn->fd, &conn->out.msg,
+	                      MSG_NOSIGNAL | MSG_WAITALL | (conn->out.long_last ? MSG_MORE : 0));
 	io_uring_sqe_set_data64(sqe, REQ_SEND);
 	conn->out.busy = true;
 }
@@ -159,7 +183,8 @@ static void start_send(struct wh_conn *conn)
 	if (out->busy)
 		return;
 	out->count = 0;
-	while (out->count < BATCH_RECORDS && bytes < BATCH_BYTES &&
+	out->long_last = false;
+	while (out->count < BATCH_RECORDS && bytes < BATCH_BYTES && !out->long_last &&
 	       wh_queue_take(&conn->items, &item))
 		bytes += add_to_batch(conn, &item);
 	if (out->count == 0)
@@ -171,7 +196,7 @@ static void start_send(struct wh_conn *conn)
 /* Take @n sent bytes off the front of what is left. */
 static void advance(struct msghdr *msg, size_t n)
 {
-	while (n > 0) {
+	while (msg->msg_iovlen > 0 && (n > 0 || msg->msg_iov->iov_len == 0)) {
 		struct iovec *iov = msg->msg_iov;
 		size_t part = n < iov->iov_len ? n : iov->iov_len;
 
@@ -183,6 +208,11 @@ static void advance(struct msghdr *msg, size_t n)
 			msg->msg_iovlen--;
 		}
 	}
+}
+
+static void count_sent(struct wh_conn *conn, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&conn->sent_bytes, bytes, memory_order_relaxed);
 }
 
 static void finish_batch(struct wh_conn *conn)
@@ -199,6 +229,26 @@ static void finish_batch(struct wh_conn *conn)
 	wh_bell_ring(conn->owner);
 }
 
+/* Send the contents of a long write, whose header has just left. Return: 0 or -errno. */
+static int send_long(struct wh_conn *conn, const struct wh_write *w)
+{
+	off_t at = (off_t)w->src_offset;
+	const off_t end = at + w->len;
+
+	while (at < end) {
+		ssize_t n = sendfile(conn->fd, conn->regions[w->src_region].fd, &at,
+		                     (size_t)(end - at));
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return -EIO; /* the RAM file was cut short */
+		if (n > 0)
+			count_sent(conn, (uint64_t)n);
+	}
+	return 0;
+}
+
 static void on_sent(struct wh_conn *conn, int result)
 {
 	conn->out.busy = false;
@@ -206,11 +256,15 @@ static void on_sent(struct wh_conn *conn, int result)
 		conn->error = result;
 		return;
 	}
-	atomic_fetch_add_explicit(&conn->sent_bytes, (uint64_t)result, memory_order_relaxed);
+	count_sent(conn, (uint64_t)result);
 	advance(&conn->out.msg, (size_t)result);
-	if (conn->out.msg.msg_iovlen > 0)
+	if (conn->out.msg.msg_iovlen > 0) {
 		submit_send(conn);
-	else
+		return;
+	}
+	if (conn->out.long_last)
+		conn->error = send_long(conn, &conn->out.items[conn->out.count - 1].write);
+	if (!conn->error)
 		finish_batch(conn);
 }
 
@@ -221,16 +275,25 @@ static bool frame_room(const struct wh_conn *conn)
 	return conn->frames_received - atomic_load(&conn->frames_released) < WH_CONN_FRAMES;
 }
 
+static bool in_long_write(const struct intake *in)
+{
+	return in->record.type == WH_RECORD_WRITE && in->left >= LONG_BYTES;
+}
+
 static void start_recv(struct wh_conn *conn)
 {
 	struct intake *in = &conn->in;
+	uint32_t room = RECEIVE_BYTES - in->have;
 	struct io_uring_sqe *sqe;
 
-	if (in->busy || in->have == RECEIVE_BYTES)
+	if (in->busy || room == 0)
 		return;
+	/* Within a long write, only what completes a page: the rest need not come this way. */
+	if (in_long_write(in) && in->have > 0)
+		room = WH_PAGE_SIZE - in->have;
 	sqe = io_uring_get_sqe(&conn->ring);
 	wh_assert(sqe); /* three requests at most */
-	io_uring_prep_recv(sqe, conn->fd, in->buffer + in->have, RECEIVE_BYTES - in->have, 0);
+	io_uring_prep_recv(sqe, conn->fd, in->buffer + in->have, room, 0);
 	io_uring_sqe_set_data64(sqe, REQ_RECV);
 	in->busy = true;
 }
@@ -270,6 +333,69 @@ static int place(const struct wh_memory *region, const uint8_t *from, size_t len
 	return 0;
 }
 
+/* Note that @len bytes of the current WRITE are in place. */
+static void placed(struct wh_conn *conn, uint32_t len)
+{
+	struct intake *in = &conn->in;
+
+	in->record.offset += len;
+	in->left -= len;
+	if (in->left > 0)
+		return;
+	atomic_fetch_add(&conn->landed, 1);
+	if (atomic_load(&conn->watched))
+		wh_bell_ring(conn->owner);
+}
+
+/* Move @len bytes from the pipe into the RAM file. Return: 0 or -errno. */
+static int drain_pipe(struct wh_conn *conn, uint32_t len)
+{
+	const struct wh_record *record = &conn->in.record;
+	loff_t to = (loff_t)record->offset;
+
+	while (len > 0) {
+		ssize_t n = splice(conn->in.pipe[0], NULL, conn->regions[record->region].fd, &to,
+		                   len, SPLICE_F_MOVE);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		len -= (uint32_t)n;
+	}
+	return 0;
+}
+
+/* Take the rest of a long WRITE straight from the socket. Return: 0 or -errno. */
+static int take_long(struct wh_conn *conn)
+{
+	struct intake *in = &conn->in;
+	uint32_t in_pipe = 0;
+
+	/* This ends: each turn takes bytes of a record of known length, or the link fails. */
+	while (in->left > 0) {
+		ssize_t n = splice(conn->fd, NULL, in->pipe[1], NULL, in->left - in_pipe,
+		                   SPLICE_F_MOVE);
+		uint32_t whole;
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ECONNRESET;
+		in_pipe += (uint32_t)n;
+		whole = in_pipe < in->left ? in_pipe / WH_PAGE_SIZE * WH_PAGE_SIZE : in_pipe;
+		(void)pthread_mutex_lock(conn->turn);
+		r = drain_pipe(conn, whole);
+		(void)pthread_mutex_unlock(conn->turn);
+		if (r < 0)
+			return r;
+		in_pipe -= whole;
+		placed(conn, whole);
+	}
+	return 0;
+}
+
 /* Place what has come of a WRITE. Return: bytes used, 0 if more must come first, or -errno. */
 static int take_write(struct wh_conn *conn, const uint8_t *data, uint32_t have)
 {
@@ -277,16 +403,13 @@ static int take_write(struct wh_conn *conn, const uint8_t *data, uint32_t have)
 	uint32_t len = have < in->left ? have / WH_PAGE_SIZE * WH_PAGE_SIZE : in->left;
 	int r;
 
+	(void)pthread_mutex_lock(conn->turn);
 	r = place(&conn->regions[in->record.region], data, len, in->record.offset);
+	(void)pthread_mutex_unlock(conn->turn);
 	if (r < 0)
 		return r;
-	in->record.offset += len;
-	in->left -= len;
-	if (in->left == 0) {
-		atomic_fetch_add(&conn->landed, 1);
-		if (atomic_load(&conn->watched))
-			wh_bell_ring(conn->owner);
-	}
+	if (len > 0)
+		placed(conn, len);
 	return (int)len;
 }
 
@@ -339,6 +462,8 @@ static void parse(struct wh_conn *conn)
 		if (used > 0)
 			at += (uint32_t)used;
 	}
+	if (used == 0 && at == in->have && in_long_write(in))
+		used = take_long(conn);
 	if (used < 0)
 		conn->error = used;
 	in->have -= at;
@@ -457,6 +582,10 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 		r = wh_queue_init(&conn->events, messages, sizeof(struct wh_conn_event));
 	if (r < 0)
 		return r;
+	if (pipe2(conn->in.pipe, O_CLOEXEC) < 0)
+		return -errno;
+	/* A system that allows less gives us less at a time. */
+	(void)fcntl(conn->in.pipe[1], F_SETPIPE_SZ, PIPE_BYTES);
 	conn->in.buffer = aligned_alloc(WH_PAGE_SIZE, RECEIVE_BYTES);
 	conn->frames_out = calloc(WH_CONN_FRAMES, WH_CONN_FRAME_BYTES);
 	conn->frames_in = calloc(WH_CONN_FRAMES, WH_CONN_FRAME_BYTES);
@@ -479,8 +608,10 @@ int wh_conn_start(struct wh_conn **ret, const struct wh_conn_config *cfg)
 	if (!conn)
 		return -ENOMEM;
 	conn->fd = cfg->fd;
+	conn->in.pipe[0] = conn->in.pipe[1] = -1;
 	conn->bell.fd = -1;
 	conn->owner = cfg->owner;
+	conn->turn = cfg->turn;
 	conn->regions = cfg->regions;
 	r = set_up(conn, cfg);
 	if (r < 0) {
@@ -499,11 +630,14 @@ struct wh_conn *wh_conn_stop(struct wh_conn *conn)
 	if (conn->thread_runs) {
 		atomic_store(&conn->stop, true);
 		wh_bell_wake(&conn->bell);
+		(void)shutdown(conn->fd, SHUT_RDWR); /* ends a sendfile() or splice() */
 		(void)pthread_join(conn->thread, NULL);
 	}
 	if (conn->ring_made)
 		io_uring_queue_exit(&conn->ring);
 	wh_closep(&conn->fd);
+	wh_closep(&conn->in.pipe[0]);
+	wh_closep(&conn->in.pipe[1]);
 	wh_bell_done(&conn->bell);
 	wh_queue_done(&conn->items);
 	wh_queue_done(&conn->events);

@@ -14,6 +14,7 @@
 #ifndef WH_TRANSPORT_URING_H
 #define WH_TRANSPORT_URING_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -38,6 +39,7 @@ struct wh_conn_config {
 	uint32_t queue_depth;            /* writes posted at once, at most */
 	const struct wh_memory *regions; /* WH_REGIONS_MAX of them, borrowed; unused ones empty */
 	struct wh_bell *owner;           /* rung when there are events; borrowed */
+	pthread_mutex_t *turn;           /* held to write to a RAM file; borrowed */
 };
 
 enum wh_conn_event_type {
