@@ -6,7 +6,7 @@
  * Parameters come from the command line, and from the kernel's where /proc/cmdline has them:
  *
  *	wherry.mib=512		memory to use
- *	wherry.mode=work	check (never rewrite), idle (fill, then sleep) or untouched (use nothing)
+ *	wherry.mode=work	check (never rewrite), idle (fill, then sleep) or untouched
  *	wherry.rate=0		MiB/s to rewrite; 0 is as fast as possible
  *	wherry.hot=0		rewrite only the first so many MiB; 0 is all
  *	wherry.pattern=seq	or random: the order of rewriting

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reach into a test guest's memory through its RAM file, to see whether the guest notices.
 
-	ramfile.py find FILE FIRST LAST		print the offset of one of memguest's pages FIRST to LAST
+	ramfile.py find FILE FIRST LAST		print the offset of one of these memguest pages
 	ramfile.py steps FILE			print the offset of memguest's count of steps
 	ramfile.py save FILE OFFSET COPY	copy that page
 	ramfile.py restore FILE OFFSET COPY	put the copy back: the page is stale then
@@ -39,7 +39,8 @@ def find(ram, first, last):
 def find_steps(ram):
 	"""The page that starts with the mark. One that never counted is just the program's file."""
 	for offset in range(0, len(ram), PAGE):
-		if ram[offset:offset + 8] == b"memsteps" and ram[offset + 8:offset + 16] != bytes(8):
+		mark, count = ram[offset:offset + 8], ram[offset + 8:offset + 16]
+		if mark == b"memsteps" and count != bytes(8):
 			return offset
 	return sys.exit("ramfile: no count of steps is in there")
 
