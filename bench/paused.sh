@@ -6,9 +6,9 @@
 
 # paused_guests NAME MEM_MIB CONTENTS MTU BUILD_DIR - make hosts NAME-a and NAME-b with QEMU on both
 #
-# CONTENTS is random, or untouched: a RAM file that is all hole. Sets PAUSED_SOURCE and PAUSED_TARGET,
-# the directories that hold vm.ram, vm.qmp, vm.test.qmp and vm.pid. RAM is the same on both sides:
-# memory-backend-file,share=on on a tmpfs. The guest never ran, so it has no kernel.
+# CONTENTS is random, or untouched: a RAM file that is all hole. Sets PAUSED_SOURCE and
+# PAUSED_TARGET, the directories that hold vm.ram, vm.qmp, vm.test.qmp and vm.pid. RAM is the same
+# on both sides: memory-backend-file,share=on on a tmpfs. The guest never ran: it has no kernel.
 paused_guests() {
 	local name=$1 mem=$2 contents=$3 mtu=$4 build=$5
 	# shellcheck disable=SC2034 # launch_guest reads them

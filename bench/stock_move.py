@@ -33,11 +33,13 @@ def configure(qmp, channels):
 
 def wait_completed(qmp):
 	def ended(event):
-		return event["event"] == "MIGRATION" and event["data"]["status"] in ("completed", "failed")
+		status = event.get("data", {}).get("status")
+		return event["event"] == "MIGRATION" and status in ("completed", "failed")
 
 	if qmp.wait_event(ended, TIMEOUT_S)["data"]["status"] == "failed":
 		info = qmp.execute("query-migrate")
-		raise QmpError(f"migration failed: {info.get('error-desc', 'QEMU gives no reason')}")
+		reason = info.get("error-desc", "QEMU gives no reason")
+		raise QmpError(f"migration failed: {reason}")
 
 
 def move(options):

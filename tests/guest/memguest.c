@@ -6,7 +6,7 @@
  * Parameters come from the command line, and from the kernel's where /proc/cmdline has them:
  *
  *	wherry.mib=512		memory to use
- *	wherry.mode=work	check (never rewrite), idle (fill, then sleep) or untouched (use nothing)
+ *	wherry.mode=work	check (never rewrite), idle (fill, then sleep) or untouched
  *	wherry.rate=0		MiB/s to rewrite; 0 is as fast as possible
  *	wherry.hot=0		rewrite only the first so many MiB; 0 is all
  *	wherry.pattern=seq	or random: the order of rewriting
@@ -77,7 +77,12 @@ struct totals {
 	uint64_t writes;
 };
 
-static volatile uint64_t steps_in_memory;
+/* On a page of its own and marked, so that a test can find it in the RAM file and age it. */
+static volatile struct {
+	char mark[8];
+	uint64_t count;
+	char rest[PAGE_BYTES - 16];
+} steps_in_memory __attribute__((aligned(PAGE_BYTES))) = { .mark = "memsteps" };
 
 /* MMX register 7: no compiler or C library uses it unasked, so it is ours alone. */
 static void set_steps_in_cpu(uint64_t steps)
@@ -212,14 +217,14 @@ static void report_page(struct totals *t, uint32_t page, const struct page_repor
 static void step(struct totals *t)
 {
 	uint64_t cpu = steps_in_cpu();
-	uint64_t memory = steps_in_memory;
+	uint64_t memory = steps_in_memory.count;
 
 	if (cpu != memory) {
 		t->errors++;
 		printf("memguest: error steps cpu=%llu memory=%llu\n", (unsigned long long)cpu,
 		       (unsigned long long)memory);
 	}
-	steps_in_memory = cpu + 1;
+	steps_in_memory.count = cpu + 1;
 	set_steps_in_cpu(cpu + 1);
 }
 
@@ -264,7 +269,7 @@ static void work(struct pages *p, const struct options *o, struct totals *t)
 	struct cursor writer = cursor_make(hot * PAGES_PER_MIB, o->rate_mib, o->random);
 	struct cursor checker = cursor_make(p->count, o->check_mib, false);
 
-	set_steps_in_cpu(steps_in_memory);
+	set_steps_in_cpu(steps_in_memory.count);
 	for (;;) {
 		uint64_t now = now_ns();
 		bool write = o->mode == MODE_WORK && cursor_due(&writer, now);

@@ -29,7 +29,8 @@ private_apt() {
 	"$apt_tool" -qq -o Dir::Etc::SourceList="$apt_dir/sources.list" \
 		-o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::Preferences=/dev/null \
 		-o Dir::Etc::PreferencesParts=/dev/null -o Dir::State::Lists="$apt_dir/lists" \
-		-o Dir::Cache="$apt_dir/cache" -o Debug::NoLocking=true -o APT::Sandbox::User=root "$@"
+		-o Dir::Cache="$apt_dir/cache" -o Debug::NoLocking=true \
+		-o APT::Sandbox::User=root "$@"
 }
 
 # debian_codename - "bookworm" or "trixie"

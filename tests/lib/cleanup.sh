@@ -60,8 +60,13 @@ end_process() {
 
 # A zombie whose threads have all ended holds nothing any more: only its parent has yet to look.
 process_gone() {
-	local state
+	local state threads
 
 	state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2> /dev/null) || true
-	[ -z "$state" ] || { [ "$state" = Z ] && [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2> /dev/null | wc -l)" -le 1 ]; }
+	if [ "$state" = Z ]; then
+		threads=$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2> /dev/null | wc -l)
+		[ "$threads" -le 1 ]
+	else
+		[ -z "$state" ]
+	fi
 }

@@ -45,8 +45,8 @@ same_as() {
 
 # Where cgroup v2 is mounted differs: /sys/fs/cgroup, or below it on hybrid systems.
 cgroup2_mount() {
-	awk '{ for (i = 7; i <= NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' \
-		/proc/self/mountinfo
+	sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - cgroup2 .*/\1/p' /proc/self/mountinfo |
+		head -n 1
 }
 
 list_cgroups() {

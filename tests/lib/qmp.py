@@ -82,7 +82,7 @@ class Qmp:
 				return message["return"]
 
 	def wait_event(self, wanted, timeout):
-		"""Return the first event for which wanted(event) is true, and forget those before."""
+		"""Return the first event that wanted(event) approves of; forget those before."""
 		self.deadline = time.monotonic() + timeout
 		while True:
 			while self.events:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reach into a test guest's memory through its RAM file, to see whether the guest notices.
 
-	ramfile.py find FILE FIRST LAST		print the offset of one of memguest's pages FIRST to LAST
+	ramfile.py find FILE FIRST LAST		print the offset of one of these memguest pages
+	ramfile.py steps FILE			print the offset of memguest's count of steps
 	ramfile.py save FILE OFFSET COPY	copy that page
 	ramfile.py restore FILE OFFSET COPY	put the copy back: the page is stale then
 	ramfile.py tear FILE OFFSET		overwrite the page's second half
@@ -35,13 +36,25 @@ def find(ram, first, last):
 	return sys.exit(f"ramfile: none of memguest's pages {first} to {last} is in there")
 
 
+def find_steps(ram):
+	"""The page that starts with the mark. One that never counted is just the program's file."""
+	for offset in range(0, len(ram), PAGE):
+		mark, count = ram[offset:offset + 8], ram[offset + 8:offset + 16]
+		if mark == b"memsteps" and count != bytes(8):
+			return offset
+	return sys.exit("ramfile: no count of steps is in there")
+
+
 def main(argv):
-	if len(argv) < 3:
+	if len(argv) < 2:
 		sys.exit(__doc__)
 	action, path = argv[:2]
 	with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as ram:
 		if action == "find":
 			print(find(ram, int(argv[2]), int(argv[3])))
+			return
+		if action == "steps":
+			print(find_steps(ram))
 			return
 		offset = int(argv[2])
 		if action == "save":
