@@ -39,37 +39,6 @@
 /* When told to stop: undoing takes moments. Longer ones are in the journal. */
 #define STOP_NS (15 * WH_NSEC_PER_SEC)
 
-static int on_turn(sd_event_source *source, void *ctx);
-
-/* Deferred to the loop: jobs change inside callbacks of things that starting others may free. */
-void wh_daemon_schedule(struct wh_daemon *d)
-{
-	if (!d->turn)
-		wh_assert(sd_event_add_defer(d->loop, &d->turn, on_turn, d) >= 0);
-	wh_assert(sd_event_source_set_enabled(d->turn, SD_EVENT_ONESHOT) >= 0);
-}
-
-/* Whether something is still in the works that SIGTERM should wait for. */
-static bool is_busy(const struct wh_daemon *d)
-{
-	for (const struct wh_job *job = d->jobs; job; job = job->next)
-		if (!wh_job_is_over(job->state) && job->state != WH_JOB_ASKING)
-			return true;
-	return false;
-}
-
-static int on_turn(sd_event_source *source, void *ctx)
-{
-	struct wh_daemon *d = ctx;
-
-	(void)source;
-	if (!d->stopping)
-		wh_schedule_run(d);
-	else if (!is_busy(d))
-		(void)sd_event_exit(d->loop, 0); /* fails only if it is exiting */
-	return 0;
-}
-
 void wh_daemon_use_settings(struct wh_daemon *d, const struct wh_settings *settings)
 {
 	bool moved = strcmp(d->settings.network, settings->network) != 0;
@@ -81,7 +50,7 @@ void wh_daemon_use_settings(struct wh_daemon *d, const struct wh_settings *setti
 	if (moved && d->nodes)
 		wh_node_server_reopen(d->nodes);
 	if (d->loop)
-		wh_daemon_schedule(d);
+		wh_schedule(d);
 }
 
 static void on_stop_late(void *ctx)
@@ -105,7 +74,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 	wh_timer_start(&d->stop_timer, d->loop, STOP_NS);
 	for (struct wh_job *job = d->jobs; job; job = job->next)
 		wh_job_fail(job, WH_OUTCOME_CANCELLED, "wherryd is being stopped");
-	wh_daemon_schedule(d);
+	wh_schedule(d);
 	return 0;
 }
 

@@ -26,14 +26,11 @@ struct wh_daemon {
 	struct wh_job *jobs; /* newest first */
 	struct wh_node_server *nodes;
 	struct wh_api *api;
-	char *socket_dir; /* where the sockets of migrations are made */
-	sd_event_source *turn;
+	char *socket_dir;      /* where the sockets of migrations are made */
+	sd_event_source *turn; /* schedule.c */
 	struct wh_timer stop_timer;
 	bool stopping; /* no migration starts any more; exit when the last has ended */
 };
-
-/* Soon start what may start, and exit if that is due. Call when a job changes. */
-void wh_daemon_schedule(struct wh_daemon *daemon);
 
 /* Make @settings those in force. */
 void wh_daemon_use_settings(struct wh_daemon *daemon, const struct wh_settings *settings);

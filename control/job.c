@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "job.h"
+#include "schedule.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -271,7 +272,7 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 	if (!job->closing && job->record.role == WH_ROLE_SOURCE)
 		job->peer = wh_peer_close(job->peer);
 	wh_job_move(job, state);
-	wh_daemon_schedule(job->daemon);
+	wh_schedule(job->daemon);
 }
 
 void wh_job_free(struct wh_job *job)

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "schedule.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -67,7 +68,7 @@ int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node, st
 	wh_log(WH_LOG_INFO, "migration.requested", WH_STR("migration", job->record.id),
 	       WH_STR("vm", vm), WH_STR("peer", node));
 	*ret = job;
-	wh_daemon_schedule(daemon);
+	wh_schedule(daemon);
 	return 0;
 }
 

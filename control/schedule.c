@@ -11,6 +11,7 @@
 
 #include "job.h"
 
+#include "wherry/assert.h"
 #include "wherry/limits.h"
 
 struct use {
@@ -81,7 +82,7 @@ static void forget_old(struct wh_daemon *d)
 	}
 }
 
-void wh_schedule_run(struct wh_daemon *d)
+static void run_queue(struct wh_daemon *d)
 {
 	struct wh_job *job;
 	struct use use;
@@ -97,4 +98,33 @@ void wh_schedule_run(struct wh_daemon *d)
 	}
 	explain(d, use);
 	forget_old(d);
+}
+
+/* Whether something is still in the works that the end of wherryd should wait for. */
+static bool is_busy(const struct wh_daemon *d)
+{
+	for (const struct wh_job *job = d->jobs; job; job = job->next)
+		if (!wh_job_is_over(job->state) && job->state != WH_JOB_ASKING)
+			return true;
+	return false;
+}
+
+static int on_turn(sd_event_source *source, void *ctx)
+{
+	struct wh_daemon *d = ctx;
+
+	(void)source;
+	if (!d->stopping)
+		run_queue(d);
+	else if (!is_busy(d))
+		(void)sd_event_exit(d->loop, 0); /* fails only if it is exiting */
+	return 0;
+}
+
+/* Jobs change inside callbacks of things that starting or freeing others may touch: not now. */
+void wh_schedule(struct wh_daemon *d)
+{
+	if (!d->turn)
+		wh_assert(sd_event_add_defer(d->loop, &d->turn, on_turn, d) >= 0);
+	wh_assert(sd_event_source_set_enabled(d->turn, SD_EVENT_ONESHOT) >= 0);
 }

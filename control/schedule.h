@@ -7,7 +7,10 @@
 
 #include "daemon.h"
 
-/* Start what may start, say what the others wait for, and forget what ended long ago. */
-void wh_schedule_run(struct wh_daemon *daemon);
+/*
+ * With the loop's next turn: start what may start, say what the others wait for, forget what ended
+ * long ago; and exit if wherryd is stopping and nothing is in the works. Call when a job changes.
+ */
+void wh_schedule(struct wh_daemon *daemon);
 
 #endif
