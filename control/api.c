@@ -87,7 +87,7 @@ static int do_migrate(struct wh_daemon *d, const json_t *request, json_t *answer
 {
 	char vm[WH_NAME_MAX];
 	char to[WH_NAME_MAX];
-	struct wh_job *job;
+	struct wh_job *job = NULL;
 	int r = wh_json_string(request, "vm", vm, sizeof(vm), err);
 
 	if (r == 0)
@@ -136,7 +136,7 @@ static int do_set_bandwidth(struct wh_daemon *d, const json_t *request, json_t *
 {
 	char text[WH_NAME_MAX];
 	struct wh_job *job;
-	uint64_t bps;
+	uint64_t bps = 0;
 	int r = find_job(d, request, &job, err);
 
 	if (r == 0)
@@ -317,7 +317,7 @@ int wh_api_open(struct wh_api **ret, struct wh_daemon *daemon, struct wh_error *
 		wh_closep(&api->fd);
 		free(api);
 		return wh_fail(err, r, "cannot listen at %s: %s", path,
-		               r == -EADDRINUSE ? "another wherryd does" : strerror(-r));
+		               r == -EADDRINUSE ? "another wherryd does" : strerrordesc_np(-r));
 	}
 	*ret = api;
 	return 0;

@@ -25,7 +25,8 @@ static int connect_daemon(struct wh_cli *cli, struct wh_error *err)
 	cli->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (cli->fd >= 0 && connect(cli->fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
 		return 0;
-	(void)wh_fail(err, -errno, "no wherryd listens at %s: %s", cli->socket, strerror(errno));
+	(void)wh_fail(err, -errno, "no wherryd listens at %s: %s", cli->socket,
+	              strerrordesc_np(errno));
 	wh_closep(&cli->fd);
 	return -ECONNREFUSED;
 }
@@ -87,7 +88,6 @@ static int exchange(int fd, json_t *request, char **answer, size_t *len)
 
 int wh_cli_ask(struct wh_cli *cli, json_t *request, json_t **ret, struct wh_error *err)
 {
-	wh_cleanup(wh_json_unrefp) json_t *owned = request;
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
 	wh_cleanup(wh_freep) char *answer = NULL;
 	size_t len = 0;
@@ -95,11 +95,14 @@ int wh_cli_ask(struct wh_cli *cli, json_t *request, json_t **ret, struct wh_erro
 
 	if (cli->fd < 0)
 		r = connect_daemon(cli, err);
-	if (r < 0)
+	if (r < 0) {
+		json_decref(request);
 		return r;
+	}
 	r = exchange(cli->fd, request, &answer, &len);
+	json_decref(request);
 	if (r < 0)
-		return wh_fail(err, r, "wherryd does not answer: %s", strerror(-r));
+		return wh_fail(err, r, "wherryd does not answer: %s", strerrordesc_np(-r));
 	r = wh_json_parse(&json, answer, len, err);
 	if (r < 0)
 		return r;

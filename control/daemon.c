@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,12 +99,9 @@ static int load_settings(struct wh_daemon *d, struct wh_error *err)
 
 static int open_directories(struct wh_daemon *d, struct wh_error *err)
 {
-	wh_cleanup(wh_freep) char *copy = strdup(d->config->socket);
 	int r;
 
-	wh_assert(copy);
-	d->socket_dir = strdup(dirname(copy));
-	wh_assert(d->socket_dir);
+	d->socket_dir = wh_dir_of(d->config->socket);
 	r = wh_dir_make(d->socket_dir, err);
 	return r < 0 ? r : wh_dir_make(d->config->state, err);
 }
@@ -128,8 +124,7 @@ static int open_loop(struct wh_daemon *d, struct wh_error *err)
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGINT);
-	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
-		return wh_fail(err, -errno, "cannot block signals: %s", strerror(errno));
+	wh_assert(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
 	r = sd_event_default(&d->loop);
 	if (r >= 0)
 		r = sd_event_add_signal(d->loop, NULL, SIGTERM, on_signal, d);
@@ -137,7 +132,7 @@ static int open_loop(struct wh_daemon *d, struct wh_error *err)
 		r = sd_event_add_signal(d->loop, NULL, SIGINT, on_signal, d);
 	if (r >= 0)
 		r = sd_event_set_watchdog(d->loop, true);
-	return r < 0 ? wh_fail(err, r, "cannot make an event loop: %s", strerror(-r)) : 0;
+	return r < 0 ? wh_fail(err, r, "cannot make an event loop: %s", strerrordesc_np(-r)) : 0;
 }
 
 static int open_all(struct wh_daemon *d, const char *config, struct wh_error *err)

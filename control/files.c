@@ -4,13 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
 void wh_freep(char **p)
@@ -47,21 +47,30 @@ int wh_file_read(const char *path, size_t max, char **ret, size_t *ret_len, stru
 	int r;
 
 	if (fd < 0)
-		return wh_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
+		return wh_fail(err, -errno, "cannot open %s: %s", path, strerrordesc_np(errno));
 	r = read_all(fd, max, ret, ret_len);
 	if (r < 0)
-		return wh_fail(err, r, "cannot read %s: %s", path, strerror(-r));
+		return wh_fail(err, r, "cannot read %s: %s", path, strerrordesc_np(-r));
 	return 0;
+}
+
+char *wh_dir_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir;
+
+	wh_assert(slash);
+	dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	wh_assert(dir); /* a few bytes: without them nothing else works either */
+	return dir;
 }
 
 static int sync_dir_of(const char *path)
 {
-	wh_cleanup(wh_freep) char *copy = strdup(path);
+	wh_cleanup(wh_freep) char *dir = wh_dir_of(path);
 	wh_cleanup(wh_closep) int fd = -1;
 
-	if (!copy)
-		return -ENOMEM;
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fsync(fd) < 0)
 		return -errno;
 	return 0;
@@ -103,7 +112,7 @@ int wh_file_replace(const char *path, const void *data, size_t len, struct wh_er
 		r = sync_dir_of(path);
 	if (r < 0) {
 		(void)unlink(temp); /* it may not have come into being */
-		return wh_fail(err, r, "cannot write %s: %s", path, strerror(-r));
+		return wh_fail(err, r, "cannot write %s: %s", path, strerrordesc_np(-r));
 	}
 	return 0;
 }
@@ -116,7 +125,7 @@ int wh_file_remove(const char *path, struct wh_error *err)
 		r = errno == ENOENT ? 0 : -errno;
 	else
 		r = sync_dir_of(path);
-	return r < 0 ? wh_fail(err, r, "cannot remove %s: %s", path, strerror(-r)) : 0;
+	return r < 0 ? wh_fail(err, r, "cannot remove %s: %s", path, strerrordesc_np(-r)) : 0;
 }
 
 int wh_dir_make(const char *path, struct wh_error *err)
@@ -134,6 +143,6 @@ int wh_dir_make(const char *path, struct wh_error *err)
 	}
 	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
 		return wh_fail(err, -errno, "cannot make the directory %s: %s", path,
-		               strerror(errno));
+		               strerrordesc_np(errno));
 	return 0;
 }

@@ -81,12 +81,12 @@ static int listen_for_qemu(struct wh_job *job, struct wh_error *err)
 		return wh_fail(err, r, "the directory of wherryd's socket has too long a path");
 	job->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (job->listen_fd < 0)
-		return wh_fail(err, -errno, "cannot make a socket: %s", strerror(errno));
+		return wh_fail(err, -errno, "cannot make a socket: %s", strerrordesc_np(errno));
 	(void)unlink(addr.sun_path); /* left by a daemon that was killed */
 	if (bind(job->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    listen(job->listen_fd, 1) < 0)
 		return wh_fail(err, -errno, "cannot listen at %s: %s", addr.sun_path,
-		               strerror(errno));
+		               strerrordesc_np(errno));
 	job->accept = (struct wh_watch){ .ready = on_accept, .ctx = job };
 	return wh_watch_start(&job->accept, job->daemon->loop, job->listen_fd, EPOLLIN);
 }
@@ -281,8 +281,14 @@ void wh_asking_lost(struct wh_job *job, const char *why)
 
 void wh_asking_enter(struct wh_job *job, const char *why)
 {
-	if (job->state == WH_JOB_ASKING || job->retiring)
+	if (job->retiring)
 		return;
+	if (job->state == WH_JOB_ASKING) {
+		/* After a restart QEMU is asked first; it may be gone before it answers. */
+		if (!job->peer && !job->timer.source)
+			wh_asking_lost(job, why);
+		return;
+	}
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
 	wh_job_move(job, WH_JOB_ASKING);
 	wh_timer_stop(&job->timer);

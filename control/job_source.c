@@ -390,8 +390,6 @@ static void on_qmp_closed(void *ctx, const char *why)
 	(void)wh_fail(&err, 0, "the source's QEMU is lost: %s", why);
 	if (job->state == WH_JOB_CANCELLING)
 		wh_undo_monitor_lost(job, err.text);
-	else if (job->state == WH_JOB_ASKING)
-		wh_asking_enter(job, err.text);
 	else if (job->continued)
 		wh_asking_enter(job, err.text);
 	else

@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "job.h"
 
 #include "wherry/assert.h"
@@ -442,10 +443,7 @@ static int connect_qemu(const struct wh_job *job)
 	if (fd < 0 || wh_job_socket_path(job, addr.sun_path, sizeof(addr.sun_path)) < 0 ||
 	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -1;
-
-	int ret = fd;
-	fd = -1;
-	return ret;
+	return wh_steal_fd(&fd);
 }
 
 void wh_target_tunnel(struct wh_job *job, const struct wh_target_tunnel *t)

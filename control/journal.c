@@ -92,9 +92,9 @@ static int get_file(struct wh_ram *ram, const json_t *json, struct wh_error *err
 {
 	char name[WH_NAME_MAX];
 	char path[PATH_MAX];
-	uint64_t bytes;
-	uint64_t dev;
-	uint64_t ino;
+	uint64_t bytes = 0;
+	uint64_t dev = 0;
+	uint64_t ino = 0;
 	int r = wh_json_string(json, "name", name, sizeof(name), err);
 
 	if (r == 0)
@@ -247,7 +247,7 @@ int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visi
 	/* Read first: visitors write and remove records. */
 	count = scandir(path, &entries, NULL, alphasort);
 	if (count < 0)
-		return wh_fail(err, -errno, "cannot read %s: %s", path, strerror(errno));
+		return wh_fail(err, -errno, "cannot read %s: %s", path, strerrordesc_np(errno));
 	for (int i = 0; i < count; i++) {
 		visit(state_dir, entries[i]->d_name, visitor);
 		free(entries[i]);

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "files.h"
+
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
@@ -33,7 +35,7 @@ static int check_interface(const char *interface, struct wh_error *err)
 	bool found = false;
 
 	if (getifaddrs(&list) < 0)
-		return wh_fail(err, -errno, "cannot list addresses: %s", strerror(errno));
+		return wh_fail(err, -errno, "cannot list addresses: %s", strerrordesc_np(errno));
 	for (const struct ifaddrs *a = list; a && !found; a = a->ifa_next)
 		found = is_usable(a, interface);
 	freeifaddrs(list);
@@ -133,10 +135,7 @@ static int open_socket(int family, const char *interface)
 	if (*interface && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface,
 	                             (socklen_t)strlen(interface)) < 0)
 		return -errno;
-
-	int ret = fd;
-	fd = -1;
-	return ret;
+	return wh_steal_fd(&fd);
 }
 
 static int bind_and_listen(int fd, int family, uint16_t port)
@@ -170,11 +169,8 @@ int wh_network_listen(const char *interface, uint16_t port, struct wh_error *err
 	r = fd < 0 ? fd : bind_and_listen(fd, family, port);
 	if (r < 0)
 		return wh_fail(err, r, "cannot listen on port %u%s%s: %s", port,
-		               *interface ? " of " : "", interface, strerror(-r));
-
-	int ret = fd;
-	fd = -1;
-	return ret;
+		               *interface ? " of " : "", interface, strerrordesc_np(-r));
+	return wh_steal_fd(&fd);
 }
 
 static void finish(struct wh_connecting *c, int result, const char *why)
@@ -197,7 +193,7 @@ static void on_writable(void *ctx, uint32_t events)
 	(void)events;
 	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
-	finish(c, -error, error ? strerror(error) : NULL);
+	finish(c, -error, error ? strerrordesc_np(error) : NULL);
 }
 
 static void on_late(void *ctx)
@@ -224,9 +220,8 @@ int wh_connect_start(struct wh_connecting *c, sd_event *loop, const char *interf
 	if (r < 0)
 		return r;
 	wh_timer_start(&c->timer, loop, WH_CONNECT_NS);
-	c->fd = fd;
+	c->fd = wh_steal_fd(&fd);
 	c->active = true;
-	fd = -1;
 	return 0;
 }
 

@@ -83,7 +83,7 @@ int wh_node_token_parse(uint8_t ret[WH_TOKEN_BYTES], const char *text)
 {
 	uint8_t token[WH_TOKEN_BYTES];
 
-	if (strlen(text) != 2 * WH_TOKEN_BYTES)
+	if (strlen(text) != WH_TOKEN_TEXT_MAX - 1)
 		return -EPROTO;
 	for (size_t i = 0; i < WH_TOKEN_BYTES; i++) {
 		int high = nibble(text[2 * i]);

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "files.h"
+
 #include "wherry/fdpass.h"
 
 /* The field "starttime" is the 20th after the command's name in parentheses. */
@@ -50,7 +52,7 @@ int wh_process_identify(struct wh_process *ret, pid_t pid)
 int wh_process_open(const struct wh_process *process)
 {
 	wh_cleanup(wh_closep) int fd = -1;
-	uint64_t start;
+	uint64_t start = 0;
 	int r;
 
 	if (process->pid <= 0)
@@ -64,10 +66,7 @@ int wh_process_open(const struct wh_process *process)
 		return r;
 	if (start != process->start)
 		return -ESRCH;
-
-	int ret = fd;
-	fd = -1;
-	return ret;
+	return wh_steal_fd(&fd);
 }
 
 int wh_process_kill(const struct wh_process *process, int signal)

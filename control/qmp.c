@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "lines.h"
 
 #include "wherry/assert.h"
@@ -174,17 +175,15 @@ static int connect_unix(const char *path, struct wh_error *err)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
 	if (fd < 0)
-		return wh_fail(err, -errno, "cannot make a socket: %s", strerror(errno));
+		return wh_fail(err, -errno, "cannot make a socket: %s", strerrordesc_np(errno));
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return wh_fail(err, -ENAMETOOLONG, "%s is longer than a socket's path may be",
 		               path);
 	memcpy(addr.sun_path, path, strlen(path));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return wh_fail(err, -errno, "no QEMU listens at %s: %s", path, strerror(errno));
-
-	int ret = fd;
-	fd = -1;
-	return ret;
+		return wh_fail(err, -errno, "no QEMU listens at %s: %s", path,
+		               strerrordesc_np(errno));
+	return wh_steal_fd(&fd);
 }
 
 static int peer_pid(int fd, pid_t *ret)
@@ -228,7 +227,7 @@ int wh_qmp_open(struct wh_qmp **ret, sd_event *loop, const char *path,
 	else
 		wh_closep(&fd);
 	if (r < 0)
-		return wh_fail(err, r, "cannot use %s: %s", path, strerror(-r));
+		return wh_fail(err, r, "cannot use %s: %s", path, strerrordesc_np(-r));
 	arm(q);
 	*ret = wh_steal(q);
 	return 0;

@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "files.h"
+
 #include "wherry/fdpass.h"
 #include "wherry/worker.h"
 
@@ -47,7 +49,7 @@ static int reset_signals(void)
 	sigset_t none;
 
 	(void)sigemptyset(&none);
-	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
+	return -pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
 /* In the child. Return: -errno; does not return if all went well. */
@@ -106,8 +108,7 @@ int wh_spawn(pid_t *ret_pid, int *ret_pidfd, const struct wh_spawn *how)
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (n == 0 && pidfd >= 0) {
 		*ret_pid = pid;
-		*ret_pidfd = pidfd;
-		pidfd = -1;
+		*ret_pidfd = wh_steal_fd(&pidfd);
 		return 0;
 	}
 	if (n == 0)

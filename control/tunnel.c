@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "files.h"
+
 #include "wherry/fdpass.h"
 
 struct pipe {
@@ -142,9 +144,8 @@ int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_config *cfg)
 
 	if (!t)
 		return -ENOMEM;
-	t->fd[0] = a;
-	t->fd[1] = b;
-	a = b = -1;
+	t->fd[0] = wh_steal_fd(&a);
+	t->fd[1] = wh_steal_fd(&b);
 	if (cfg->early_len > WH_TUNNEL_BYTES)
 		return -EMSGSIZE;
 	if (cfg->early_len > 0)

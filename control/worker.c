@@ -178,7 +178,7 @@ static int make_stats(struct wh_worker *w)
 
 static int start(struct wh_worker *w, const struct wh_worker_config *cfg)
 {
-	char *const argv[] = { (char *)(uintptr_t)cfg->mover, NULL };
+	char *const argv[] = { cfg->mover, NULL };
 	wh_cleanup(wh_closep) int theirs = -1;
 	int pair[2];
 	int r;
@@ -220,7 +220,8 @@ int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, s
 	if (r == 0)
 		r = start(w, cfg);
 	if (r < 0)
-		return wh_fail(err, r, "cannot start the mover %s: %s", cfg->mover, strerror(-r));
+		return wh_fail(err, r, "cannot start the mover %s: %s", cfg->mover,
+		               strerrordesc_np(-r));
 	*ret = wh_steal(w);
 	return 0;
 }
@@ -240,7 +241,7 @@ int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_mes
 	memcpy(fds + 1, more->fds, more->count * sizeof(int));
 	r = wh_fdpass_send(w->sock, &pass);
 	if (r < 0)
-		return wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r));
+		return wh_fail(err, r, "cannot instruct the mover: %s", strerrordesc_np(-r));
 	return 0;
 }
 
@@ -251,7 +252,7 @@ int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
 	int r = wh_fdpass_send(w->sock, &pass);
 
 	if (r < 0)
-		return wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r));
+		return wh_fail(err, r, "cannot instruct the mover: %s", strerrordesc_np(-r));
 	return 0;
 }
 

@@ -32,8 +32,8 @@ struct wh_worker_handler {
 
 struct wh_worker_config {
 	sd_event *loop;
-	const char *mover; /* the program */
-	int procs_fd;      /* cgroup.procs of its cgroup, borrowed */
+	char *mover;  /* the program */
+	int procs_fd; /* cgroup.procs of its cgroup, borrowed */
 	struct wh_worker_handler handler;
 };
 

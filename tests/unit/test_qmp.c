@@ -41,7 +41,7 @@ static void tells_the_kinds_of_lines_apart(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		wh_cleanup(wh_json_unrefp) json_t *json = NULL;
-		struct wh_qmp_line line;
+		struct wh_qmp_line line = { 0 };
 
 		assert_int_equal(classify(&line, &json, cases[i].text), 0);
 		assert_int_equal(line.kind, cases[i].kind);
@@ -53,7 +53,7 @@ static void tells_the_kinds_of_lines_apart(void **state)
 static void an_event_may_have_data(void **state)
 {
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
-	struct wh_qmp_line line;
+	struct wh_qmp_line line = { 0 };
 
 	(void)state;
 	assert_int_equal(classify(&line, &json,
@@ -71,7 +71,7 @@ static void refuses_everything_else(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		wh_cleanup(wh_json_unrefp) json_t *json = NULL;
-		struct wh_qmp_line line;
+		struct wh_qmp_line line = { 0 };
 
 		assert_int_equal(classify(&line, &json, cases[i]), -EPROTO);
 	}
