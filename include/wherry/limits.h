@@ -39,6 +39,42 @@
 /* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
 #define WH_NAME_MAX 64u
 
+/* One line between nodes: a list of WH_REGIONS_MAX regions is 16 KiB. */
+#define WH_NODE_LINE_MAX (64u << 10)
+
+/* One line from a QEMU: qom-list of a guest with hundreds of devices is some 100 KiB. */
+#define WH_QMP_LINE_MAX (4u << 20)
+
+/* One line of the API: a manifest of the largest size allowed, escaped. */
+#define WH_API_LINE_MAX (8u << 20)
+
+/* Bytes that wait because a peer does not read. One that lets this much pile up is dropped. */
+#define WH_OUTPUT_MAX (16u << 20)
+
+/* CLI connections at once: several per migration and some to spare. */
+#define WH_CLIENTS_MAX 64u
+
+/* Connections from nodes that have not yet said what they want. */
+#define WH_STRANGERS_MAX 32u
+
+/* Migrations that wherryd remembers after their end, for "wherry status". */
+#define WH_HISTORY_MAX 100u
+
+/* A command to a QEMU that is alive answers within this, even on a busy host. */
+#define WH_QMP_REPLY_NS (10ull * 1000 * 1000 * 1000)
+
+/* A hypervisor for an incoming guest starts: clearing huge pages takes its time. */
+#define WH_INCOMING_NS (60ull * 1000 * 1000 * 1000)
+
+/* From asking for the last pass until both sides have everything. The guest stands still. */
+#define WH_HAND_OVER_NS (30ull * 1000 * 1000 * 1000)
+
+/* After its guest has moved, a QEMU that was told to quit has this long before it is killed. */
+#define WH_QUIT_NS (10ull * 1000 * 1000 * 1000)
+
+/* How long a lost link waits for the other side's own reason, which says more. */
+#define WH_REASON_NS (500ull * 1000 * 1000)
+
 /* Silence on a link or a control connection after which the peer counts as lost. */
 #define WH_PEER_SILENCE_NS (5ull * 1000 * 1000 * 1000)
 

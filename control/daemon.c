@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Daemon - wherryd: one thread, one event loop.
+ *
+ * At start: configuration, settings, leaves of an earlier wherryd swept away, journal. On SIGTERM
+ * or SIGINT: what can be undone is undone, what cannot is finished or left to the journal.
+ */
+
+#include "daemon.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "api.h"
+#include "cgroup.h"
+#include "files.h"
+#include "job.h"
+#include "manifest.h"
+#include "node_server.h"
+#include "schedule.h"
+
+#include "wherry/assert.h"
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+#include "wherry/log.h"
+
+/* Leaves hold a mover each, which SIGKILL ends within moments. */
+#define SWEEP_NS (10 * WH_NSEC_PER_SEC)
+
+/* When told to stop: undoing takes moments. Longer ones are in the journal. */
+#define STOP_NS (15 * WH_NSEC_PER_SEC)
+
+void wh_daemon_use_settings(struct wh_daemon *d, const struct wh_settings *settings)
+{
+	bool moved = strcmp(d->settings.network, settings->network) != 0;
+
+	d->settings = *settings;
+	wh_log(WH_LOG_INFO, "settings.changed", WH_U64("bandwidth_bps", settings->bandwidth_bps),
+	       WH_U64("completion_s_per_gib", settings->completion_s_per_gib),
+	       WH_U64("progress_s", settings->progress_s), WH_STR("network", settings->network));
+	if (moved && d->nodes)
+		wh_node_server_reopen(d->nodes);
+	if (d->loop)
+		wh_schedule(d);
+}
+
+static void on_stop_late(void *ctx)
+{
+	struct wh_daemon *d = ctx;
+
+	(void)sd_event_exit(d->loop, 0); /* fails only if it is exiting */
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	struct wh_daemon *d = ctx;
+
+	(void)source;
+	if (d->stopping)
+		return 0;
+	d->stopping = true;
+	(void)sd_notify(0, "STOPPING=1"); /* nobody may be listening */
+	wh_log(WH_LOG_INFO, "daemon.stopping", WH_U64("signal", info->ssi_signo));
+	d->stop_timer = (struct wh_timer){ .fired = on_stop_late, .ctx = d };
+	wh_timer_start(&d->stop_timer, d->loop, STOP_NS);
+	for (struct wh_job *job = d->jobs; job; job = job->next)
+		wh_job_fail(job, WH_OUTCOME_CANCELLED, "wherryd is being stopped");
+	wh_schedule(d);
+	return 0;
+}
+
+/* The manifest applied last counts, else those of the directory, else the defaults. */
+static int load_settings(struct wh_daemon *d, struct wh_error *err)
+{
+	struct wh_settings settings = wh_settings_defaults();
+	wh_cleanup(wh_freep) char *path = NULL;
+	int r;
+
+	wh_assert(asprintf(&path, "%s/%s", d->config->state, WH_APPLIED_FILE) > 0);
+	if (access(path, F_OK) == 0)
+		r = wh_manifest_load(&settings, path, err);
+	else if (d->config->manifests)
+		r = wh_manifest_load_dir(&settings, d->config->manifests, err);
+	else
+		r = 0;
+	if (r < 0)
+		return r;
+	wh_daemon_use_settings(d, &settings);
+	return 0;
+}
+
+static int open_directories(struct wh_daemon *d, struct wh_error *err)
+{
+	int r;
+
+	d->socket_dir = wh_dir_of(d->config->socket);
+	r = wh_dir_make(d->socket_dir, err);
+	return r < 0 ? r : wh_dir_make(d->config->state, err);
+}
+
+static int open_cgroup(struct wh_daemon *d, struct wh_error *err)
+{
+	int r = wh_cgroup_open_parent(&d->cgroup_parent_fd, d->config->cgroup, err);
+
+	if (r < 0)
+		return r;
+	r = wh_cgroup_sweep(d->cgroup_parent_fd, wh_now_ns(&wh_clock_monotonic) + SWEEP_NS, err);
+	return r < 0 ? r : 0;
+}
+
+static int open_loop(struct wh_daemon *d, struct wh_error *err)
+{
+	sigset_t signals;
+	int r;
+
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, SIGINT);
+	wh_assert(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
+	r = sd_event_default(&d->loop);
+	if (r >= 0)
+		r = sd_event_add_signal(d->loop, NULL, SIGTERM, on_signal, d);
+	if (r >= 0)
+		r = sd_event_add_signal(d->loop, NULL, SIGINT, on_signal, d);
+	if (r >= 0)
+		r = sd_event_set_watchdog(d->loop, true);
+	return r < 0 ? wh_fail(err, r, "cannot make an event loop: %s", strerrordesc_np(-r)) : 0;
+}
+
+static int open_all(struct wh_daemon *d, const char *config, struct wh_error *err)
+{
+	int r = wh_config_load(&d->config, config, err);
+
+	if (r == 0)
+		r = open_directories(d, err);
+	if (r == 0)
+		r = open_loop(d, err);
+	/* Only one wherryd can have the socket; the others go no further than here. */
+	if (r == 0)
+		r = wh_api_open(&d->api, d, err);
+	if (r == 0)
+		r = open_cgroup(d, err);
+	if (r == 0)
+		r = load_settings(d, err);
+	if (r == 0)
+		r = wh_node_server_open(&d->nodes, d, err);
+	if (r == 0)
+		r = wh_recover(d, err);
+	return r;
+}
+
+static void close_all(struct wh_daemon *d)
+{
+	while (d->jobs) {
+		struct wh_job *job = d->jobs;
+
+		d->jobs = job->next;
+		wh_job_free(job);
+	}
+	d->nodes = wh_node_server_close(d->nodes);
+	d->api = wh_api_close(d->api);
+	wh_timer_stop(&d->stop_timer);
+	d->turn = sd_event_source_disable_unref(d->turn);
+	d->loop = sd_event_unref(d->loop);
+	wh_closep(&d->cgroup_parent_fd);
+	free(d->socket_dir);
+	d->config = wh_config_free(d->config);
+}
+
+static int usage(FILE *out, int code)
+{
+	(void)fputs("usage: wherryd --config FILE [--log text|json]\n", out);
+	return code;
+}
+
+/* Return: the exit code, or -1 to go on. */
+static int read_options(int argc, char **argv, const char **config, struct wh_log_config *log)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "log", required_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) { /* NOLINT: one thread */
+		if (c == 'h')
+			return usage(stdout, 0);
+		if (c == 'c')
+			*config = optarg;
+		else if (c == 'l' && (!strcmp(optarg, "json") || !strcmp(optarg, "text")))
+			log->json = !strcmp(optarg, "json");
+		else
+			return usage(stderr, 2);
+	}
+	return *config && optind == argc ? -1 : usage(stderr, 2);
+}
+
+int main(int argc, char **argv)
+{
+	struct wh_log_config log = { .level = WH_LOG_INFO };
+	struct wh_daemon d = { .cgroup_parent_fd = -1 };
+	const char *config = NULL;
+	struct wh_error err;
+	int code = read_options(argc, argv, &config, &log);
+
+	if (code >= 0)
+		return code;
+	wh_log_setup(&log);
+	if (open_all(&d, config, &err) < 0) {
+		wh_log(WH_LOG_ERROR, "daemon.failed", WH_STR("reason", err.text));
+		close_all(&d);
+		return 1;
+	}
+	wh_log(WH_LOG_INFO, "daemon.ready", WH_STR("node", d.config->node),
+	       WH_STR("socket", d.config->socket));
+	(void)sd_notify(0, "READY=1"); /* nobody may be listening */
+	code = sd_event_loop(d.loop);
+	wh_log(WH_LOG_INFO, "daemon.stopped", WH_I64("code", code));
+	close_all(&d);
+	return code < 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Daemon - what the parts of one wherryd share. Everything here outlives every job. */
+
+#ifndef WH_DAEMON_H
+#define WH_DAEMON_H
+
+#include <stdbool.h>
+
+#include "config.h"
+#include "loop.h"
+#include "settings.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+
+struct wh_api;
+struct wh_job;
+struct wh_node_server;
+
+struct wh_daemon {
+	sd_event *loop;
+	struct wh_config *config;
+	struct wh_settings settings; /* in force for migrations that start from now on */
+	int cgroup_parent_fd;
+	struct wh_job *jobs; /* newest first */
+	struct wh_node_server *nodes;
+	struct wh_api *api;
+	char *socket_dir;      /* where the sockets of migrations are made */
+	sd_event_source *turn; /* schedule.c */
+	struct wh_timer stop_timer;
+	bool stopping; /* no migration starts any more; exit when the last has ended */
+};
+
+/* Make @settings those in force. */
+void wh_daemon_use_settings(struct wh_daemon *daemon, const struct wh_settings *settings);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "job.h"
+#include "schedule.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "wherry/assert.h"
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+#include "wherry/log.h"
+
+#define TO(state) (1u << WH_JOB_##state)
+
+/* A killed mover takes its memory mappings down with it; that is the longest part. */
+#define LEAF_NS (5 * WH_NSEC_PER_SEC)
+
+static const struct {
+	const char *name;
+	unsigned next; /* set of TO() */
+} states[WH_JOB_STATES] = {
+	[WH_JOB_PENDING] = { "Pending", TO(PREPARING) | TO(CANCELLING) },
+	[WH_JOB_PREPARING] = { "Preparing", TO(PRECOPY) | TO(CANCELLING) },
+	[WH_JOB_PRECOPY] = { "PreCopy", TO(HAND_OVER) | TO(CANCELLING) },
+	[WH_JOB_HAND_OVER] = { "HandOver", TO(ASKING) | TO(SUCCEEDED) | TO(CANCELLING) },
+	[WH_JOB_ASKING] = { "Asking", TO(SUCCEEDED) | TO(CANCELLING) },
+	[WH_JOB_CANCELLING] = { "Cancelling", TO(CANCELLED) | TO(FAILED) },
+	[WH_JOB_SUCCEEDED] = { "Succeeded", 0 },
+	[WH_JOB_CANCELLED] = { "Cancelled", 0 },
+	[WH_JOB_FAILED] = { "Failed", 0 },
+};
+
+const char *wh_job_state_name(enum wh_job_state state)
+{
+	wh_assert(state < WH_JOB_STATES);
+	return states[state].name;
+}
+
+bool wh_job_may_move(enum wh_job_state from, enum wh_job_state to)
+{
+	wh_assert(from < WH_JOB_STATES && to < WH_JOB_STATES);
+	return (states[from].next & (1u << to)) != 0;
+}
+
+bool wh_job_is_over(enum wh_job_state state)
+{
+	wh_assert(state < WH_JOB_STATES);
+	return states[state].next == 0;
+}
+
+const char *wh_outcome_name(enum wh_outcome outcome)
+{
+	switch (outcome) {
+	case WH_OUTCOME_NONE:
+		return "";
+	case WH_OUTCOME_CANCELLED:
+		return "cancelled";
+	case WH_OUTCOME_DEADLINE:
+		return "deadline";
+	case WH_OUTCOME_FAILED:
+		return "failed";
+	}
+	return "";
+}
+
+struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
+                          enum wh_job_state state)
+{
+	struct wh_job *job = calloc(1, sizeof(*job));
+
+	wh_assert(job); /* some KiB, a few times a day */
+	job->daemon = daemon;
+	job->state = state;
+	job->record.role = role;
+	job->tunnel_fd = job->listen_fd = -1;
+	job->times.created_ns = wh_now_ns(&wh_clock_monotonic);
+	job->next = daemon->jobs;
+	daemon->jobs = job;
+	return job;
+}
+
+void wh_job_name(struct wh_job *job, const char *vm)
+{
+	uint32_t random;
+
+	wh_assert(getrandom(&random, sizeof(random), 0) == sizeof(random));
+	wh_assert(getrandom(job->record.token, WH_TOKEN_BYTES, 0) == WH_TOKEN_BYTES);
+	(void)snprintf(job->record.vm, sizeof(job->record.vm), "%s", vm);
+	/* Short, since it becomes part of a socket's path. */
+	(void)snprintf(job->record.id, sizeof(job->record.id), "%.16s-%08x", vm, random);
+}
+
+void wh_job_move(struct wh_job *job, enum wh_job_state to)
+{
+	wh_assert(wh_job_may_move(job->state, to));
+	wh_log(WH_LOG_INFO, "migration.state", WH_STR("migration", job->record.id),
+	       WH_STR("vm", job->record.vm),
+	       WH_STR("role", job->record.role == WH_ROLE_SOURCE ? "source" : "target"),
+	       WH_STR("peer", job->record.peer), WH_STR("from", wh_job_state_name(job->state)),
+	       WH_STR("to", wh_job_state_name(to)),
+	       WH_STR("reason", to >= WH_JOB_CANCELLING ? job->reason.text : ""));
+	job->state = to;
+	job->note.text[0] = '\0';
+}
+
+struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name)
+{
+	for (struct wh_job *job = daemon->jobs; job; job = job->next)
+		if (!strcmp(job->record.id, name))
+			return job;
+	for (struct wh_job *job = daemon->jobs; job; job = job->next)
+		if (!strcmp(job->record.vm, name) && !wh_job_is_over(job->state))
+			return job;
+	return NULL;
+}
+
+int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err)
+{
+	enum wh_phase before = job->record.phase;
+	int r;
+
+	job->record.phase = phase;
+	r = wh_journal_write(job->daemon->config->state, &job->record, err);
+	if (r < 0)
+		job->record.phase = before;
+	else
+		job->journaled = true;
+	return r;
+}
+
+void wh_job_unrecord(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (!job->journaled)
+		return;
+	if (wh_journal_remove(job->daemon->config->state, job->record.id, &err) < 0)
+		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+	else
+		job->journaled = false;
+}
+
+static int open_leaf(struct wh_job *job, struct wh_error *err)
+{
+	int r = wh_cgroup_create(&job->leaf, job->daemon->cgroup_parent_fd, job->record.id, err);
+
+	if (r < 0 || job->record.role == WH_ROLE_TARGET)
+		return r; /* what a target sends is a trickle */
+	r = wh_rate_bpf_open(&job->rate, job->leaf->dir_fd, job->settings.bandwidth_bps, err);
+	return r < 0 ? wh_context(err, r, "cannot limit the bandwidth") : 0;
+}
+
+int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
+                       struct wh_error *err)
+{
+	wh_cleanup(wh_closep) int procs = -1;
+	int r = open_leaf(job, err);
+
+	if (r < 0)
+		return r;
+	procs = wh_cgroup_procs(job->leaf, err);
+	if (procs < 0)
+		return procs;
+	return wh_worker_open(&job->worker,
+	                      &(struct wh_worker_config){
+				      .loop = job->daemon->loop,
+				      .mover = job->daemon->config->mover,
+				      .procs_fd = procs,
+				      .handler = *handler,
+			      },
+	                      err);
+}
+
+int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struct wh_error *err)
+{
+	struct wh_worker_fds fds = { 0 };
+	const struct wh_ram *ram = &job->guest.ram;
+
+	start->type = WH_WORKER_START;
+	start->role = job->record.role;
+	start->region_count = ram->count;
+	start->connections = job->daemon->config->connections;
+	start->downtime_target_ns = job->daemon->config->downtime_ns;
+	memcpy(start->token, job->record.token, WH_TOKEN_BYTES);
+	memcpy(start->interface, job->interface, sizeof(start->interface));
+	for (uint32_t i = 0; i < ram->count; i++) {
+		memcpy(start->regions[i].name, ram->files[i].name, WH_NAME_MAX);
+		start->regions[i].bytes = ram->files[i].bytes;
+		fds.fds[fds.count++] = ram->files[i].fd;
+	}
+	if (job->rate)
+		start->hold_count = (uint32_t)wh_rate_bpf_links(job->rate, &fds.fds[fds.count]);
+	fds.count += start->hold_count;
+	return wh_worker_begin(job->worker, start, &fds, err);
+}
+
+uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which)
+{
+	if (!job->worker)
+		return job->stats[which];
+	return wh_stat_get(wh_worker_stats(job->worker), which);
+}
+
+void wh_job_drop_worker(struct wh_job *job)
+{
+	uint64_t deadline_ns = wh_now_ns(&wh_clock_monotonic) + LEAF_NS;
+	struct wh_error err;
+
+	for (enum wh_stat s = 0; job->worker && s < WH_STAT_COUNT; s++)
+		job->stats[s] = wh_job_stat(job, s);
+	job->worker = wh_worker_close(job->worker);
+	job->rate = wh_rate_bpf_close(job->rate);
+	if (job->leaf && (wh_cgroup_kill(job->leaf, deadline_ns, &err) < 0 ||
+	                  wh_cgroup_remove(job->leaf, &err) < 0))
+		wh_log(WH_LOG_WARNING, "cgroup.left", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+	job->leaf = wh_cgroup_close(job->leaf);
+}
+
+int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%s/%s.%s", job->daemon->socket_dir, job->record.id,
+	                 job->record.role == WH_ROLE_SOURCE ? "out" : "in");
+
+	if (n < 0 || (size_t)n >= size || (size_t)n >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return -ENAMETOOLONG;
+	return 0;
+}
+
+static void remove_socket(const struct wh_job *job)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+	if (wh_job_socket_path(job, path, sizeof(path)) == 0)
+		(void)unlink(path); /* QEMU may have removed it, or never made it */
+}
+
+/* Everything that a job uses while it works, in the order that disturbs least. */
+static void release(struct wh_job *job)
+{
+	wh_timer_stop(&job->tick);
+	wh_timer_stop(&job->timer);
+	wh_timer_stop(&job->patience);
+	wh_connect_stop(&job->connecting);
+	wh_watch_stop(&job->accept);
+	wh_closep(&job->tunnel_fd);
+	wh_closep(&job->listen_fd);
+	job->tunnel = wh_tunnel_close(job->tunnel);
+	wh_job_drop_worker(job);
+	job->qmp = wh_qmp_close(job->qmp);
+	job->qmp_ready = false;
+	wh_retire_stop(&job->retire);
+	job->retiring = false;
+	if (job->child)
+		wh_child_forget(job->child);
+	job->child = NULL;
+	remove_socket(job);
+	wh_guest_done(&job->guest);
+}
+
+void wh_job_end(struct wh_job *job, enum wh_job_state state)
+{
+	release(job);
+	job->times.ended_ns = wh_now_ns(&wh_clock_monotonic);
+	if (!job->closing && job->record.role == WH_ROLE_SOURCE)
+		job->peer = wh_peer_close(job->peer);
+	wh_job_move(job, state);
+	wh_schedule(job->daemon);
+}
+
+void wh_job_free(struct wh_job *job)
+{
+	release(job);
+	if (job->record.role == WH_ROLE_SOURCE)
+		job->peer = wh_peer_close(job->peer);
+	wh_record_done(&job->record);
+	free(job);
+}
+
+bool wh_job_can_undo(const struct wh_job *job)
+{
+	if (job->record.role == WH_ROLE_TARGET)
+		return job->state < WH_JOB_CANCELLING && job->record.phase != WH_PHASE_DONE;
+	return job->state < WH_JOB_ASKING && !job->continued;
+}
+
+void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason)
+{
+	if (!wh_job_can_undo(job))
+		return;
+	job->outcome = outcome;
+	if (reason != job->reason.text)
+		(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", reason);
+	wh_job_move(job, WH_JOB_CANCELLING);
+	if (job->record.role == WH_ROLE_SOURCE)
+		wh_undo_source(job);
+	else
+		wh_target_undo(job);
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Job - one side of one migration, from the request to its end.
+ *
+ * The states are those of docs/semantics.md section 5, and Asking: a source that handed its
+ * guest over and has lost the target keeps the guest paused until it knows. The table in job.c
+ * says which moves are legal; wh_job_move() makes them all.
+ *
+ *	job.c             states, what both sides have, end
+ *	job_source.c      Pending, Preparing, PreCopy
+ *	job_hand_over.c   HandOver and Asking of a source, and finishing
+ *	job_undo.c        Cancelling of a source
+ *	job_target.c      all of a target
+ *	job_recover.c     what an earlier wherryd left in the journal
+ *
+ * Threads: the loop's own.
+ */
+
+#ifndef WH_JOB_H
+#define WH_JOB_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cgroup.h"
+#include "child.h"
+#include "daemon.h"
+#include "deadline.h"
+#include "guest.h"
+#include "journal.h"
+#include "network.h"
+#include "peer.h"
+#include "qmp.h"
+#include "rate_bpf.h"
+#include "retire.h"
+#include "tunnel.h"
+#include "worker.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/stats.h"
+#include "wherry/worker.h"
+
+enum wh_job_state {
+	WH_JOB_PENDING,
+	WH_JOB_PREPARING,
+	WH_JOB_PRECOPY,
+	WH_JOB_HAND_OVER,
+	WH_JOB_ASKING,
+	WH_JOB_CANCELLING,
+	WH_JOB_SUCCEEDED,
+	WH_JOB_CANCELLED,
+	WH_JOB_FAILED,
+	WH_JOB_STATES,
+};
+
+/* Why a job ends, where it does not succeed. */
+enum wh_outcome {
+	WH_OUTCOME_NONE,
+	WH_OUTCOME_CANCELLED, /* somebody asked for it */
+	WH_OUTCOME_DEADLINE,  /* a timeout of the settings */
+	WH_OUTCOME_FAILED,
+};
+
+/* CLOCK_MONOTONIC ns of this node, 0 until it happened. */
+struct wh_job_times {
+	uint64_t created_ns;
+	uint64_t begun_ns;     /* Preparing */
+	uint64_t stopped_ns;   /* the guest stood still: QEMU's STOP event */
+	uint64_t drained_ns;   /* block I/O, too: pre-switchover */
+	uint64_t landed_ns;    /* the target had every byte, and said so */
+	uint64_t completed_ns; /* QEMU had sent or loaded the device state */
+	uint64_t running_ns;   /* source: the target's word arrived; target: the guest runs */
+	uint64_t ended_ns;
+};
+
+struct wh_job {
+	struct wh_job *next;
+	struct wh_daemon *daemon;
+	const struct wh_vm *vm; /* borrowed from the configuration; NULL if it is not there now */
+	const struct wh_node *node; /* the other one, the same */
+	enum wh_job_state state;
+	enum wh_outcome outcome;
+	struct wh_error reason;      /* why it does not succeed */
+	struct wh_error note;        /* what it waits for */
+	struct wh_settings settings; /* fixed when it began, but for the bandwidth */
+	struct wh_record record;     /* who, where, and what the journal holds */
+	bool journaled;
+	struct wh_job_times times;
+	uint64_t stats[WH_STAT_COUNT]; /* the mover's last */
+	uint64_t peak_rate_bps;
+
+	struct wh_qmp *qmp;
+	bool qmp_ready;
+	struct wh_guest guest;
+	char interface[IFNAMSIZ];
+	struct wh_peer *peer; /* source: owned. Target: borrowed from node_server.c */
+	struct wh_worker *worker;
+	struct wh_cgroup *leaf;
+	struct wh_rate_bpf *rate;
+	struct wh_tunnel *tunnel;
+	struct wh_retire retire;
+	bool retiring;
+	bool landed_here;  /* our mover says so */
+	bool landed_there; /* source: the target says so */
+
+	/* Source. */
+	uint16_t mover_port; /* the target's mover listens there */
+	struct wh_deadline deadline;
+	struct wh_timer tick;     /* PreCopy: looks at the stats */
+	struct wh_timer timer;    /* whatever the state waits for */
+	struct wh_timer patience; /* for the other side's reason */
+	struct wh_connecting connecting;
+	int tunnel_fd;
+	int listen_fd;
+	struct wh_watch accept;
+	bool stopped;   /* we stopped the guest */
+	bool migrating; /* "migrate" was sent */
+	bool continued; /* migrate-continue was sent: the guest may run elsewhere */
+	bool closing;   /* has moved; the target still holds its record */
+	uint64_t retry_ns;
+
+	/* Target. */
+	struct wh_child *child;
+	struct wh_worker_region theirs[WH_REGIONS_MAX]; /* the source's RAM blocks */
+	uint32_t their_count;
+	bool loaded;   /* QEMU has the device state */
+	bool resuming; /* committed, "cont" not yet answered */
+	bool asked;    /* the source waits for an answer meanwhile */
+};
+
+const char *wh_job_state_name(enum wh_job_state state); /* "PreCopy" */
+bool wh_job_may_move(enum wh_job_state from, enum wh_job_state to);
+bool wh_job_is_over(enum wh_job_state state);
+const char *wh_outcome_name(enum wh_outcome outcome); /* "deadline" */
+
+/* Make a job in @state and put it first. Never NULL. */
+struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
+                          enum wh_job_state state);
+
+/* Give it an id: the VM's name and something random. */
+void wh_job_name(struct wh_job *job, const char *vm);
+
+/* Change the state: logs it. What there is to do is the caller's. */
+void wh_job_move(struct wh_job *job, enum wh_job_state to);
+
+/* The job of this id, or the newest that is not over of this VM; NULL if there is none. */
+struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name);
+
+/* Write the record with a new phase. Return: 0 once it is on disk, or -errno. */
+wh_must_check int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err);
+void wh_job_unrecord(struct wh_job *job);
+
+/* Make leaf, limit (source) and mover. Return: 0 or -errno. */
+wh_must_check int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
+                                     struct wh_error *err);
+
+/* START with what both sides have in common filled in. Return: 0 or -errno. */
+wh_must_check int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start,
+                                      struct wh_error *err);
+
+/* Kill the mover and remove its leaf and limit; its last stats stay. */
+void wh_job_drop_worker(struct wh_job *job);
+
+/* The mover's counter, also after its end. */
+uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which);
+
+/* Close everything that a job holds while it works, and enter a final state. */
+void wh_job_end(struct wh_job *job, enum wh_job_state state);
+
+/* Free a job that is over and no longer in the daemon's list. */
+void wh_job_free(struct wh_job *job);
+
+/* End it without success, for a reason (copied). On any state: does nothing if it is too late. */
+void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason);
+
+/* Whether it can still be cancelled. */
+bool wh_job_can_undo(const struct wh_job *job);
+
+/* The unix socket of this migration's device state. -ENAMETOOLONG if it does not fit. */
+wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size);
+
+/* job_source.c */
+wh_must_check int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node,
+                                struct wh_job **ret, struct wh_error *err);
+void wh_source_start(struct wh_job *job);
+/* The configuration's entries by name; NULL if there is none. */
+const struct wh_vm *wh_find_vm(const struct wh_config *config, const char *name);
+const struct wh_node *wh_find_node(const struct wh_config *config, const char *name);
+/* Call the target. Return: 0 or -errno. */
+wh_must_check int wh_source_call(struct wh_job *job, struct wh_error *err);
+/* Connect to QEMU's monitor; @ready is called once it takes commands. Return: 0 or -errno. */
+wh_must_check int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx),
+                                    struct wh_error *err);
+
+/* job_hand_over.c: all are called by job_source.c as things happen. */
+void wh_hand_over_enter(struct wh_job *job);
+void wh_hand_over_landed(struct wh_job *job);
+void wh_hand_over_event(struct wh_job *job, const char *name, const char *status);
+void wh_hand_over_running(struct wh_job *job); /* the target runs the guest */
+void wh_asking_enter(struct wh_job *job, const char *why);
+void wh_asking_lost(struct wh_job *job, const char *why); /* the connection broke meanwhile */
+void wh_asking_welcome(struct wh_job *job);
+void wh_asking_answer(struct wh_job *job, bool committed);
+void wh_finish_enter(struct wh_job *job);  /* the guest has moved: remove it here */
+void wh_finish_closed(struct wh_job *job); /* the target has forgotten its record */
+
+/* job_undo.c */
+void wh_undo_source(struct wh_job *job);
+void wh_undo_monitor_lost(struct wh_job *job, const char *why);
+
+/* job_recover.c: take up what the journal holds. Return: 0 or -errno. */
+wh_must_check int wh_recover(struct wh_daemon *daemon, struct wh_error *err);
+
+/* job_target.c */
+/* Return: 0 or -errno, and then the source is to be told why. */
+wh_must_check int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
+                                const struct wh_node_message *prepare, struct wh_job **ret,
+                                struct wh_error *err);
+void wh_target_undo(struct wh_job *job);
+/* The source's tunnel. @fd is owned by the job; @running: the guest is to run here. */
+struct wh_target_tunnel {
+	int fd;
+	const void *early; /* bytes after the first line */
+	size_t early_len;
+	bool running;
+};
+void wh_target_tunnel(struct wh_job *job, const struct wh_target_tunnel *tunnel);
+/* The source asks. Answers now, or when it is known. */
+void wh_target_ask(struct wh_job *job, struct wh_peer *peer);
+/* The control connection is gone. */
+void wh_target_lost(struct wh_job *job, const char *why);
+
+#endif

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Source - from the request until the rest fits into the downtime target.
+ *
+ *	Pending    for a slot
+ *	Preparing  monitor -> description -> RAM files -> journal -> target -> capabilities
+ *	           -> cgroup, limit, mover; each step begins when the one before was answered
+ *	PreCopy    the mover copies; ten times a second its counters are judged
+ *
+ * Nothing here changes the guest, but for capabilities that job_undo.c takes back.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "job.h"
+#include "schedule.h"
+
+#include "wherry/assert.h"
+#include "wherry/clock.h"
+#include "wherry/log.h"
+
+#define TICK_NS (100 * WH_NSEC_PER_MSEC)
+
+const struct wh_vm *wh_find_vm(const struct wh_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->vm_count; i++)
+		if (!strcmp(config->vms[i].name, name))
+			return &config->vms[i];
+	return NULL;
+}
+
+const struct wh_node *wh_find_node(const struct wh_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->node_count; i++)
+		if (!strcmp(config->nodes[i].name, name))
+			return &config->nodes[i];
+	return NULL;
+}
+
+int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node, struct wh_job **ret,
+                  struct wh_error *err)
+{
+	const struct wh_vm *found_vm = wh_find_vm(daemon->config, vm);
+	const struct wh_node *found_node = wh_find_node(daemon->config, node);
+	struct wh_job *job = wh_job_find(daemon, vm);
+
+	if (!found_vm)
+		return wh_fail(err, -ENOENT, "no VM '%s' in the configuration of node %s", vm,
+		               daemon->config->node);
+	if (!found_node)
+		return wh_fail(err, -ENOENT, "no node '%s' in the configuration of node %s", node,
+		               daemon->config->node);
+	if (job)
+		return wh_fail(err, -EBUSY, "VM '%s' is in migration %s already (%s)", vm,
+		               job->record.id, wh_job_state_name(job->state));
+	if (daemon->stopping)
+		return wh_fail(err, -ESHUTDOWN, "wherryd is about to stop");
+
+	job = wh_job_new(daemon, WH_ROLE_SOURCE, WH_JOB_PENDING);
+	wh_job_name(job, vm);
+	job->vm = found_vm;
+	job->node = found_node;
+	(void)snprintf(job->record.peer, sizeof(job->record.peer), "%s", node);
+	wh_log(WH_LOG_INFO, "migration.requested", WH_STR("migration", job->record.id),
+	       WH_STR("vm", vm), WH_STR("peer", node));
+	*ret = job;
+	wh_schedule(daemon);
+	return 0;
+}
+
+static void fail(struct wh_job *job, const struct wh_error *err)
+{
+	wh_job_fail(job, WH_OUTCOME_FAILED, err->text);
+}
+
+/* The mover. */
+
+static void on_worker_listening(void *ctx, uint16_t port)
+{
+	(void)port;
+	wh_job_fail(ctx, WH_OUTCOME_FAILED, "the source's mover said that it listens");
+}
+
+static void on_tick(void *ctx)
+{
+	struct wh_job *job = ctx;
+	const struct wh_left left = {
+		.round_bytes = wh_job_stat(job, WH_STAT_ROUND_BYTES),
+		.left_bytes = wh_job_stat(job, WH_STAT_LEFT_BYTES),
+	};
+	enum wh_verdict verdict = wh_deadline_check(&job->deadline, &job->settings, left,
+	                                            wh_now_ns(&wh_clock_monotonic));
+	struct wh_error err;
+
+	if (verdict == WH_IN_TIME) {
+		wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
+		return;
+	}
+	wh_deadline_explain(&err, verdict, &job->deadline, &job->settings);
+	wh_job_fail(job, WH_OUTCOME_DEADLINE, err.text);
+}
+
+static void on_worker_open(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (job->state != WH_JOB_PREPARING)
+		return;
+	wh_job_move(job, WH_JOB_PRECOPY);
+	wh_deadline_start(&job->deadline, wh_ram_bytes(&job->guest.ram),
+	                  wh_now_ns(&wh_clock_monotonic));
+	job->tick = (struct wh_timer){ .fired = on_tick, .ctx = job };
+	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
+}
+
+static void on_worker_converged(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	wh_timer_stop(&job->tick);
+	if (job->state == WH_JOB_PRECOPY)
+		wh_hand_over_enter(job);
+}
+
+static void on_worker_landed(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->landed_here = true;
+	wh_hand_over_landed(job);
+}
+
+static bool is_lost_link(int code)
+{
+	return code == -ECONNRESET || code == -EPIPE || code == -ECONNABORTED ||
+	       code == -ENOTCONN || code == -ETIMEDOUT;
+}
+
+static void on_patience_over(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	wh_job_fail(job, WH_OUTCOME_FAILED, job->reason.text);
+}
+
+static void on_worker_failed(void *ctx, int code, const char *why)
+{
+	struct wh_job *job = ctx;
+
+	if (!is_lost_link(code)) {
+		wh_job_fail(job, WH_OUTCOME_FAILED, why);
+		return;
+	}
+	/* The target may know why the link was lost: its memory was full, its mover was killed. */
+	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
+	job->patience = (struct wh_timer){ .fired = on_patience_over, .ctx = job };
+	wh_timer_start(&job->patience, job->daemon->loop, WH_REASON_NS);
+}
+
+static int start_mover(struct wh_job *job, struct wh_error *err)
+{
+	const struct wh_worker_handler handler = {
+		.listening = on_worker_listening,
+		.open = on_worker_open,
+		.converged = on_worker_converged,
+		.landed = on_worker_landed,
+		.failed = on_worker_failed,
+		.ctx = job,
+	};
+	struct wh_worker_start start = { .vmm_pid = (int32_t)job->record.vmm.pid };
+	int r = wh_job_open_worker(job, &handler, err);
+
+	if (r < 0)
+		return r;
+	r = wh_address_parse(&start.peer, job->node->address, job->mover_port);
+	if (r == 0)
+		r = wh_peer_local_address(job->peer, &start.local);
+	if (r < 0)
+		return wh_fail(err, r, "the control connection is lost");
+	wh_address_set_port(&start.local, 0);
+	return wh_job_begin_worker(job, &start, err);
+}
+
+/* The target. */
+
+static void on_prepared(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (job->state != WH_JOB_PREPARING)
+		return;
+	if (!result)
+		(void)wh_fail(&err, 0, "QEMU refuses the migration capabilities: %s", error);
+	if (!result || start_mover(job, &err) < 0)
+		fail(job, &err);
+}
+
+static void send_prepare(struct wh_job *job)
+{
+	struct wh_node_message msg = {
+		.type = WH_NODE_PREPARE,
+		.ram_count = job->guest.ram.count,
+	};
+
+	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg.vm, job->record.vm, WH_NAME_MAX);
+	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
+	for (uint32_t i = 0; i < msg.ram_count; i++) {
+		memcpy(msg.ram[i].name, job->guest.ram.files[i].name, WH_NAME_MAX);
+		msg.ram[i].bytes = job->guest.ram.files[i].bytes;
+	}
+	wh_peer_send(job->peer, &msg);
+}
+
+static void on_target_failed(struct wh_job *job, const char *reason)
+{
+	struct wh_error err;
+
+	(void)wh_fail(&err, 0, "node %s: %s", job->record.peer, reason);
+	/* It says so only once it will never run the guest, so this is an answer, too. */
+	job->continued = false;
+	fail(job, &err);
+}
+
+static void on_message(void *ctx, const struct wh_node_message *msg)
+{
+	struct wh_job *job = ctx;
+
+	if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_WELCOME) {
+		send_prepare(job);
+	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
+		job->mover_port = msg->port;
+		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
+	} else if (job->state == WH_JOB_HAND_OVER && msg->type == WH_NODE_LANDED) {
+		job->landed_there = true;
+		wh_hand_over_landed(job);
+	} else if (job->state == WH_JOB_HAND_OVER && msg->type == WH_NODE_RUNNING &&
+	           job->continued) {
+		wh_hand_over_running(job);
+	} else if (job->state < WH_JOB_ASKING && msg->type == WH_NODE_FAILED) {
+		on_target_failed(job, msg->reason);
+	} else if (msg->type == WH_NODE_WELCOME) {
+		wh_asking_welcome(job);
+	} else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_ANSWER) {
+		wh_asking_answer(job, msg->committed);
+	} else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_RUNNING) {
+		wh_asking_answer(job, true);
+	} else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_FAILED) {
+		wh_asking_answer(job, false);
+	} else if (job->closing && msg->type == WH_NODE_CLOSED) {
+		wh_finish_closed(job);
+	} else {
+		wh_log(WH_LOG_WARNING, "peer.unexpected", WH_STR("migration", job->record.id),
+		       WH_STR("peer", job->record.peer),
+		       WH_STR("message", wh_node_type_name(msg->type)));
+	}
+}
+
+static void on_lost(void *ctx, const char *why)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	job->peer = wh_peer_close(job->peer);
+	(void)wh_fail(&err, 0, "the connection to node %s is lost: %s", job->record.peer, why);
+	if (job->state == WH_JOB_ASKING || job->closing)
+		wh_asking_lost(job, err.text);
+	else if (job->continued && !job->retiring)
+		wh_asking_enter(job, err.text);
+	else
+		fail(job, &err); /* does nothing while the rest is being removed */
+}
+
+int wh_source_call(struct wh_job *job, struct wh_error *err)
+{
+	struct wh_peer_config cfg = {
+		.loop = job->daemon->loop,
+		.node = job->daemon->config->node,
+		.peer = job->record.peer,
+		.interface = job->interface,
+		.handler = { .message = on_message, .lost = on_lost, .ctx = job },
+	};
+	int r;
+
+	if (!job->node)
+		return wh_fail(err, -ENOENT, "node %s is not in the configuration any more",
+		               job->record.peer);
+	r = wh_network_find(job->interface, job->daemon->config, job->daemon->settings.network,
+	                    err);
+	if (r < 0)
+		return r;
+	if (wh_address_parse(&cfg.address, job->node->address, job->daemon->config->port) < 0)
+		return wh_fail(err, -EINVAL, "'%s' is no address", job->node->address);
+	r = wh_peer_call(&job->peer, &cfg, err);
+	return r < 0 ? wh_context(err, r, "node %s", job->record.peer) : 0;
+}
+
+/* The guest. */
+
+static int check_state(struct wh_job *job, struct wh_error *err)
+{
+	const char *state = job->guest.run_state;
+
+	job->record.running = !strcmp(state, "running");
+	if (!job->record.running && strcmp(state, "paused") != 0 && strcmp(state, "prelaunch") != 0)
+		return wh_fail(err, -EINVAL,
+		               "the guest is '%s'; it must be running or paused to be moved",
+		               state);
+	if (!wh_guest_migration_over(job->guest.migration))
+		return wh_fail(err, -EBUSY, "QEMU has a migration in progress ('%s')",
+		               job->guest.migration);
+	return 0;
+}
+
+/* Take over what is known of the RAM files for the journal; it holds no descriptors. */
+static int record_ram(struct wh_job *job, struct wh_error *err)
+{
+	const struct wh_ram *ram = &job->guest.ram;
+
+	for (uint32_t i = 0; i < ram->count; i++) {
+		const struct wh_ram_file *f = &ram->files[i];
+		int r = wh_ram_add(&job->record.ram, f->name, f->path, f->bytes);
+
+		if (r < 0)
+			return wh_fail(err, r, "out of memory");
+		job->record.ram.files[i].dev = f->dev;
+		job->record.ram.files[i].ino = f->ino;
+	}
+	return 0;
+}
+
+static int begin(struct wh_job *job, struct wh_error *err)
+{
+	int r = check_state(job, err);
+
+	if (r == 0)
+		r = wh_ram_open(&job->guest.ram, job->record.vmm.pid, err);
+	if (r == 0)
+		r = record_ram(job, err);
+	if (r == 0)
+		r = wh_job_record(job, WH_PHASE_BEGUN, err);
+	if (r == 0)
+		r = wh_source_call(job, err);
+	return r;
+}
+
+static void on_described(void *ctx, const char *why)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (job->state != WH_JOB_PREPARING)
+		return;
+	if (why)
+		wh_job_fail(job, WH_OUTCOME_FAILED, why);
+	else if (begin(job, &err) < 0)
+		fail(job, &err);
+}
+
+static void on_qmp_ready(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->qmp_ready = true;
+	job->guest.done = on_described;
+	job->guest.ctx = job;
+	wh_guest_describe(&job->guest, job->qmp);
+}
+
+static void on_qmp_event(void *ctx, const char *name, const json_t *data)
+{
+	wh_hand_over_event(ctx, name, wh_json_text(data, "status"));
+}
+
+static void on_qmp_closed(void *ctx, const char *why)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	job->qmp = wh_qmp_close(job->qmp);
+	job->qmp_ready = false;
+	job->retire.qmp = NULL;
+	if (job->retiring)
+		return; /* that is what was asked for */
+	(void)wh_fail(&err, 0, "the source's QEMU is lost: %s", why);
+	if (job->state == WH_JOB_CANCELLING)
+		wh_undo_monitor_lost(job, err.text);
+	else if (job->continued)
+		wh_asking_enter(job, err.text);
+	else
+		fail(job, &err);
+}
+
+int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx), struct wh_error *err)
+{
+	const struct wh_qmp_handler handler = {
+		.ready = ready, .event = on_qmp_event, .closed = on_qmp_closed, .ctx = job
+	};
+
+	if (!job->vm)
+		return wh_fail(err, -ENOENT, "VM '%s' is not in the configuration any more",
+		               job->record.vm);
+	return wh_qmp_open(&job->qmp, job->daemon->loop, job->vm->qmp, &handler, err);
+}
+
+static int open_guest(struct wh_job *job, struct wh_error *err)
+{
+	int r = wh_network_find(job->interface, job->daemon->config, job->settings.network, err);
+
+	if (r < 0)
+		return r;
+	r = wh_source_monitor(job, on_qmp_ready, err);
+	if (r < 0)
+		return wh_context(err, r, "VM '%s' does not run here", job->record.vm);
+	r = wh_process_identify(&job->record.vmm, wh_qmp_pid(job->qmp));
+	return r < 0 ? wh_fail(err, r, "QEMU is gone") : 0;
+}
+
+void wh_source_start(struct wh_job *job)
+{
+	struct wh_error err;
+
+	job->settings = job->daemon->settings;
+	job->times.begun_ns = wh_now_ns(&wh_clock_monotonic);
+	wh_job_move(job, WH_JOB_PREPARING);
+	if (open_guest(job, &err) < 0)
+		fail(job, &err);
+}

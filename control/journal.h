@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Journal - what a wherryd must still know about a migration after it was killed.
+ *
+ * One small file for each migration, STATE/migrations/ID.json. A write is complete or did not
+ * happen: a temporary file is written, synced, renamed, and the directory is synced.
+ *
+ * Phases, and what the next wherryd makes of them:
+ *
+ *	        source                                   target
+ *	begun   the guest is here: undo                  never ran here: tear down
+ *	asking  may have moved: ask the target           -
+ *	done    has moved: remove what is left           it is here: let it run, keep the record
+ */
+
+#ifndef WH_JOURNAL_H
+#define WH_JOURNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "process.h"
+#include "ram_files.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/limits.h"
+#include "wherry/worker.h"
+
+enum wh_phase {
+	WH_PHASE_BEGUN,
+	WH_PHASE_ASKING,
+	WH_PHASE_DONE, /* on the target, writing this is the commit */
+	WH_PHASES,
+};
+
+struct wh_record {
+	char id[WH_NAME_MAX];
+	char vm[WH_NAME_MAX];
+	char peer[WH_NAME_MAX];
+	enum wh_worker_role role;
+	enum wh_phase phase;
+	bool running; /* the guest ran before the migration */
+	uint8_t token[WH_TOKEN_BYTES];
+	struct wh_process vmm;
+	struct wh_process launcher; /* target: what "incoming" started */
+	struct wh_ram ram;          /* names, paths and inodes; not opened */
+};
+
+/* Write the record of @record->id. Return: 0 once it is on disk, or -errno. */
+wh_must_check int wh_journal_write(const char *state_dir, const struct wh_record *record,
+                                   struct wh_error *err);
+
+/* Read one. Return: 0, -ENOENT, or -errno. @ret is then to be freed by wh_record_done(). */
+wh_must_check int wh_journal_read(const char *state_dir, const char *id, struct wh_record *ret,
+                                  struct wh_error *err);
+
+/* Forget one, durably. Return: 0, also if there is none, or -errno. */
+wh_must_check int wh_journal_remove(const char *state_dir, const char *id, struct wh_error *err);
+
+/*
+ * Call @each for every record; a file that cannot be read is reported by @bad. Return: 0 or
+ * -errno if the directory cannot be read or made.
+ */
+struct wh_journal_visitor {
+	void (*each)(void *ctx, const struct wh_record *record);
+	void (*bad)(void *ctx, const char *id, const char *why);
+	void *ctx;
+};
+wh_must_check int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visitor,
+                                  struct wh_error *err);
+
+void wh_record_done(struct wh_record *record);
+
+#endif

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Node protocol - two tables: the fields of each type, and how each field is read and written.
+ */
+
+#include "node_protocol.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "json.h"
+
+#include "wherry/assert.h"
+
+enum field {
+	MIN = 1 << 0,
+	MAX = 1 << 1,
+	VERSION = 1 << 2,
+	NODE = 1 << 3,
+	MIGRATION = 1 << 4,
+	TOKEN = 1 << 5,
+	VM = 1 << 6,
+	RUN = 1 << 7,
+	COMMITTED = 1 << 8,
+	PORT = 1 << 9,
+	REASON = 1 << 10,
+	RAM = 1 << 11,
+};
+
+static const struct {
+	const char *name;
+	unsigned fields;
+} types[WH_NODE_TYPES] = {
+	[WH_NODE_HELLO] = { "hello", MIN | MAX | NODE },
+	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE },
+	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN },
+	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM },
+	[WH_NODE_READY] = { "ready", PORT },
+	[WH_NODE_LANDED] = { "landed", 0 },
+	[WH_NODE_RUNNING] = { "running", 0 },
+	[WH_NODE_FAILED] = { "failed", REASON },
+	[WH_NODE_CANCEL] = { "cancel", REASON },
+	[WH_NODE_ASK] = { "ask", MIGRATION | TOKEN },
+	[WH_NODE_ANSWER] = { "answer", COMMITTED },
+	[WH_NODE_FINISHED] = { "finished", MIGRATION | TOKEN },
+	[WH_NODE_CLOSED] = { "closed", 0 },
+	[WH_NODE_PING] = { "ping", 0 },
+};
+
+const char *wh_node_type_name(enum wh_node_type type)
+{
+	wh_assert(type < WH_NODE_TYPES);
+	return types[type].name;
+}
+
+bool wh_node_is_name(const char *name)
+{
+	if (!*name || *name == '.')
+		return false;
+	for (; *name; name++)
+		if (!isalnum((unsigned char)*name) && !strchr("-_.", *name))
+			return false;
+	return true;
+}
+
+void wh_node_token_format(char text[WH_TOKEN_TEXT_MAX], const uint8_t token[WH_TOKEN_BYTES])
+{
+	for (size_t i = 0; i < WH_TOKEN_BYTES; i++)
+		(void)snprintf(text + 2 * i, 3, "%02x", token[i]);
+}
+
+static int nibble(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int wh_node_token_parse(uint8_t ret[WH_TOKEN_BYTES], const char *text)
+{
+	uint8_t token[WH_TOKEN_BYTES];
+
+	if (strlen(text) != WH_TOKEN_TEXT_MAX - 1)
+		return -EPROTO;
+	for (size_t i = 0; i < WH_TOKEN_BYTES; i++) {
+		int high = nibble(text[2 * i]);
+		int low = nibble(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return -EPROTO;
+		token[i] = (uint8_t)(high << 4 | low);
+	}
+	memcpy(ret, token, sizeof(token));
+	return 0;
+}
+
+static int get_version(const json_t *json, const char *key, uint32_t *ret, struct wh_error *err)
+{
+	uint64_t value;
+	int r = wh_json_u64(json, key, UINT16_MAX, &value, err);
+
+	if (r == 0)
+		*ret = (uint32_t)value;
+	return r;
+}
+
+static int get_min(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return get_version(json, "min", &m->version_min, err);
+}
+
+static int get_max(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	int r = get_version(json, "max", &m->version_max, err);
+
+	if (r == 0 && m->version_max < m->version_min)
+		return wh_fail(err, -EPROTO, "'max' must not be below 'min'");
+	return r;
+}
+
+static int get_chosen(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	int r = get_version(json, "version", &m->version_max, err);
+
+	m->version_min = m->version_max;
+	return r;
+}
+
+static int get_name(const json_t *json, const char *key, char ret[WH_NAME_MAX],
+                    struct wh_error *err)
+{
+	int r = wh_json_string(json, key, ret, WH_NAME_MAX, err);
+
+	if (r == 0 && !wh_node_is_name(ret))
+		return wh_fail(err, -EPROTO, "'%s' must be a name of letters, digits, - _ and .",
+		               key);
+	return r;
+}
+
+static int get_node(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return get_name(json, "node", m->node, err);
+}
+
+static int get_migration(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return get_name(json, "migration", m->migration, err);
+}
+
+static int get_vm(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return get_name(json, "vm", m->vm, err);
+}
+
+static int get_token(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	char text[WH_TOKEN_TEXT_MAX];
+	int r = wh_json_string(json, "token", text, sizeof(text), err);
+
+	if (r == 0 && wh_node_token_parse(m->token, text) < 0)
+		return wh_fail(err, -EPROTO, "'token' must be %u hex digits", 2 * WH_TOKEN_BYTES);
+	return r;
+}
+
+static int get_running(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return wh_json_bool(json, "running", &m->running, err);
+}
+
+static int get_committed(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return wh_json_bool(json, "committed", &m->committed, err);
+}
+
+static int get_port(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	uint64_t port;
+	int r = wh_json_u64(json, "port", UINT16_MAX, &port, err);
+
+	if (r == 0 && port == 0)
+		return wh_fail(err, -EPROTO, "'port' must not be 0");
+	if (r == 0)
+		m->port = (uint16_t)port;
+	return r;
+}
+
+static int get_reason(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	int r = wh_json_string(json, "reason", m->reason, sizeof(m->reason), err);
+
+	/* It goes to logs and terminals. */
+	for (char *c = m->reason; r == 0 && *c; c++)
+		if (iscntrl((unsigned char)*c))
+			*c = ' ';
+	return r;
+}
+
+static int get_block(const json_t *json, struct wh_worker_region *ret, struct wh_error *err)
+{
+	int r;
+
+	if (json_object_size(json) != 2)
+		return wh_fail(err, -EPROTO, "a RAM block has 'id' and 'bytes', nothing else");
+	r = wh_json_string(json, "id", ret->name, sizeof(ret->name), err);
+	if (r < 0)
+		return r;
+	r = wh_json_u64(json, "bytes", INT64_MAX, &ret->bytes, err);
+	if (r < 0)
+		return r;
+	if (!*ret->name || ret->bytes == 0 || ret->bytes % WH_PAGE_SIZE)
+		return wh_fail(err, -EPROTO, "a RAM block needs an id and whole pages");
+	return 0;
+}
+
+static int get_ram(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *ram = json_object_get(json, "ram");
+	size_t count = json_array_size(ram);
+
+	if (count < 1 || count > WH_REGIONS_MAX)
+		return wh_fail(err, -EPROTO, "'ram' must be a list of 1 to %u RAM blocks",
+		               WH_REGIONS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		int r = get_block(json_array_get(ram, i), &m->ram[i], err);
+
+		if (r < 0)
+			return wh_context(err, r, "'ram', entry %zu", i + 1);
+		for (size_t k = 0; k < i; k++)
+			if (!strcmp(m->ram[i].name, m->ram[k].name))
+				return wh_fail(err, -EPROTO, "RAM block '%s' is there twice",
+				               m->ram[i].name);
+	}
+	m->ram_count = (uint32_t)count;
+	return 0;
+}
+
+static json_t *put_token(const struct wh_node_message *m)
+{
+	char text[WH_TOKEN_TEXT_MAX];
+
+	wh_node_token_format(text, m->token);
+	return json_string(text);
+}
+
+static json_t *put_ram(const struct wh_node_message *m)
+{
+	json_t *ram = json_array();
+
+	for (uint32_t i = 0; i < m->ram_count; i++)
+		(void)json_array_append_new(ram, json_pack("{s:s, s:I}", "id", m->ram[i].name,
+		                                           "bytes", (json_int_t)m->ram[i].bytes));
+	return ram;
+}
+
+static json_t *put_min(const struct wh_node_message *m)
+{
+	return json_integer(m->version_min);
+}
+
+static json_t *put_max(const struct wh_node_message *m)
+{
+	return json_integer(m->version_max);
+}
+
+static json_t *put_node(const struct wh_node_message *m)
+{
+	return json_string(m->node);
+}
+
+static json_t *put_migration(const struct wh_node_message *m)
+{
+	return json_string(m->migration);
+}
+
+static json_t *put_vm(const struct wh_node_message *m)
+{
+	return json_string(m->vm);
+}
+
+static json_t *put_running(const struct wh_node_message *m)
+{
+	return json_boolean(m->running);
+}
+
+static json_t *put_committed(const struct wh_node_message *m)
+{
+	return json_boolean(m->committed);
+}
+
+static json_t *put_port(const struct wh_node_message *m)
+{
+	return json_integer(m->port);
+}
+
+/* Words may be cut in the middle of a character; JSON has no half ones. */
+static json_t *put_reason(const struct wh_node_message *m)
+{
+	json_t *text = json_string(m->reason);
+
+	return text ? text : json_string("(unreadable)");
+}
+
+/* Order matters where a check compares two fields: 'min' is read before 'max'. */
+static const struct {
+	enum field field;
+	const char *key;
+	int (*get)(const json_t *json, struct wh_node_message *m, struct wh_error *err);
+	json_t *(*put)(const struct wh_node_message *m);
+} fields[] = {
+	{ MIN, "min", get_min, put_min },
+	{ MAX, "max", get_max, put_max },
+	{ VERSION, "version", get_chosen, put_max },
+	{ NODE, "node", get_node, put_node },
+	{ MIGRATION, "migration", get_migration, put_migration },
+	{ TOKEN, "token", get_token, put_token },
+	{ VM, "vm", get_vm, put_vm },
+	{ RUN, "running", get_running, put_running },
+	{ COMMITTED, "committed", get_committed, put_committed },
+	{ PORT, "port", get_port, put_port },
+	{ REASON, "reason", get_reason, put_reason },
+	{ RAM, "ram", get_ram, put_ram },
+};
+
+#define FIELDS (sizeof(fields) / sizeof(*fields))
+
+static int find_type(const json_t *json, enum wh_node_type *ret, struct wh_error *err)
+{
+	char name[WH_NAME_MAX];
+	int r = wh_json_string(json, "type", name, sizeof(name), err);
+
+	if (r < 0)
+		return r;
+	for (enum wh_node_type t = 0; t < WH_NODE_TYPES; t++) {
+		if (!strcmp(name, types[t].name)) {
+			*ret = t;
+			return 0;
+		}
+	}
+	return wh_fail(err, -EPROTO, "unknown type of message");
+}
+
+int wh_node_parse(struct wh_node_message *ret, const char *line, size_t len, struct wh_error *err)
+{
+	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
+	struct wh_node_message msg = { 0 };
+	size_t expected = 1;
+	int r;
+
+	r = wh_json_parse(&json, line, len, err);
+	if (r < 0)
+		return r;
+	r = find_type(json, &msg.type, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < FIELDS; i++) {
+		if (!(types[msg.type].fields & fields[i].field))
+			continue;
+		expected++;
+		r = fields[i].get(json, &msg, err);
+		if (r < 0)
+			return wh_context(err, r, "message '%s'", types[msg.type].name);
+	}
+	if (json_object_size(json) != expected)
+		return wh_fail(err, -EPROTO, "message '%s' has fields that it should not have",
+		               types[msg.type].name);
+	*ret = msg;
+	return 0;
+}
+
+char *wh_node_format(const struct wh_node_message *msg)
+{
+	wh_cleanup(wh_json_unrefp) json_t *json = json_pack("{s:s}", "type", types[msg->type].name);
+	char *line;
+
+	for (size_t i = 0; i < FIELDS; i++)
+		if (types[msg->type].fields & fields[i].field)
+			(void)json_object_set_new(json, fields[i].key, fields[i].put(msg));
+	line = wh_json_line(json);
+	wh_assert(line); /* a few KiB: without them nothing else works either */
+	return line;
+}

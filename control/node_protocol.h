@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Node protocol - what the wherryds of two nodes say to each other: docs/node-protocol.md.
+ *
+ * One connection serves one migration. Messages are JSON lines; each type has exactly the fields
+ * that the table in node_protocol.c gives it, and a message with a field missing, of the wrong
+ * type, out of bounds or unknown is refused. What passed is well-formed and still only a claim.
+ */
+
+#ifndef WH_NODE_PROTOCOL_H
+#define WH_NODE_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/limits.h"
+#include "wherry/worker.h"
+
+/* The version spoken here; a hello offers a range, so that both can grow. */
+#define WH_NODE_VERSION 1u
+
+enum wh_node_type {
+	WH_NODE_HELLO,    /* caller's first line on a control connection */
+	WH_NODE_WELCOME,  /* its answer */
+	WH_NODE_TUNNEL,   /* first line of a tunnel; raw bytes follow */
+	WH_NODE_PREPARE,  /* source: make a destination for this guest */
+	WH_NODE_READY,    /* target: the mover listens at this port */
+	WH_NODE_LANDED,   /* target: its memory is complete */
+	WH_NODE_RUNNING,  /* target: committed, and the guest runs if it ran before */
+	WH_NODE_FAILED,   /* target: it will never run the guest */
+	WH_NODE_CANCEL,   /* source: undo */
+	WH_NODE_ASK,      /* source: did you commit? */
+	WH_NODE_ANSWER,   /* target */
+	WH_NODE_FINISHED, /* source: its guest is gone, the record may go, too */
+	WH_NODE_CLOSED,   /* target: the record is gone */
+	WH_NODE_PING,     /* either, each second */
+	WH_NODE_TYPES,
+};
+
+/* Only the fields that the type has are valid. */
+struct wh_node_message {
+	enum wh_node_type type;
+	uint32_t version_min; /* HELLO; WELCOME has the version chosen in both */
+	uint32_t version_max;
+	char node[WH_NAME_MAX];
+	char migration[WH_NAME_MAX]; /* safe as a file name */
+	uint8_t token[WH_TOKEN_BYTES];
+	char vm[WH_NAME_MAX];
+	bool running;   /* TUNNEL: the guest ran until now */
+	bool committed; /* ANSWER */
+	uint16_t port;
+	char reason[WH_ERROR_TEXT_MAX];
+	uint32_t ram_count; /* 1 to WH_REGIONS_MAX */
+	struct wh_worker_region ram[WH_REGIONS_MAX];
+};
+
+/* Return: 0 or -EPROTO. @ret is untouched on failure. */
+wh_must_check int wh_node_parse(struct wh_node_message *ret, const char *line, size_t len,
+                                struct wh_error *err);
+
+/* One line without newline, from malloc(). Never NULL. */
+char *wh_node_format(const struct wh_node_message *msg);
+
+/* Whether @name is made of letters, digits, '-', '_' and '.', and does not begin with '.'. */
+bool wh_node_is_name(const char *name);
+
+const char *wh_node_type_name(enum wh_node_type type);
+
+/* A token as hex digits, and back. */
+#define WH_TOKEN_TEXT_MAX (2 * WH_TOKEN_BYTES + 1)
+void wh_node_token_format(char text[WH_TOKEN_TEXT_MAX], const uint8_t token[WH_TOKEN_BYTES]);
+wh_must_check int wh_node_token_parse(uint8_t ret[WH_TOKEN_BYTES], const char *text);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "progress.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "units.h"
+
+#include "wherry/clock.h"
+
+static unsigned percent(uint64_t part, uint64_t whole)
+{
+	if (whole == 0 || part >= whole)
+		return 100;
+	return (unsigned)((double)part * 100 / (double)whole);
+}
+
+/* @bytes in @ns, per second. */
+static uint64_t rate(uint64_t bytes, uint64_t ns)
+{
+	return ns == 0 ? 0 : (uint64_t)((double)bytes * (double)WH_NSEC_PER_SEC / (double)ns);
+}
+
+void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
+{
+	uint64_t left = v->stats[WH_STAT_LEFT_BYTES];
+	uint64_t whole = v->stats[WH_STAT_ROUND_BYTES];
+	uint64_t bps = v->stats[WH_STAT_RATE_BPS];
+	struct wh_text eta = { "-" };
+
+	if (strcmp(v->state, "PreCopy") != 0 && strcmp(v->state, "HandOver") != 0) {
+		(void)snprintf(line, WH_PROGRESS_MAX, "%s%s%.180s", v->state, *v->note ? "  " : "",
+		               v->note);
+		return;
+	}
+	if (bps > 0)
+		eta = wh_units_time(
+			(uint64_t)((double)left * (double)WH_NSEC_PER_SEC / (double)bps));
+	(void)snprintf(line, WH_PROGRESS_MAX,
+	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s", v->state,
+	               v->stats[WH_STAT_ROUND],
+	               percent(whole - (left < whole ? left : whole), whole), wh_units_rate(bps).s,
+	               wh_units_rate(v->stats[WH_STAT_DIRTY_BPS]).s, wh_units_bytes(left).s, eta.s);
+}
+
+static void put_downtime(FILE *out, const struct wh_view *v)
+{
+	if (v->downtime.total_ns == 0) {
+		(void)fputs("  downtime     none: the guest was paused, and still is\n", out);
+		return;
+	}
+	(void)fprintf(out,
+	              "  downtime     %s, from the stop until the word came back that it runs\n"
+	              "               stop %s, scan %s, pages %s, device state %s, resume %s\n",
+	              wh_units_time(v->downtime.total_ns).s, wh_units_time(v->downtime.stop_ns).s,
+	              wh_units_time(v->downtime.scan_ns).s, wh_units_time(v->downtime.pages_ns).s,
+	              wh_units_time(v->downtime.device_ns).s,
+	              wh_units_time(v->downtime.resume_ns).s);
+}
+
+void wh_progress_summary(FILE *out, const struct wh_view *v)
+{
+	uint64_t mean = rate(v->stats[WH_STAT_WIRE_BYTES], v->copied_ns);
+
+	(void)fprintf(out, "VM %s runs on node %s (migration %s)\n", v->vm, v->peer, v->migration);
+	(void)fprintf(out, "  total        %s\n", wh_units_time(v->elapsed_ns).s);
+	put_downtime(out, v);
+	(void)fprintf(out, "  rounds       %" PRIu64 "\n", v->stats[WH_STAT_ROUND]);
+	(void)fprintf(out, "  moved        %s of pages, %s on the network, guest RAM %s\n",
+	              wh_units_bytes(v->stats[WH_STAT_PAGE_BYTES]).s,
+	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,
+	              wh_units_bytes(v->stats[WH_STAT_RAM_BYTES]).s);
+	(void)fprintf(out, "  skipped      %s zero, %s never touched\n",
+	              wh_units_bytes(v->stats[WH_STAT_ZERO_BYTES]).s,
+	              wh_units_bytes(v->stats[WH_STAT_UNTOUCHED_BYTES]).s);
+	if (v->bandwidth_bps == 0)
+		(void)fprintf(out, "  mean rate    %s, unlimited\n", wh_units_rate(mean).s);
+	else
+		(void)fprintf(out, "  mean rate    %s, %u%% of the limit of %s\n",
+		              wh_units_rate(mean).s, percent(mean, v->bandwidth_bps),
+		              wh_units_rate(v->bandwidth_bps).s);
+}

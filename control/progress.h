@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Progress - a migration as the CLI shows it: one line while it runs, a summary at its end. */
+
+#ifndef WH_PROGRESS_H
+#define WH_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "wherry/error.h"
+#include "wherry/limits.h"
+#include "wherry/stats.h"
+
+/* What "status" says of one migration; times in ns. */
+struct wh_view {
+	char migration[WH_NAME_MAX];
+	char vm[WH_NAME_MAX];
+	char role[WH_NAME_MAX]; /* "source" or "target" */
+	char peer[WH_NAME_MAX];
+	char state[WH_NAME_MAX];
+	char outcome[WH_NAME_MAX];
+	char reason[WH_ERROR_TEXT_MAX];
+	char note[WH_ERROR_TEXT_MAX];
+	bool over;
+	uint64_t bandwidth_bps;
+	uint64_t elapsed_ns;
+	uint64_t copied_ns; /* from the first byte copied to the last */
+	struct {
+		uint64_t total_ns;
+		uint64_t stop_ns;
+		uint64_t scan_ns;
+		uint64_t pages_ns;
+		uint64_t device_ns;
+		uint64_t resume_ns;
+	} downtime;
+	uint64_t stats[WH_STAT_COUNT];
+};
+
+#define WH_PROGRESS_MAX 256
+
+/* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms" */
+void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *view);
+
+/* Several lines for a migration that has succeeded. */
+void wh_progress_summary(FILE *out, const struct wh_view *view);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * RAM files - trust nothing that is only a path.
+ *
+ * QEMU tells the path that it was given. That it still leads to the memory the guest uses is
+ * checked against /proc/PID/maps, by device and inode; and the same pair must be found again
+ * before the path is unlinked.
+ */
+
+#include "ram_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "wherry/fdpass.h"
+#include "wherry/worker.h"
+
+int wh_ram_add(struct wh_ram *ram, const char *name, const char *path, uint64_t bytes)
+{
+	struct wh_ram_file *file;
+
+	if (ram->count == WH_REGIONS_MAX || strlen(name) >= WH_NAME_MAX)
+		return -E2BIG;
+	if (!ram->files)
+		ram->files = calloc(WH_REGIONS_MAX, sizeof(*ram->files));
+	if (!ram->files)
+		return -ENOMEM;
+	file = &ram->files[ram->count];
+	*file = (struct wh_ram_file){ .path = strdup(path), .bytes = bytes, .fd = -1 };
+	if (!file->path)
+		return -ENOMEM;
+	memcpy(file->name, name, strlen(name));
+	ram->count++;
+	return 0;
+}
+
+static bool is_memory_fs(const struct statfs *fs)
+{
+	return fs->f_type == TMPFS_MAGIC || fs->f_type == HUGETLBFS_MAGIC;
+}
+
+/* Whether a line of /proc/PID/maps is a shared mapping of @file. */
+static bool line_maps(const char *line, const struct wh_ram_file *file)
+{
+	char perms[5];
+	unsigned major;
+	unsigned minor;
+	uint64_t ino;
+
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel's own format */
+	if (sscanf(line, "%*x-%*x %4s %*x %x:%x %" SCNu64, perms, &major, &minor, &ino) != 4)
+		return false;
+	return perms[3] == 's' && ino == file->ino && makedev(major, minor) == file->dev;
+}
+
+static int check_mapped(const struct wh_ram_file *file, pid_t pid, struct wh_error *err)
+{
+	char path[64];
+	char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+	FILE *maps;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return wh_fail(err, -errno, "cannot read %s: %s", path, strerrordesc_np(errno));
+	while (!found && getline(&line, &size, maps) > 0)
+		found = line_maps(line, file);
+	free(line);
+	(void)fclose(maps); /* was only read */
+	if (!found)
+		return wh_fail(err, -ESTALE,
+		               "QEMU (pid %d) has not mapped the file that is at %s now", (int)pid,
+		               file->path);
+	return 0;
+}
+
+static int open_one(struct wh_ram_file *file, pid_t pid, struct wh_error *err)
+{
+	struct statfs fs;
+	struct stat st;
+
+	file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (file->fd < 0)
+		return wh_fail(err, -errno, "cannot open %s: %s", file->path,
+		               strerrordesc_np(errno));
+	if (fstat(file->fd, &st) < 0 || fstatfs(file->fd, &fs) < 0)
+		return wh_fail(err, -errno, "cannot examine %s: %s", file->path,
+		               strerrordesc_np(errno));
+	if (!S_ISREG(st.st_mode) || !is_memory_fs(&fs))
+		return wh_fail(err, -EINVAL, "%s is not a file on tmpfs or hugetlbfs", file->path);
+	if ((uint64_t)st.st_size < file->bytes)
+		return wh_fail(err, -EINVAL,
+		               "%s has %" PRIu64 " bytes; the guest's block has %" PRIu64,
+		               file->path, (uint64_t)st.st_size, file->bytes);
+	file->dev = st.st_dev;
+	file->ino = st.st_ino;
+	return check_mapped(file, pid, err);
+}
+
+int wh_ram_open(struct wh_ram *ram, pid_t vmm_pid, struct wh_error *err)
+{
+	for (uint32_t i = 0; i < ram->count; i++) {
+		int r = open_one(&ram->files[i], vmm_pid, err);
+
+		if (r < 0)
+			return wh_context(err, r, "RAM block '%s'", ram->files[i].name);
+	}
+	return 0;
+}
+
+int wh_ram_compare(const struct wh_ram *ram, const struct wh_worker_region *theirs, uint32_t count,
+                   struct wh_error *err)
+{
+	if (ram->count != count)
+		return wh_fail(err, -EINVAL, "%u RAM blocks here, %u at the source", ram->count,
+		               count);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct wh_ram_file *mine = NULL;
+
+		for (uint32_t k = 0; k < ram->count; k++)
+			if (!strcmp(ram->files[k].name, theirs[i].name))
+				mine = &ram->files[k];
+		if (!mine)
+			return wh_fail(err, -EINVAL, "no RAM block '%s' here", theirs[i].name);
+		if (mine->bytes != theirs[i].bytes)
+			return wh_fail(err, -EINVAL,
+			               "RAM block '%s' has %" PRIu64 " bytes here, %" PRIu64
+			               " at the source",
+			               mine->name, mine->bytes, theirs[i].bytes);
+	}
+	return 0;
+}
+
+uint64_t wh_ram_bytes(const struct wh_ram *ram)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < ram->count; i++)
+		bytes += ram->files[i].bytes;
+	return bytes;
+}
+
+uint32_t wh_ram_unlink(const struct wh_ram *ram)
+{
+	uint32_t removed = 0;
+
+	for (uint32_t i = 0; i < ram->count; i++) {
+		const struct wh_ram_file *file = &ram->files[i];
+		struct statfs fs;
+		struct stat st;
+
+		if (lstat(file->path, &st) < 0 || statfs(file->path, &fs) < 0)
+			continue;
+		if (S_ISREG(st.st_mode) && st.st_dev == file->dev && st.st_ino == file->ino &&
+		    is_memory_fs(&fs) && unlink(file->path) == 0)
+			removed++;
+	}
+	return removed;
+}
+
+void wh_ram_done(struct wh_ram *ram)
+{
+	for (uint32_t i = 0; i < ram->count; i++) {
+		wh_closep(&ram->files[i].fd);
+		free(ram->files[i].path);
+	}
+	free(ram->files);
+	*ram = (struct wh_ram){ 0 };
+}

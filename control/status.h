@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Status - a job and the settings as the API shows them: docs/api.md. */
+
+#ifndef WH_STATUS_H
+#define WH_STATUS_H
+
+#include "job.h"
+#include "json.h"
+#include "settings.h"
+
+/* A new reference. */
+json_t *wh_status_job(const struct wh_job *job);
+
+/* A list with one entry for each key of the manifest; a new reference. */
+json_t *wh_status_settings(const struct wh_settings *settings);
+
+#endif

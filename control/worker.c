@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Worker - a process, a socket, and a page.
+ *
+ * The process' end and its last message come on two descriptors, in any order. So the message
+ * is always looked for before the end is believed.
+ */
+
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "spawn.h"
+
+#include "wherry/assert.h"
+#include "wherry/fdpass.h"
+
+struct wh_worker {
+	struct wh_worker_handler handler;
+	struct wh_watch said;
+	struct wh_watch exited;
+	struct wh_stats *stats;
+	pid_t pid; /* 0 once waited for */
+	int sock;
+	int pidfd;
+	int stats_fd;
+	bool over;  /* it has said its last word */
+	bool *gone; /* a callback closed it: as in lines.c */
+};
+
+union message {
+	uint32_t type;
+	struct wh_worker_listening listening;
+	struct wh_worker_failed failed;
+};
+
+static size_t size_of(uint32_t type)
+{
+	if (type == WH_WORKER_LISTENING)
+		return sizeof(struct wh_worker_listening);
+	return type == WH_WORKER_FAILED ? sizeof(struct wh_worker_failed)
+	                                : sizeof(struct wh_worker_note);
+}
+
+static void fail(struct wh_worker *w, int code, const char *why)
+{
+	w->over = true;
+	wh_watch_stop(&w->said);
+	w->handler.failed(w->handler.ctx, code, why);
+}
+
+static void dispatch(struct wh_worker *w, union message *m)
+{
+	switch ((enum wh_worker_type)m->type) {
+	case WH_WORKER_LISTENING:
+		w->handler.listening(w->handler.ctx, m->listening.port);
+		return;
+	case WH_WORKER_OPEN:
+		w->handler.open(w->handler.ctx);
+		return;
+	case WH_WORKER_CONVERGED:
+		w->handler.converged(w->handler.ctx);
+		return;
+	case WH_WORKER_LANDED:
+		w->over = true;
+		w->handler.landed(w->handler.ctx);
+		return;
+	case WH_WORKER_FAILED:
+		m->failed.error.text[WH_ERROR_TEXT_MAX - 1] = '\0';
+		fail(w, m->failed.code < 0 ? m->failed.code : -EPROTO, m->failed.error.text);
+		return;
+	case WH_WORKER_START:
+	case WH_WORKER_FINISH:
+		break;
+	}
+	fail(w, -EPROTO, "the mover said what a mover cannot say");
+}
+
+enum taken {
+	TAKEN,
+	NOTHING,
+	GONE, /* a callback closed the worker */
+};
+
+static enum taken take_message(struct wh_worker *w)
+{
+	union message m = { 0 };
+	struct wh_fdpass pass = { .data = &m, .len = sizeof(m) };
+	bool gone = false;
+	int r;
+
+	if (w->over)
+		return NOTHING;
+	r = wh_fdpass_recv(w->sock, &pass);
+	if (r == -EAGAIN)
+		return NOTHING;
+	if (r == 0) {
+		wh_watch_stop(&w->said); /* its exit says why */
+		return NOTHING;
+	}
+	w->gone = &gone;
+	if (r < 0 || pass.len < sizeof(m.type) || pass.len != size_of(m.type))
+		fail(w, r < 0 ? r : -EPROTO, "the mover sent something unreadable");
+	else
+		dispatch(w, &m);
+	if (gone)
+		return GONE;
+	w->gone = NULL;
+	return TAKEN;
+}
+
+static void on_said(void *ctx, uint32_t events)
+{
+	(void)events;
+	(void)take_message(ctx); /* if there are more, the loop comes back */
+}
+
+static void reap(struct wh_worker *w, siginfo_t *info)
+{
+	*info = (siginfo_t){ 0 };
+	wh_watch_stop(&w->exited);
+	while (waitid(P_PID, (id_t)w->pid, info, WEXITED) < 0 && errno == EINTR)
+		;
+	w->pid = 0;
+}
+
+static void on_exited(void *ctx, uint32_t events)
+{
+	struct wh_worker *w = ctx;
+	char why[96];
+	enum taken taken;
+	siginfo_t info;
+
+	(void)events;
+	/* This ends: a dead process sends nothing more. */
+	do
+		taken = take_message(w);
+	while (taken == TAKEN);
+	if (taken == GONE)
+		return;
+	reap(w, &info);
+	if (w->over)
+		return;
+	if (info.si_code == CLD_EXITED)
+		(void)snprintf(why, sizeof(why), "the mover ended with status %d", info.si_status);
+	else
+		(void)snprintf(why, sizeof(why), "the mover was killed by signal %d (%s)",
+		               info.si_status, strsignal(info.si_status)); /* NOLINT: one thread */
+	fail(w, -ECHILD, why);
+}
+
+static int make_stats(struct wh_worker *w)
+{
+	void *page;
+
+	w->stats_fd = memfd_create("wherry-stats", MFD_CLOEXEC);
+	if (w->stats_fd < 0 || ftruncate(w->stats_fd, sizeof(*w->stats)) < 0)
+		return -errno;
+	page = mmap(NULL, sizeof(*w->stats), PROT_READ | PROT_WRITE, MAP_SHARED, w->stats_fd, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	w->stats = page;
+	return 0;
+}
+
+static int start(struct wh_worker *w, const struct wh_worker_config *cfg)
+{
+	char *const argv[] = { cfg->mover, NULL };
+	wh_cleanup(wh_closep) int theirs = -1;
+	int pair[2];
+	int r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	w->sock = pair[0];
+	theirs = pair[1];
+	/* The mover's end blocks, as its program expects of any descriptor. */
+	if (fcntl(theirs, F_SETFL, 0) < 0)
+		return -errno;
+	r = wh_spawn(&w->pid, &w->pidfd,
+	             &(struct wh_spawn){
+			     .argv = argv,
+			     .procs_fd = cfg->procs_fd,
+			     .worker_fd = theirs,
+			     .die_with_us = true,
+		     });
+	if (r < 0)
+		return r;
+	w->said = (struct wh_watch){ .ready = on_said, .ctx = w };
+	w->exited = (struct wh_watch){ .ready = on_exited, .ctx = w };
+	r = wh_watch_start(&w->said, cfg->loop, w->sock, EPOLLIN);
+	if (r < 0)
+		return r;
+	return wh_watch_start(&w->exited, cfg->loop, w->pidfd, EPOLLIN);
+}
+
+int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, struct wh_error *err)
+{
+	wh_cleanup(wh_worker_closep) struct wh_worker *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	w->sock = w->pidfd = w->stats_fd = -1;
+	w->handler = cfg->handler;
+	r = make_stats(w);
+	if (r == 0)
+		r = start(w, cfg);
+	if (r < 0)
+		return wh_fail(err, r, "cannot start the mover %s: %s", cfg->mover,
+		               strerrordesc_np(-r));
+	*ret = wh_steal(w);
+	return 0;
+}
+
+int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_message,
+                    const struct wh_worker_fds *more, struct wh_error *err)
+{
+	int fds[1 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
+	struct wh_worker_start copy = *start_message;
+	struct wh_fdpass pass = {
+		.data = &copy, .len = sizeof(copy), .fds = fds, .fd_count = 1 + more->count
+	};
+	int r;
+
+	wh_assert(more->count == copy.region_count + copy.hold_count);
+	fds[0] = w->stats_fd;
+	memcpy(fds + 1, more->fds, more->count * sizeof(int));
+	r = wh_fdpass_send(w->sock, &pass);
+	if (r < 0)
+		return wh_fail(err, r, "cannot instruct the mover: %s", strerrordesc_np(-r));
+	return 0;
+}
+
+int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
+{
+	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
+	struct wh_fdpass pass = { .data = &note, .len = sizeof(note) };
+	int r = wh_fdpass_send(w->sock, &pass);
+
+	if (r < 0)
+		return wh_fail(err, r, "cannot instruct the mover: %s", strerrordesc_np(-r));
+	return 0;
+}
+
+const struct wh_stats *wh_worker_stats(const struct wh_worker *w)
+{
+	return w->stats;
+}
+
+struct wh_worker *wh_worker_close(struct wh_worker *w)
+{
+	siginfo_t info;
+
+	if (!w)
+		return NULL;
+	if (w->gone)
+		*w->gone = true;
+	wh_watch_stop(&w->said);
+	if (w->pid > 0) {
+		(void)kill(w->pid,
+		           SIGKILL); /* our child, not yet waited for: it is the right one */
+		reap(w, &info);
+	}
+	wh_closep(&w->sock);
+	wh_closep(&w->pidfd);
+	wh_closep(&w->stats_fd);
+	if (w->stats)
+		(void)munmap(w->stats, sizeof(*w->stats));
+	free(w);
+	return NULL;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Worker - one wherry-mover process, seen from wherryd: include/wherry/worker.h.
+ *
+ * The mover starts inside its cgroup, with its end of the socket and nothing else of ours. It
+ * ends by itself after LANDED or FAILED; any other end is told by @died. Closing kills it.
+ *
+ * Threads: the loop's own. Callbacks may close the worker.
+ */
+
+#ifndef WH_CONTROL_WORKER_H
+#define WH_CONTROL_WORKER_H
+
+#include "loop.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+#include "wherry/stats.h"
+#include "wherry/worker.h"
+
+struct wh_worker;
+
+struct wh_worker_handler {
+	void (*listening)(void *ctx, uint16_t port);
+	void (*open)(void *ctx);
+	void (*converged)(void *ctx);
+	void (*landed)(void *ctx);
+	void (*failed)(void *ctx, int code, const char *why); /* also if it died by itself */
+	void *ctx;
+};
+
+struct wh_worker_config {
+	sd_event *loop;
+	char *mover;  /* the program */
+	int procs_fd; /* cgroup.procs of its cgroup, borrowed */
+	struct wh_worker_handler handler;
+};
+
+/* Descriptors for START besides the stats page, all borrowed. */
+struct wh_worker_fds {
+	int fds[WH_REGIONS_MAX + WH_WORKER_HOLD_MAX]; /* RAM files, then those to hold */
+	size_t count;
+};
+
+/* Start the process. Return: 0 or -errno. */
+wh_must_check int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg,
+                                 struct wh_error *err);
+
+/* Tell it what to do. Return: 0 or -errno. */
+wh_must_check int wh_worker_begin(struct wh_worker *worker, const struct wh_worker_start *start,
+                                  const struct wh_worker_fds *fds, struct wh_error *err);
+
+/* Tell a source that the guest stands still. Return: 0 or -errno. */
+wh_must_check int wh_worker_finish(struct wh_worker *worker, struct wh_error *err);
+
+/* What it has counted; valid until the worker is closed. */
+const struct wh_stats *wh_worker_stats(const struct wh_worker *worker);
+
+/* Kill it if it lives, and wait for its end. Accepts NULL, returns NULL. */
+struct wh_worker *wh_worker_close(struct wh_worker *worker);
+
+WH_DEFINE_CLEANUP(struct wh_worker, wh_worker_close)
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The journal on a real directory: what is written is read, what is damaged is said. */
+
+#include "journal.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "files.h"
+
+struct seen {
+	unsigned good;
+	unsigned bad;
+};
+
+static char dir[] = "/tmp/wherry-journal.XXXXXX";
+
+static struct wh_record record(void)
+{
+	struct wh_record rec = {
+		.id = "db1-00000001",
+		.vm = "db1",
+		.peer = "b",
+		.role = WH_ROLE_TARGET,
+		.phase = WH_PHASE_BEGUN,
+		.running = true,
+		.token = { 1, 2, 3 },
+		.vmm = { .pid = 7, .start = 99 },
+	};
+
+	assert_int_equal(wh_ram_add(&rec.ram, "ram0", "/dev/shm/x", 4096), 0);
+	rec.ram.files[0].ino = 12;
+	rec.ram.files[0].dev = 34;
+	return rec;
+}
+
+static void on_good(void *ctx, const struct wh_record *rec)
+{
+	struct seen *seen = ctx;
+
+	assert_string_equal(rec->vm, "db1");
+	seen->good++;
+}
+
+static void on_bad(void *ctx, const char *id, const char *why)
+{
+	struct seen *seen = ctx;
+
+	assert_string_equal(id, "broken");
+	assert_non_null(strstr(why, "JSON"));
+	seen->bad++;
+}
+
+static struct seen walk(void)
+{
+	struct seen seen = { 0 };
+	const struct wh_journal_visitor v = { .each = on_good, .bad = on_bad, .ctx = &seen };
+	struct wh_error err;
+
+	assert_int_equal(wh_journal_walk(dir, &v, &err), 0);
+	return seen;
+}
+
+static void reads_what_it_wrote(void **state)
+{
+	struct wh_record rec = record();
+	struct wh_record back;
+	struct wh_error err;
+
+	(void)state;
+	rec.phase = WH_PHASE_DONE;
+	assert_int_equal(wh_journal_write(dir, &rec, &err), 0);
+
+	assert_int_equal(wh_journal_read(dir, rec.id, &back, &err), 0);
+
+	assert_string_equal(back.peer, "b");
+	assert_int_equal(back.role, WH_ROLE_TARGET);
+	assert_int_equal(back.phase, WH_PHASE_DONE);
+	assert_true(back.running);
+	assert_memory_equal(back.token, rec.token, WH_TOKEN_BYTES);
+	assert_int_equal(back.vmm.start, 99);
+	assert_int_equal(back.ram.count, 1);
+	assert_string_equal(back.ram.files[0].path, "/dev/shm/x");
+	assert_int_equal(back.ram.files[0].ino, 12);
+	assert_int_equal(back.ram.files[0].dev, 34);
+	wh_record_done(&back);
+	wh_record_done(&rec);
+}
+
+static void a_damaged_record_does_not_hide_the_others(void **state)
+{
+	char path[sizeof(dir) + 64];
+	struct wh_error err;
+	struct seen seen;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/migrations/broken.json", dir);
+	assert_int_equal(wh_file_replace(path, "{", 1, &err), 0);
+
+	seen = walk();
+
+	assert_int_equal(seen.good, 1);
+	assert_int_equal(seen.bad, 1);
+	assert_int_equal(wh_file_remove(path, &err), 0);
+}
+
+static void what_is_removed_is_gone_and_may_be_removed_again(void **state)
+{
+	struct wh_record back;
+	struct wh_error err;
+
+	(void)state;
+	assert_int_equal(wh_journal_remove(dir, "db1-00000001", &err), 0);
+	assert_int_equal(wh_journal_remove(dir, "db1-00000001", &err), 0);
+
+	assert_int_equal(wh_journal_read(dir, "db1-00000001", &back, &err), -ENOENT);
+	assert_int_equal(walk().good, 0);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (!mkdtemp(dir))
+		return -1;
+	(void)walk(); /* makes the directory */
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char path[sizeof(dir) + 64];
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/migrations", dir);
+	return rmdir(path) + rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_what_it_wrote),
+		cmocka_unit_test(a_damaged_record_does_not_hide_the_others),
+		cmocka_unit_test(what_is_removed_is_gone_and_may_be_removed_again),
+	};
+
+	return cmocka_run_group_tests_name("journal", tests, setup, teardown);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What operators read: units, the progress line, the summary. */
+
+#include "progress.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "units.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+static void shows_three_digits_of_an_amount(void **state)
+{
+	static const struct {
+		uint64_t bytes;
+		const char *text;
+	} cases[] = {
+		{ 0, "0 B" },
+		{ 999, "999 B" },
+		{ 1000, "0.98 KiB" },
+		{ 1024, "1.00 KiB" },
+		{ 64 * MIB, "64.0 MiB" },
+		{ 999 * MIB, "999 MiB" },
+		{ GIB, "1.00 GiB" },
+		{ GIB * 3 / 2, "1.50 GiB" },
+		{ UINT64_MAX, "16.0 EiB" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		assert_string_equal(wh_units_bytes(cases[i].bytes).s, cases[i].text);
+	assert_string_equal(wh_units_rate(64 * MIB).s, "64.0 MiB/s");
+}
+
+static void shows_times_from_microseconds_to_hours(void **state)
+{
+	static const struct {
+		uint64_t ns;
+		const char *text;
+	} cases[] = {
+		{ 0, "0.0 ms" },
+		{ 400000, "0.4 ms" },
+		{ 85100000, "85.1 ms" },
+		{ 1250000000, "1.25 s" },
+		{ 42000000000, "42.0 s" },
+		{ 187000000000, "3m07s" },
+		{ 3720000000000, "1h02m" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		assert_string_equal(wh_units_time(cases[i].ns).s, cases[i].text);
+}
+
+static struct wh_view view(void)
+{
+	struct wh_view v = {
+		.migration = "db1-00c0ffee",
+		.vm = "db1",
+		.role = "source",
+		.peer = "b",
+		.state = "PreCopy",
+		.elapsed_ns = 3000000000,
+		.copied_ns = 2000000000,
+	};
+
+	v.stats[WH_STAT_ROUND] = 2;
+	v.stats[WH_STAT_ROUND_BYTES] = 400 * MIB;
+	v.stats[WH_STAT_LEFT_BYTES] = 100 * MIB;
+	v.stats[WH_STAT_RATE_BPS] = 200 * MIB;
+	v.stats[WH_STAT_DIRTY_BPS] = 50 * MIB;
+	v.stats[WH_STAT_WIRE_BYTES] = 126 * MIB;
+	return v;
+}
+
+static void the_line_says_phase_round_percent_rates_left_and_eta(void **state)
+{
+	struct wh_view v = view();
+	char line[WH_PROGRESS_MAX];
+
+	(void)state;
+	wh_progress_line(line, &v);
+
+	assert_string_equal(line, "PreCopy   round 2   75%  200 MiB/s  dirty 50.0 MiB/s  "
+	                          "left 100 MiB  ETA 500.0 ms");
+}
+
+static void the_line_survives_counters_an_instant_apart(void **state)
+{
+	struct wh_view v = view();
+	char line[WH_PROGRESS_MAX];
+
+	(void)state;
+	v.stats[WH_STAT_LEFT_BYTES] = 500 * MIB;
+	v.stats[WH_STAT_RATE_BPS] = 0;
+	wh_progress_line(line, &v);
+
+	assert_non_null(strstr(line, "  0%"));
+	assert_non_null(strstr(line, "ETA -"));
+}
+
+static void a_state_without_copying_shows_what_it_waits_for(void **state)
+{
+	struct wh_view v = { .state = "Pending", .note = "place 1 in the queue" };
+	char line[WH_PROGRESS_MAX];
+
+	(void)state;
+	wh_progress_line(line, &v);
+
+	assert_string_equal(line, "Pending  place 1 in the queue");
+}
+
+static char *summary(const struct wh_view *v)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	wh_progress_summary(out, v);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+static void the_summary_compares_the_rate_with_the_limit(void **state)
+{
+	struct wh_view v = view();
+	char *text;
+
+	(void)state;
+	v.bandwidth_bps = 64 * MIB;
+	v.downtime.total_ns = 29000000;
+	text = summary(&v);
+
+	assert_non_null(strstr(text, "63.0 MiB/s, 98% of the limit of 64.0 MiB/s"));
+	assert_non_null(strstr(text, "downtime     29.0 ms, from the stop until the word"));
+	free(text);
+}
+
+static void a_guest_that_was_paused_has_no_downtime(void **state)
+{
+	struct wh_view v = view();
+	char *text = summary(&v);
+
+	(void)state;
+	assert_non_null(strstr(text, "none: the guest was paused"));
+	assert_non_null(strstr(text, "unlimited"));
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(shows_three_digits_of_an_amount),
+		cmocka_unit_test(shows_times_from_microseconds_to_hours),
+		cmocka_unit_test(the_line_says_phase_round_percent_rates_left_and_eta),
+		cmocka_unit_test(the_line_survives_counters_an_instant_apart),
+		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
+		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
+		cmocka_unit_test(a_guest_that_was_paused_has_no_downtime),
+	};
+
+	return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
+}
