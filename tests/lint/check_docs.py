@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Check tables of the documentation against the code. Run as: check_docs.py SOURCE_ROOT
+
+A table is found by the heading above it and by its columns' titles. The code side is what a
+regular expression finds in the sources, one group for each column. Both are compared as sets.
+"""
+
+import dataclasses
+import re
+
+import tree
+
+
+@dataclasses.dataclass
+class Table:
+    doc: str
+    heading: str  # its text, without the marks; the table may be under a heading below it
+    columns: dict  # title of a column -> regular expression for the names in a cell
+    sources: tuple  # globs
+    code: str
+
+
+NAME = r"`([^`]+)`"
+
+TABLES = [
+    Table(
+        doc="STYLE.md",
+        heading="Where things live",
+        columns={"Folder": r"`(\w+)[/`]"},
+        sources=("tests/lint/check_includes.py",),
+        code=r'^    "(\w+)": (?:\{|EVERYTHING)',
+    ),
+]
+
+
+def cells(line):
+    """The cells of a row; a bar in code is written with a backslash in front."""
+    return [c.strip().replace(r"\|", "|") for c in re.split(r"(?<!\\)\|", line.strip("| \t"))]
+
+
+def section(text, heading):
+    """The lines from @heading to the next heading of its rank or above."""
+    rank = None
+    for line in text.splitlines():
+        match = re.match(r"(#+)\s+(.*?)\s*$", line)
+        if match and rank and len(match[1]) <= rank:
+            return
+        if match and match[2] == heading:
+            rank = len(match[1])
+        elif rank:
+            yield line
+
+
+def rows(lines, titles):
+    """The cells below @titles, for each row of the tables that have all of them."""
+    places = None
+    for line in lines:
+        row = cells(line)
+        if not line.lstrip().startswith("|"):
+            places = None
+        elif places is None:
+            places = [row.index(t) for t in titles] if set(titles) <= set(row) else []
+        elif places and not set(line) <= set("|-: \t"):
+            yield [row[place] if place < len(row) else "" for place in places]
+
+
+def documented(root, table):
+    text = (root / table.doc).read_text()
+    found = set()
+    for row in rows(section(text, table.heading), list(table.columns)):
+        names = [re.findall(pattern, cell) for pattern, cell in zip(table.columns.values(), row)]
+        found.update(zip(*names))
+    return found
+
+
+def coded(root, table):
+    found = set()
+    for glob in table.sources:
+        for path in root.glob(glob):
+            for match in re.finditer(table.code, path.read_text(), re.MULTILINE):
+                found.add(match.groups())
+    return found
+
+
+def check(root, table):
+    where = f"{table.doc}, '{table.heading}'"
+    missing = [name for name in (table.doc, *table.sources) if not any(root.glob(name))]
+    if missing:
+        return [f"{where}: {name} is missing" for name in missing]
+    doc, code = documented(root, table), coded(root, table)
+    sources = ", ".join(table.sources)
+    problems = [f"{where}: {' '.join(name)} is not in {sources}" for name in sorted(doc - code)]
+    problems += [f"{where}: lacks {' '.join(name)} of {sources}" for name in sorted(code - doc)]
+    if not doc and not code:
+        problems.append(f"{where}: nothing found, in the table or in {sources}")
+    return problems
+
+
+def main():
+    root = tree.root()
+    tree.finish([problem for table in TABLES for problem in check(root, table)])
+
+
+if __name__ == "__main__":
+    main()
