@@ -4,23 +4,21 @@
 # paused.sh - a guest that stands still, ready to be moved from one host to the other: the same
 # start for every mover that is compared. Source cleanup.sh, hosts.sh and guest.sh first.
 
-# paused_guests NAME MEM_MIB CONTENTS MTU BUILD_DIR - make hosts NAME-a and NAME-b with QEMU on both
+# paused_source NAME MEM_MIB CONTENTS MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
 #
-# CONTENTS is random, or untouched: a RAM file that is all hole. Sets PAUSED_SOURCE and
-# PAUSED_TARGET, the directories that hold vm.ram, vm.qmp, vm.test.qmp and vm.pid. RAM is the same
-# on both sides: memory-backend-file,share=on on a tmpfs. The guest never ran: it has no kernel.
-paused_guests() {
+# CONTENTS is random, or untouched: a RAM file that is all hole. Sets PAUSED_SOURCE and PAUSED_TARGET,
+# the directories for vm.ram, vm.qmp, vm.test.qmp and vm.pid. RAM is memory-backend-file,share=on on
+# a tmpfs. The guest never ran, so it has no kernel.
+paused_source() {
 	local name=$1 mem=$2 contents=$3 mtu=$4 build=$5
-	# shellcheck disable=SC2034 # launch_guest reads them
-	local GUEST_KERNEL='' GUEST_INITRD='' GUEST_ACCEL=tcg
 
+	# shellcheck disable=SC2034 # guest_argv reads them
+	GUEST_KERNEL='' GUEST_INITRD='' GUEST_ACCEL=tcg
 	make_hosts "$name" "$mtu" "$((mem + mem / 8 + 64))m"
 	PAUSED_SOURCE=$(host_ram "$name-a")
 	PAUSED_TARGET=$(host_ram "$name-b")
 	GUEST_HOST=$name-a launch_guest vm "$PAUSED_SOURCE" "$mem" --paused
-	GUEST_HOST=$name-b launch_guest vm "$PAUSED_TARGET" "$mem" --incoming
 	wait_for_monitor vm "$PAUSED_SOURCE" || fail "the source does not start"
-	wait_for_monitor vm "$PAUSED_TARGET" || fail "the destination does not start"
 
 	# What is filled while the clock runs must cost the same in each run: see warm_ram.c. QEMU
 	# reads all memory, and that fills a hole at the source as well.
@@ -30,4 +28,10 @@ paused_guests() {
 	*) fail "contents are random or untouched, not '$contents'" ;;
 	esac
 	"$build/bench/warm_ram" "$PAUSED_TARGET/warm" "$((mem + mem / 16))"
+}
+
+# paused_target NAME MEM_MIB - QEMU on NAME-b, ready to receive
+paused_target() {
+	GUEST_HOST=$1-b launch_guest vm "$PAUSED_TARGET" "$2" --incoming
+	wait_for_monitor vm "$PAUSED_TARGET" || fail "the destination does not start"
 }

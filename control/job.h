@@ -68,6 +68,7 @@ enum wh_outcome {
 struct wh_job_times {
 	uint64_t created_ns;
 	uint64_t begun_ns;     /* Preparing */
+	uint64_t ready_ns;     /* source: the target's QEMU and mover wait for us */
 	uint64_t stopped_ns;   /* the guest stood still: QEMU's STOP event */
 	uint64_t drained_ns;   /* block I/O, too: pre-switchover */
 	uint64_t landed_ns;    /* the target had every byte, and said so */

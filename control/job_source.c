@@ -235,6 +235,7 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 		send_prepare(job);
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
 		job->mover_port = msg->port;
+		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
 		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
 	} else if (job->state == WH_JOB_HAND_OVER && msg->type == WH_NODE_LANDED) {
 		job->landed_there = true;
