@@ -63,6 +63,7 @@ struct intake {
 	struct wh_record record;
 	uint32_t left; /* payload bytes of @record still to come; it is over at 0 */
 	bool busy;     /* RECV is on its way */
+	bool ended;    /* the peer will send no more */
 };
 
 struct wh_conn {
@@ -94,6 +95,7 @@ struct wh_conn {
 	uint64_t frames_received;         /* thread */
 	_Atomic uint64_t frames_released; /* owner */
 
+	pthread_mutex_t placing; /* held from the look at a region to the last byte placed in it */
 	_Atomic uint64_t landed;
 	_Atomic bool watched; /* the owner waits for @landed */
 	_Atomic uint64_t sent_bytes;
@@ -226,7 +228,7 @@ static void start_recv(struct wh_conn *conn)
 	struct intake *in = &conn->in;
 	struct io_uring_sqe *sqe;
 
-	if (in->busy || in->have == RECEIVE_BYTES)
+	if (in->busy || in->ended || in->have == RECEIVE_BYTES)
 		return;
 	sqe = io_uring_get_sqe(&conn->ring);
 	wh_assert(sqe); /* three requests at most */
@@ -235,20 +237,25 @@ static void start_recv(struct wh_conn *conn)
 	in->busy = true;
 }
 
+/* Whether [@offset, @offset + @len) is lent memory. */
+static bool is_lent(const struct wh_memory *region, uint64_t offset, uint32_t len)
+{
+	uint64_t bytes = __atomic_load_n(&region->bytes, __ATOMIC_ACQUIRE);
+
+	return offset <= bytes && len <= bytes - offset;
+}
+
 /* Check a record's header: a peer's words are claims. */
 static int check_record(const struct wh_conn *conn, const struct wh_record *record)
 {
-	uint64_t bytes;
-
 	if (record->type == WH_RECORD_FRAME)
 		return record->length > 0 && record->length <= WH_CONN_FRAME_BYTES ? 0 : -EPROTO;
 	if (record->type != WH_RECORD_WRITE || record->region >= WH_REGIONS_MAX)
 		return -EPROTO;
 
-	bytes = __atomic_load_n(&conn->regions[record->region].bytes, __ATOMIC_ACQUIRE);
 	if (record->length == 0 || record->length > WH_WRITE_LEN_MAX ||
 	    record->length % WH_PAGE_SIZE || record->offset % WH_PAGE_SIZE ||
-	    record->offset > bytes || record->length > bytes - record->offset)
+	    !is_lent(&conn->regions[record->region], record->offset, record->length))
 		return -EPROTO;
 	return 0;
 }
@@ -274,10 +281,15 @@ static int place(const struct wh_memory *region, const uint8_t *from, size_t len
 static int take_write(struct wh_conn *conn, const uint8_t *data, uint32_t have)
 {
 	struct intake *in = &conn->in;
+	const struct wh_memory *region = &conn->regions[in->record.region];
 	uint32_t len = have < in->left ? have / WH_PAGE_SIZE * WH_PAGE_SIZE : in->left;
-	int r;
+	int r = -EPROTO;
 
-	r = place(&conn->regions[in->record.region], data, len, in->record.offset);
+	/* The region may have been taken back since the header came. */
+	(void)pthread_mutex_lock(&conn->placing);
+	if (is_lent(region, in->record.offset, len))
+		r = place(region, data, len, in->record.offset);
+	(void)pthread_mutex_unlock(&conn->placing);
 	if (r < 0)
 		return r;
 	in->record.offset += len;
@@ -354,10 +366,22 @@ static void on_received(struct wh_conn *conn, int result)
 		in->have += (uint32_t)result;
 		return;
 	}
-	if (result == 0 && in->have == 0 && in->left == 0)
-		conn->error = -ESHUTDOWN;
-	else
-		conn->error = result < 0 ? result : -ECONNRESET;
+	in->ended = true;
+	if (result < 0)
+		conn->error = result;
+}
+
+/* After the peer's last byte: in good order if nothing is half here. */
+static void check_end(struct wh_conn *conn)
+{
+	const struct intake *in = &conn->in;
+	bool half = in->have > 0 || in->left > 0;
+
+	if (conn->error || !in->ended)
+		return;
+	if (in->left > 0 && in->record.type == WH_RECORD_FRAME && in->have >= in->left)
+		return; /* a whole frame that waits for a slot: the end must wait, too */
+	conn->error = half ? -ECONNRESET : -ESHUTDOWN;
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */
@@ -431,6 +455,7 @@ static void *conn_thread(void *arg)
 		wait(conn);
 		if (!conn->error && conn->in.have > 0)
 			parse(conn);
+		check_end(conn);
 	}
 	if (conn->error == -ESHUTDOWN)
 		last.type = WH_CONN_CLOSED;
@@ -473,11 +498,14 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 
 int wh_conn_start(struct wh_conn **ret, const struct wh_conn_config *cfg)
 {
-	struct wh_conn *conn = calloc(1, sizeof(*conn));
+	/* Its queues are aligned to cache lines, which calloc() knows nothing of. */
+	struct wh_conn *conn = aligned_alloc(_Alignof(struct wh_conn), sizeof(*conn));
 	int r;
 
 	if (!conn)
 		return -ENOMEM;
+	memset(conn, 0, sizeof(*conn));
+	wh_assert(pthread_mutex_init(&conn->placing, NULL) == 0);
 	conn->fd = cfg->fd;
 	conn->bell.fd = -1;
 	conn->owner = cfg->owner;
@@ -507,6 +535,7 @@ struct wh_conn *wh_conn_stop(struct wh_conn *conn)
 	wh_bell_done(&conn->bell);
 	wh_queue_done(&conn->items);
 	wh_queue_done(&conn->events);
+	(void)pthread_mutex_destroy(&conn->placing);
 	free(conn->in.buffer);
 	free(conn->frames_out);
 	free(conn->frames_in);
@@ -528,7 +557,7 @@ int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len)
 	uint8_t *slot = frame_slot(conn->frames_out, conn->frames_posted);
 
 	wh_assert(len <= WH_CONN_FRAME_BYTES);
-	if (conn->frames_posted - atomic_load(&conn->frames_sent) == WH_CONN_FRAMES)
+	if (!wh_conn_has_frame_room(conn))
 		return WH_TX_FULL;
 	memcpy(slot, payload, len);
 	conn->frames_posted++;
@@ -537,6 +566,17 @@ int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len)
 	wh_assert(wh_queue_put(&conn->items, &item));
 	wh_bell_ring(&conn->bell);
 	return 0;
+}
+
+bool wh_conn_has_frame_room(const struct wh_conn *conn)
+{
+	return conn->frames_posted - atomic_load(&conn->frames_sent) < WH_CONN_FRAMES;
+}
+
+void wh_conn_settle(struct wh_conn *conn)
+{
+	(void)pthread_mutex_lock(&conn->placing);
+	(void)pthread_mutex_unlock(&conn->placing);
 }
 
 bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret)

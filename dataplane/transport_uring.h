@@ -71,11 +71,17 @@ void wh_conn_write(struct wh_conn *conn, const struct wh_write *w);
 /* Post a FRAME record; @payload is copied. Return: 0 or WH_TX_FULL. */
 wh_must_check int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len);
 
+/* Whether wh_conn_send() would take one. The owner's bell rings when it becomes so. */
+bool wh_conn_has_frame_room(const struct wh_conn *conn);
+
 wh_must_check bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret);
 bool wh_conn_idle(const struct wh_conn *conn); /* no event is waiting */
 
 /* The oldest frame taken is no longer used. */
 void wh_conn_release(struct wh_conn *conn);
+
+/* The owner has changed @regions: when this returns, nothing is being placed by the old ones. */
+void wh_conn_settle(struct wh_conn *conn);
 
 /* WRITE records of the peer that are in place. */
 uint64_t wh_conn_landed(const struct wh_conn *conn);
