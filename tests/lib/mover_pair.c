@@ -54,14 +54,16 @@ static int start(struct mover *mover, struct wh_worker_start *msg, int stats, in
 	return wh_fdpass_send(mover->sock, &pass) < 0 ? -1 : 0;
 }
 
+union message {
+	uint32_t type;
+	struct wh_worker_listening listening;
+	struct wh_worker_failed failed;
+};
+
 /* Wait for a message of @type from @mover. */
 static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 {
-	union {
-		uint32_t type;
-		struct wh_worker_listening listening;
-		struct wh_worker_failed failed;
-	} msg;
+	union message msg;
 	struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
 
 	if (wh_fdpass_recv(mover->sock, &pass) != 1) {
@@ -118,6 +120,23 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 int mover_pair_await_converged(struct mover_pair *pair)
 {
 	return await(pair, &pair->source, WH_WORKER_CONVERGED);
+}
+
+int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover)
+{
+	union message msg;
+
+	/* This ends: a mover says a few things and exits. */
+	for (;;) {
+		struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
+
+		if (wh_fdpass_recv(mover->sock, &pass) != 1)
+			return -1;
+		if (msg.type != WH_WORKER_FAILED)
+			continue;
+		pair->failed = msg.failed;
+		return 0;
+	}
 }
 
 int mover_pair_finish(struct mover_pair *pair)
