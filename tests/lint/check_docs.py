@@ -31,6 +31,20 @@ TABLES = [
         sources=("tests/lint/check_includes.py",),
         code=r'^    "(\w+)": (?:\{|EVERYTHING)',
     ),
+    Table(
+        doc="docs/wire-protocol.md",
+        heading="Record types",
+        columns={"Name": NAME, "Number": r"^(\d+)$"},
+        sources=("dataplane/wire.h",),
+        code=r"^\tWH_RECORD_(\w+) = (\d+),",
+    ),
+    Table(
+        doc="docs/wire-protocol.md",
+        heading="Frame kinds",
+        columns={"Name": NAME, "Number": r"^(\d+)$"},
+        sources=("dataplane/wire.h",),
+        code=r"^\tWH_FRAME_(\w+) = (\d+),",
+    ),
 ]
 
 
