@@ -122,6 +122,14 @@ int mover_pair_await_converged(struct mover_pair *pair)
 	return await(pair, &pair->source, WH_WORKER_CONVERGED);
 }
 
+static int say_finish(struct mover *mover)
+{
+	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
+	struct wh_fdpass pass = { .data = &note, .len = sizeof(note) };
+
+	return wh_fdpass_send(mover->sock, &pass);
+}
+
 int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover)
 {
 	union message msg;
@@ -132,6 +140,9 @@ int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover)
 
 		if (wh_fdpass_recv(mover->sock, &pass) != 1)
 			return -1;
+		/* A source that has converged looks at its link again after FINISH. */
+		if (msg.type == WH_WORKER_CONVERGED && say_finish(mover) < 0)
+			return -1;
 		if (msg.type != WH_WORKER_FAILED)
 			continue;
 		pair->failed = msg.failed;
@@ -141,11 +152,7 @@ int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover)
 
 int mover_pair_finish(struct mover_pair *pair)
 {
-	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
-	struct wh_fdpass pass = { .data = &note, .len = sizeof(note) };
-
-	if (wh_fdpass_send(pair->source.sock, &pass) < 0 ||
-	    await(pair, &pair->source, WH_WORKER_LANDED) < 0 ||
+	if (say_finish(&pair->source) < 0 || await(pair, &pair->source, WH_WORKER_LANDED) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_LANDED) < 0)
 		return -1;
 	return 0;
