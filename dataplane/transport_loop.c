@@ -45,6 +45,7 @@ struct end {
 	uint32_t queue_depth;
 	uint32_t in_flight;      /* writes posted here and not yet departed */
 	uint32_t frames;         /* posted here and not yet taken by the peer */
+	bool full;               /* the caller waits for room for a frame */
 	struct parcel *outbound; /* owned; posted here, oldest first */
 	struct parcel *inbox;    /* owned; frames that landed here, oldest first */
 	struct parcel *lent;     /* owned; the frame of the last poll */
@@ -209,7 +210,8 @@ static int loop_send(struct wh_transport *transport, const void *data, uint32_t 
 
 	if (end->loop->broken)
 		return end->loop->broken;
-	if (end->frames == FRAMES_MAX)
+	end->full = end->frames == FRAMES_MAX;
+	if (end->full)
 		return WH_TX_FULL;
 	end->frames++;
 	return post(end, &like, data);
@@ -324,6 +326,8 @@ static int loop_poll(struct wh_transport *transport, struct wh_event *events, ui
 	while (!loop->broken) {
 		count = collect(end, events, max);
 		if (count > 0 || wh_now_ns(world->clock) >= deadline_ns)
+			break;
+		if (end->full && end->frames < FRAMES_MAX)
 			break;
 		advance(roll(loop, 8) ? end : end->peer);
 		advance(end->peer);

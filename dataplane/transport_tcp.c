@@ -31,6 +31,7 @@ struct lane {
 	struct wh_conn *conn; /* owned */
 	uint64_t posted;      /* writes, since the start */
 	uint64_t left_bytes;  /* of writes posted and not yet written */
+	bool closed;          /* by the peer: nothing more will land */
 };
 
 /* A posted write's way back to the caller: its cookie, and what to account. */
@@ -46,7 +47,7 @@ struct link {
 	uint32_t lane_count;
 	struct wh_memory regions[WH_REGIONS_MAX];
 	struct wh_bell bell;
-	pthread_mutex_t turn; /* of the connections, to write to a RAM file */
+	pthread_mutex_t turn; /* of the connections, to look at a region and write to it */
 
 	struct slot *slots; /* owned, one for each write in flight */
 	uint32_t *unused;   /* owned, stack of unused slots */
@@ -54,9 +55,9 @@ struct link {
 
 	bool have_frame; /* @frame waits for writes to land */
 	bool lent_frame; /* the caller holds a frame until the next poll */
+	bool full;       /* the caller waits for room for a frame */
 	struct wh_conn_event frame;
-	bool closed; /* the peer closed in good order; say so when everything else is said */
-	int error;   /* the link is lost */
+	int error; /* the link is lost */
 };
 
 static struct link *link_of(struct wh_transport *transport)
@@ -155,7 +156,12 @@ static int tcp_map(struct wh_transport *transport, uint16_t region, const struct
 
 static void tcp_unmap(struct wh_transport *transport, uint16_t region)
 {
-	__atomic_store_n(&link_of(transport)->regions[region].bytes, 0, __ATOMIC_RELEASE);
+	struct link *link = link_of(transport);
+
+	/* When we have the turn, nothing is being placed by what was lent. */
+	(void)pthread_mutex_lock(&link->turn);
+	__atomic_store_n(&link->regions[region].bytes, 0, __ATOMIC_RELEASE);
+	(void)pthread_mutex_unlock(&link->turn);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -197,6 +203,7 @@ static int tcp_send(struct wh_transport *transport, const void *data, uint32_t l
 	struct link *link = link_of(transport);
 	uint8_t payload[WH_CONN_FRAME_BYTES];
 	struct wh_writer w = wh_writer_init(payload, sizeof(payload));
+	int r;
 
 	if (link->error)
 		return link->error;
@@ -204,20 +211,29 @@ static int tcp_send(struct wh_transport *transport, const void *data, uint32_t l
 		wh_put_u64(&w, link->lanes[i].posted);
 	wh_put_bytes(&w, data, len);
 	wh_assert(!w.bad);
-	return wh_conn_send(link->lanes[0].conn, payload, (uint32_t)(w.at - payload));
+	r = wh_conn_send(link->lanes[0].conn, payload, (uint32_t)(w.at - payload));
+	link->full = r == WH_TX_FULL;
+	return r;
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
 
-/* Whether every write that @link->frame waits for has landed. */
-static bool frame_is_due(const struct link *link)
+/*
+ * Return: 1 if every write that @link->frame waits for has landed, 0 if not yet, or -errno. On its
+ * own connection they came before it, or the list is wrong.
+ */
+static int frame_is_due(const struct link *link)
 {
 	struct wh_reader r = wh_reader_init(link->frame.frame.data, link->frame.frame.len);
 
-	for (uint32_t i = 0; i < link->lane_count; i++)
-		if (wh_conn_landed(link->lanes[i].conn) < wh_get_u64(&r))
-			return false;
-	return true;
+	for (uint32_t i = 0; i < link->lane_count; i++) {
+		if (wh_conn_landed(link->lanes[i].conn) >= wh_get_u64(&r))
+			continue;
+		if (i == 0)
+			return -EPROTO;
+		return link->lanes[i].closed ? -ECONNRESET : 0;
+	}
+	return 1;
 }
 
 static void watch_lanes(struct link *link, bool on)
@@ -226,16 +242,18 @@ static void watch_lanes(struct link *link, bool on)
 		wh_conn_watch(link->lanes[i].conn, on);
 }
 
-/* Hand out the held frame if it is due. Return: the number of events written, 0 or 1. */
-static uint32_t deliver_frame(struct link *link, struct wh_event *ret)
+/* Hand out the held frame if it is due. Return: the number of events, 0 or 1, or -errno. */
+static int deliver_frame(struct link *link, struct wh_event *ret)
 {
 	const uint32_t list = 8 * link->lane_count;
+	int r;
 
 	if (!link->have_frame || link->lent_frame)
 		return 0;
 	watch_lanes(link, true);
-	if (!frame_is_due(link))
-		return 0;
+	r = frame_is_due(link);
+	if (r <= 0)
+		return r;
 	watch_lanes(link, false);
 	*ret = (struct wh_event){
 		.type = WH_EVENT_FRAME,
@@ -281,7 +299,7 @@ static int take_event(struct link *link, uint32_t lane, struct wh_event *ret)
 	case WH_CONN_FRAME:
 		return lane == 0 ? on_frame(link, &event) : -EPROTO;
 	case WH_CONN_CLOSED:
-		link->closed |= lane == 0;
+		link->lanes[lane].closed = true;
 		return 0;
 	case WH_CONN_FAILED:
 		return event.error;
@@ -309,9 +327,15 @@ static int collect(struct link *link, struct wh_event *events, uint32_t max)
 			count += (uint32_t)n;
 		} while (count > before);
 	}
-	if (count < max)
-		count += deliver_frame(link, &events[count]);
-	if (count == 0 && link->closed && !link->have_frame)
+	if (count < max) {
+		int n = deliver_frame(link, &events[count]);
+
+		if (n < 0)
+			return n;
+		count += (uint32_t)n;
+	}
+	/* The peer closed in good order: say so when everything else is said. */
+	if (count == 0 && link->lanes[0].closed && !link->have_frame)
 		events[count++] = (struct wh_event){ .type = WH_EVENT_CLOSED };
 	return (int)count;
 }
@@ -333,6 +357,11 @@ static int wait(struct link *link, uint64_t deadline_ns)
 	return 1;
 }
 
+static bool has_room_again(const struct link *link)
+{
+	return link->full && wh_conn_has_frame_room(link->lanes[0].conn);
+}
+
 static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uint32_t max,
                     uint64_t deadline_ns)
 {
@@ -348,6 +377,8 @@ static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uin
 	while (n == 0 && rang) {
 		wh_bell_arm(&link->bell);
 		n = collect(link, events, max);
+		if (n == 0 && has_room_again(link))
+			break;
 		if (n == 0)
 			rang = wait(link, deadline_ns);
 	}

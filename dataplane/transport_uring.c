@@ -83,6 +83,7 @@ struct intake {
 	struct wh_record record;
 	uint32_t left; /* payload bytes of @record still to come; it is over at 0 */
 	bool busy;     /* RECV is on its way */
+	bool ended;    /* the peer will send no more */
 	int pipe[2];   /* long writes pass through here */
 };
 
@@ -286,7 +287,7 @@ static void start_recv(struct wh_conn *conn)
 	uint32_t room = RECEIVE_BYTES - in->have;
 	struct io_uring_sqe *sqe;
 
-	if (in->busy || room == 0)
+	if (in->busy || in->ended || room == 0)
 		return;
 	/* Within a long write, only what completes a page: the rest need not come this way. */
 	if (in_long_write(in) && in->have > 0)
@@ -298,20 +299,25 @@ static void start_recv(struct wh_conn *conn)
 	in->busy = true;
 }
 
+/* Whether [@offset, @offset + @len) is lent memory. */
+static bool is_lent(const struct wh_memory *region, uint64_t offset, uint32_t len)
+{
+	uint64_t bytes = __atomic_load_n(&region->bytes, __ATOMIC_ACQUIRE);
+
+	return offset <= bytes && len <= bytes - offset;
+}
+
 /* Check a record's header: a peer's words are claims. */
 static int check_record(const struct wh_conn *conn, const struct wh_record *record)
 {
-	uint64_t bytes;
-
 	if (record->type == WH_RECORD_FRAME)
 		return record->length > 0 && record->length <= WH_CONN_FRAME_BYTES ? 0 : -EPROTO;
 	if (record->type != WH_RECORD_WRITE || record->region >= WH_REGIONS_MAX)
 		return -EPROTO;
 
-	bytes = __atomic_load_n(&conn->regions[record->region].bytes, __ATOMIC_ACQUIRE);
 	if (record->length == 0 || record->length > WH_WRITE_LEN_MAX ||
 	    record->length % WH_PAGE_SIZE || record->offset % WH_PAGE_SIZE ||
-	    record->offset > bytes || record->length > bytes - record->offset)
+	    !is_lent(&conn->regions[record->region], record->offset, record->length))
 		return -EPROTO;
 	return 0;
 }
@@ -348,14 +354,12 @@ static void placed(struct wh_conn *conn, uint32_t len)
 }
 
 /* Move @len bytes from the pipe into the RAM file. Return: 0 or -errno. */
-static int drain_pipe(struct wh_conn *conn, uint32_t len)
+static int drain(struct wh_conn *conn, const struct wh_memory *region, uint32_t len)
 {
-	const struct wh_record *record = &conn->in.record;
-	loff_t to = (loff_t)record->offset;
+	loff_t to = (loff_t)conn->in.record.offset;
 
 	while (len > 0) {
-		ssize_t n = splice(conn->in.pipe[0], NULL, conn->regions[record->region].fd, &to,
-		                   len, SPLICE_F_MOVE);
+		ssize_t n = splice(conn->in.pipe[0], NULL, region->fd, &to, len, SPLICE_F_MOVE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -364,6 +368,18 @@ static int drain_pipe(struct wh_conn *conn, uint32_t len)
 		len -= (uint32_t)n;
 	}
 	return 0;
+}
+
+static int drain_pipe(struct wh_conn *conn, uint32_t len)
+{
+	const struct wh_memory *region = &conn->regions[conn->in.record.region];
+	int r = -EPROTO;
+
+	(void)pthread_mutex_lock(conn->turn);
+	if (is_lent(region, conn->in.record.offset, len))
+		r = drain(conn, region, len);
+	(void)pthread_mutex_unlock(conn->turn);
+	return r;
 }
 
 /* Take the rest of a long WRITE straight from the socket. Return: 0 or -errno. */
@@ -385,9 +401,7 @@ static int take_long(struct wh_conn *conn)
 			return n < 0 ? -errno : -ECONNRESET;
 		in_pipe += (uint32_t)n;
 		whole = in_pipe < in->left ? in_pipe / WH_PAGE_SIZE * WH_PAGE_SIZE : in_pipe;
-		(void)pthread_mutex_lock(conn->turn);
 		r = drain_pipe(conn, whole);
-		(void)pthread_mutex_unlock(conn->turn);
 		if (r < 0)
 			return r;
 		in_pipe -= whole;
@@ -400,11 +414,14 @@ static int take_long(struct wh_conn *conn)
 static int take_write(struct wh_conn *conn, const uint8_t *data, uint32_t have)
 {
 	struct intake *in = &conn->in;
+	const struct wh_memory *region = &conn->regions[in->record.region];
 	uint32_t len = have < in->left ? have / WH_PAGE_SIZE * WH_PAGE_SIZE : in->left;
-	int r;
+	int r = -EPROTO;
 
+	/* The region may have been taken back since the header came. */
 	(void)pthread_mutex_lock(conn->turn);
-	r = place(&conn->regions[in->record.region], data, len, in->record.offset);
+	if (is_lent(region, in->record.offset, len))
+		r = place(region, data, len, in->record.offset);
 	(void)pthread_mutex_unlock(conn->turn);
 	if (r < 0)
 		return r;
@@ -479,10 +496,22 @@ static void on_received(struct wh_conn *conn, int result)
 		in->have += (uint32_t)result;
 		return;
 	}
-	if (result == 0 && in->have == 0 && in->left == 0)
-		conn->error = -ESHUTDOWN;
-	else
-		conn->error = result < 0 ? result : -ECONNRESET;
+	in->ended = true;
+	if (result < 0)
+		conn->error = result;
+}
+
+/* After the peer's last byte: in good order if nothing is half here. */
+static void check_end(struct wh_conn *conn)
+{
+	const struct intake *in = &conn->in;
+	bool half = in->have > 0 || in->left > 0;
+
+	if (conn->error || !in->ended)
+		return;
+	if (in->left > 0 && in->record.type == WH_RECORD_FRAME && in->have >= in->left)
+		return; /* a whole frame that waits for a slot: the end must wait, too */
+	conn->error = half ? -ECONNRESET : -ESHUTDOWN;
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */
@@ -556,6 +585,7 @@ static void *conn_thread(void *arg)
 		wait(conn);
 		if (!conn->error && conn->in.have > 0)
 			parse(conn);
+		check_end(conn);
 	}
 	if (conn->error == -ESHUTDOWN)
 		last.type = WH_CONN_CLOSED;
@@ -602,11 +632,13 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 
 int wh_conn_start(struct wh_conn **ret, const struct wh_conn_config *cfg)
 {
-	struct wh_conn *conn = calloc(1, sizeof(*conn));
+	/* Its queues are aligned to cache lines, which calloc() knows nothing of. */
+	struct wh_conn *conn = aligned_alloc(_Alignof(struct wh_conn), sizeof(*conn));
 	int r;
 
 	if (!conn)
 		return -ENOMEM;
+	memset(conn, 0, sizeof(*conn));
 	conn->fd = cfg->fd;
 	conn->in.pipe[0] = conn->in.pipe[1] = -1;
 	conn->bell.fd = -1;
@@ -662,7 +694,7 @@ int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len)
 	uint8_t *slot = frame_slot(conn->frames_out, conn->frames_posted);
 
 	wh_assert(len <= WH_CONN_FRAME_BYTES);
-	if (conn->frames_posted - atomic_load(&conn->frames_sent) == WH_CONN_FRAMES)
+	if (!wh_conn_has_frame_room(conn))
 		return WH_TX_FULL;
 	memcpy(slot, payload, len);
 	conn->frames_posted++;
@@ -671,6 +703,11 @@ int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len)
 	wh_assert(wh_queue_put(&conn->items, &item));
 	wh_bell_ring(&conn->bell);
 	return 0;
+}
+
+bool wh_conn_has_frame_room(const struct wh_conn *conn)
+{
+	return conn->frames_posted - atomic_load(&conn->frames_sent) < WH_CONN_FRAMES;
 }
 
 bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret)

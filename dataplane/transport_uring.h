@@ -39,7 +39,7 @@ struct wh_conn_config {
 	uint32_t queue_depth;            /* writes posted at once, at most */
 	const struct wh_memory *regions; /* WH_REGIONS_MAX of them, borrowed; unused ones empty */
 	struct wh_bell *owner;           /* rung when there are events; borrowed */
-	pthread_mutex_t *turn;           /* held to write to a RAM file; borrowed */
+	pthread_mutex_t *turn;           /* held to look at a region and write to it; borrowed */
 };
 
 enum wh_conn_event_type {
@@ -72,6 +72,9 @@ void wh_conn_write(struct wh_conn *conn, const struct wh_write *w);
 
 /* Post a FRAME record; @payload is copied. Return: 0 or WH_TX_FULL. */
 wh_must_check int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len);
+
+/* Whether wh_conn_send() would take one. The owner's bell rings when it becomes so. */
+bool wh_conn_has_frame_room(const struct wh_conn *conn);
 
 wh_must_check bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret);
 bool wh_conn_idle(const struct wh_conn *conn); /* no event is waiting */

@@ -54,14 +54,16 @@ static int start(struct mover *mover, struct wh_worker_start *msg, int stats, in
 	return wh_fdpass_send(mover->sock, &pass) < 0 ? -1 : 0;
 }
 
+union message {
+	uint32_t type;
+	struct wh_worker_listening listening;
+	struct wh_worker_failed failed;
+};
+
 /* Wait for a message of @type from @mover. */
 static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 {
-	union {
-		uint32_t type;
-		struct wh_worker_listening listening;
-		struct wh_worker_failed failed;
-	} msg;
+	union message msg;
 	struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
 
 	if (wh_fdpass_recv(mover->sock, &pass) != 1) {
@@ -120,13 +122,37 @@ int mover_pair_await_converged(struct mover_pair *pair)
 	return await(pair, &pair->source, WH_WORKER_CONVERGED);
 }
 
-int mover_pair_finish(struct mover_pair *pair)
+static int say_finish(struct mover *mover)
 {
 	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
 	struct wh_fdpass pass = { .data = &note, .len = sizeof(note) };
 
-	if (wh_fdpass_send(pair->source.sock, &pass) < 0 ||
-	    await(pair, &pair->source, WH_WORKER_LANDED) < 0 ||
+	return wh_fdpass_send(mover->sock, &pass);
+}
+
+int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover)
+{
+	union message msg;
+
+	/* This ends: a mover says a few things and exits. */
+	for (;;) {
+		struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
+
+		if (wh_fdpass_recv(mover->sock, &pass) != 1)
+			return -1;
+		/* A source that has converged looks at its link again after FINISH. */
+		if (msg.type == WH_WORKER_CONVERGED && say_finish(mover) < 0)
+			return -1;
+		if (msg.type != WH_WORKER_FAILED)
+			continue;
+		pair->failed = msg.failed;
+		return 0;
+	}
+}
+
+int mover_pair_finish(struct mover_pair *pair)
+{
+	if (say_finish(&pair->source) < 0 || await(pair, &pair->source, WH_WORKER_LANDED) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_LANDED) < 0)
 		return -1;
 	return 0;

@@ -43,6 +43,10 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 /* Wait for the source's CONVERGED. Return: 0 or -1. */
 int mover_pair_await_converged(struct mover_pair *pair);
 
+/* Wait for the FAILED of @mover, one of the pair. CONVERGED is answered with FINISH, other messages
+ * are skipped. Return: 0 or -1. */
+int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover);
+
 /* Say FINISH, wait for LANDED from both. Return: 0 or -1. */
 int mover_pair_finish(struct mover_pair *pair);
 

@@ -59,6 +59,20 @@ TABLES = [
         sources=("control/api.c",),
         code=r'\{ "([a-z-]+)", do_\w+ \}',
     ),
+    Table(
+        doc="docs/wire-protocol.md",
+        heading="Record types",
+        columns={"Name": NAME, "Number": r"^(\d+)$"},
+        sources=("dataplane/wire.h",),
+        code=r"^\tWH_RECORD_(\w+) = (\d+),",
+    ),
+    Table(
+        doc="docs/wire-protocol.md",
+        heading="Frame kinds",
+        columns={"Name": NAME, "Number": r"^(\d+)$"},
+        sources=("dataplane/wire.h",),
+        code=r"^\tWH_FRAME_(\w+) = (\d+),",
+    ),
 ]
 
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The wire parser under libFuzzer: whatever the peer sends, as each thing it could be.
+ *
+ * Beyond not crashing: what is accepted keeps to the limits, and a frame that was accepted and is
+ * written again reads as the same frame, byte for byte.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire.h"
+
+#include "wherry/assert.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void try_record(const uint8_t from[WH_RECORD_HEADER])
+{
+	const struct wh_record record = wh_record_decode(from);
+	uint8_t again[WH_RECORD_HEADER];
+
+	wh_record_encode(again, &record);
+	wh_assert(memcmp(again, from, sizeof(again)) == 0);
+}
+
+static void try_hello(const uint8_t from[WH_HELLO_BYTES])
+{
+	uint8_t again[WH_HELLO_BYTES];
+	struct wh_hello hello, back;
+
+	if (wh_hello_decode(&hello, from) < 0)
+		return;
+	wh_assert(hello.connections <= WH_CONNECTIONS_MAX);
+	wh_assert(hello.connection < hello.connections);
+	wh_hello_encode(again, &hello);
+	wh_assert(wh_hello_decode(&back, again) == 0);
+	wh_assert(back.connection == hello.connection && back.connections == hello.connections);
+	wh_assert(memcmp(back.token, hello.token, sizeof(back.token)) == 0);
+}
+
+static void try_welcome(const uint8_t from[WH_WELCOME_BYTES])
+{
+	uint8_t again[WH_WELCOME_BYTES];
+
+	wh_welcome_encode(again);
+	wh_assert((wh_welcome_decode(from) == 0) == (memcmp(again, from, 2) == 0));
+}
+
+static void check_limits(const struct wh_frame *frame)
+{
+	if (frame->kind == WH_FRAME_REGION)
+		wh_assert(*frame->region.name &&
+		          strnlen(frame->region.name, WH_NAME_MAX) < WH_NAME_MAX);
+	if (frame->kind == WH_FRAME_ZERO)
+		wh_assert(frame->zero.count >= 1 && frame->zero.count <= WH_ZERO_RUNS_MAX);
+}
+
+static void try_frame(const uint8_t *data, uint32_t size)
+{
+	uint8_t first[WH_FRAME_LEN_MAX], second[WH_FRAME_LEN_MAX];
+	struct wh_frame frame, back;
+	uint32_t len;
+
+	if (wh_frame_decode(&frame, data, size) < 0)
+		return;
+	check_limits(&frame);
+	len = wh_frame_encode(first, &frame);
+
+	/* Only the reserved bytes may differ: they are read past, and written as zero. */
+	wh_assert(len == size && memcmp(first, data, 2) == 0);
+	wh_assert(memcmp(first + 4, data + 4, len - 4) == 0);
+	wh_assert(wh_frame_decode(&back, first, len) == 0);
+	wh_assert(wh_frame_encode(second, &back) == len && memcmp(first, second, len) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size >= WH_RECORD_HEADER)
+		try_record(data);
+	if (size >= WH_HELLO_BYTES)
+		try_hello(data);
+	if (size >= WH_WELCOME_BYTES)
+		try_welcome(data);
+	if (size <= WH_FRAME_LEN_MAX)
+		try_frame(data, (uint32_t)size);
+	return 0;
+}

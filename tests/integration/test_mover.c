@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Two real movers move the memory of a process that stands for a hypervisor: it maps a RAM file,
+ * keeps writing to it, and gives pages back as a balloon does.
+ *
+ * Afterwards the memory is equal; and where a mover was killed, the process runs on as if nothing
+ * had been there: no userfaultfd, no tracked mapping.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mover_pair.h"
+
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+#include "wherry/limits.h"
+
+/* A quarter of random contents, a quarter written with zero, a half never touched. */
+#define PAGES 32768u
+#define BYTES ((uint64_t)PAGES * WH_PAGE_SIZE)
+
+/* Times that a mover is killed, on each side. */
+#define KILLS 8u
+
+/* What the guest and the test share. */
+struct control {
+	_Atomic bool pause; /* the test: stand still */
+	_Atomic bool paused;
+	_Atomic uint64_t steps;
+};
+
+struct guest {
+	int fd;
+	pid_t pid;
+	struct control *control;
+};
+
+static const char *mover_path;
+
+static uint32_t roll(uint64_t *random, uint32_t sides)
+{
+	*random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return (uint32_t)(*random >> 33) % sides;
+}
+
+static void fill(uint8_t *page, uint64_t value)
+{
+	for (size_t i = 0; i < WH_PAGE_SIZE; i += sizeof(value))
+		memcpy(page + i, &value, sizeof(value));
+}
+
+/* --- the guest, in a process of its own ------------------------------------------------------- */
+
+static void guest_act(uint8_t *ram, uint64_t *random)
+{
+	uint8_t *page = ram + (size_t)roll(random, PAGES) * WH_PAGE_SIZE;
+
+	switch (roll(random, 8)) {
+	case 0:
+		/* Waits until the tracker has taken the event. */
+		(void)madvise(page, WH_PAGE_SIZE, MADV_REMOVE);
+		break;
+	case 1:
+		memset(page, 0, WH_PAGE_SIZE);
+		break;
+	default:
+		fill(page, *random | 1);
+	}
+}
+
+static void guest_run(struct control *control, int fd)
+{
+	uint8_t *ram = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	uint64_t random = 1;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ram == MAP_FAILED)
+		_exit(1);
+	for (uint32_t i = 0; i < PAGES / 2; i++)
+		fill(ram + (size_t)i * WH_PAGE_SIZE, i % 2 ? i : 0);
+
+	/* Ends when the test kills it. */
+	for (;;) {
+		if (atomic_load(&control->pause)) {
+			atomic_store(&control->paused, true);
+		} else {
+			atomic_store(&control->paused, false);
+			for (int i = 0; i < 8; i++)
+				guest_act(ram, &random);
+			atomic_fetch_add(&control->steps, 1);
+		}
+		(void)poll(NULL, 0, 1);
+	}
+}
+
+static bool await_steps(const struct guest *g, uint64_t more)
+{
+	uint64_t until = atomic_load(&g->control->steps) + more;
+
+	for (int i = 0; i < 5000 && atomic_load(&g->control->steps) < until; i++)
+		(void)poll(NULL, 0, 1);
+	return atomic_load(&g->control->steps) >= until;
+}
+
+static void guest_stop(const struct guest *g)
+{
+	atomic_store(&g->control->pause, true);
+	for (int i = 0; i < 5000 && !atomic_load(&g->control->paused); i++)
+		(void)poll(NULL, 0, 1);
+	assert_true(atomic_load(&g->control->paused));
+}
+
+static struct guest the_guest = { .fd = -1 };
+
+static int setup(void **state)
+{
+	struct guest *g = &the_guest;
+
+	g->fd = memfd_create("guest", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(g->fd, BYTES), 0);
+	g->control = mmap(NULL, sizeof(*g->control), PROT_READ | PROT_WRITE,
+	                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(g->control != MAP_FAILED);
+	g->pid = fork();
+	if (g->pid == 0)
+		guest_run(g->control, g->fd);
+	assert_true(g->pid > 0);
+	assert_true(await_steps(g, 1));
+	*state = g;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct guest *g = *state;
+
+	(void)kill(g->pid, SIGKILL);
+	(void)waitpid(g->pid, NULL, 0);
+	(void)munmap(g->control, sizeof(*g->control));
+	wh_closep(&g->fd);
+	return 0;
+}
+
+/* --- what must be so -------------------------------------------------------------------------- */
+
+static bool has_userfaultfd(pid_t pid)
+{
+	char path[300], target[64];
+	bool found = false;
+	struct dirent *entry;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
+	while ((entry = readdir(dir))) {
+		ssize_t n;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)pid, entry->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		found |= strstr(target, "userfaultfd") != NULL;
+	}
+	(void)closedir(dir);
+	return found;
+}
+
+/* Whether a mapping of @pid is write-protected through a userfaultfd: " uw" in its flags. */
+static bool is_tracked(pid_t pid)
+{
+	bool found = false;
+	char line[512], path[32];
+	FILE *smaps;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	smaps = fopen(path, "re");
+	assert_non_null(smaps);
+	while (fgets(line, sizeof(line), smaps))
+		found |= !strncmp(line, "VmFlags:", 8) && strstr(line, " uw") != NULL;
+	(void)fclose(smaps);
+	return found;
+}
+
+static void assert_no_trace(const struct guest *g)
+{
+	assert_true(await_steps(g, 5));
+	assert_false(has_userfaultfd(g->pid));
+	assert_false(is_tracked(g->pid));
+}
+
+static void assert_same_memory(int a, int b)
+{
+	uint8_t *x = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, a, 0);
+	uint8_t *y = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, b, 0);
+	uint32_t differ = 0;
+
+	assert_true(x != MAP_FAILED && y != MAP_FAILED);
+	for (size_t i = 0; i < PAGES; i++)
+		differ += memcmp(x + i * WH_PAGE_SIZE, y + i * WH_PAGE_SIZE, WH_PAGE_SIZE) != 0;
+	(void)munmap(x, BYTES);
+	(void)munmap(y, BYTES);
+	assert_int_equal(differ, 0);
+}
+
+/* A RAM file with junk in it, as no destination should have. */
+static int new_destination(void)
+{
+	int fd = memfd_create("destination", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, BYTES), 0);
+	assert_int_equal(pwrite(fd, "junk", 4, (off_t)BYTES - WH_PAGE_SIZE), 4);
+	return fd;
+}
+
+static struct mover_pair_config config(const struct guest *g, int destination, uint32_t connections)
+{
+	return (struct mover_pair_config){
+		.mover = mover_path,
+		.source_fd = g->fd,
+		.target_fd = destination,
+		.bytes = BYTES,
+		.connections = connections,
+		.vmm_pid = g->pid,
+		.downtime_target_ns = 20 * WH_NSEC_PER_MSEC,
+		.source_cgroup = -1,
+	};
+}
+
+/* --- it moves --------------------------------------------------------------------------------- */
+
+static void move(struct guest *g, uint32_t connections)
+{
+	wh_cleanup(wh_closep) int destination = new_destination();
+	struct mover_pair_config cfg = config(g, destination, connections);
+	struct mover_pair pair;
+	uint64_t steps = atomic_load(&g->control->steps);
+	uint64_t page_bytes, zero_bytes, untouched_bytes;
+
+	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_converged(&pair), 0);
+	assert_true(is_tracked(g->pid));
+	assert_true(await_steps(g, 20)); /* the last pass shall have something to do */
+	guest_stop(g);
+	assert_int_equal(mover_pair_finish(&pair), 0);
+
+	page_bytes = wh_stat_get(pair.source.stats, WH_STAT_PAGE_BYTES);
+	zero_bytes = wh_stat_get(pair.source.stats, WH_STAT_ZERO_BYTES);
+	untouched_bytes = wh_stat_get(pair.source.stats, WH_STAT_UNTOUCHED_BYTES);
+	assert_int_equal(mover_pair_done(&pair), 0);
+
+	print_message("# %ju MiB sent, %ju MiB zero, %ju MiB untouched, %ju steps of the guest\n",
+	              (uintmax_t)page_bytes >> 20, (uintmax_t)zero_bytes >> 20,
+	              (uintmax_t)untouched_bytes >> 20,
+	              (uintmax_t)(atomic_load(&g->control->steps) - steps));
+	assert_same_memory(g->fd, destination);
+	assert_in_range(zero_bytes, BYTES / 5, BYTES);
+	assert_in_range(untouched_bytes, BYTES / 4, BYTES / 2);
+	assert_in_range(page_bytes, BYTES / 5, 2 * BYTES / 3);
+
+	atomic_store(&g->control->pause, false);
+	assert_no_trace(g);
+}
+
+static void memory_is_equal_after_a_move_over_one_connection(void **state)
+{
+	move(*state, 1);
+}
+
+static void memory_is_equal_after_a_move_over_four_connections(void **state)
+{
+	move(*state, 4);
+}
+
+/* --- it fails --------------------------------------------------------------------------------- */
+
+/* Kill one mover some time after both have begun; the other must end by itself. */
+static void kill_one(struct guest *g, bool source, int after_ms, uint32_t connections)
+{
+	wh_cleanup(wh_closep) int destination = new_destination();
+	struct mover_pair_config cfg = config(g, destination, connections);
+	struct mover_pair pair;
+	struct mover *victim, *other;
+	struct pollfd gone;
+
+	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	victim = source ? &pair.source : &pair.target;
+	other = source ? &pair.target : &pair.source;
+	(void)poll(NULL, 0, after_ms);
+	assert_int_equal(kill(victim->pid, SIGKILL), 0);
+
+	/* It says why, and then its end of the socket closes. */
+	assert_int_equal(mover_pair_await_failed(&pair, other), 0);
+	assert_true(pair.failed.code < 0);
+	gone = (struct pollfd){ .fd = other->sock };
+	assert_int_equal(poll(&gone, 1, 5000), 1);
+	assert_int_equal(mover_pair_done(&pair), -1);
+	assert_no_trace(g);
+}
+
+static void kill_at_random_moments(struct guest *g, bool source)
+{
+	uint64_t random = (uint64_t)getpid();
+
+	for (uint32_t i = 0; i < KILLS; i++) {
+		int after_ms = (int)roll(&random, 80);
+
+		print_message("# killed after %d ms\n", after_ms);
+		kill_one(g, source, after_ms, i % 2 ? 4 : 1);
+	}
+}
+
+static void the_guest_runs_on_when_the_source_mover_is_killed(void **state)
+{
+	kill_at_random_moments(*state, true);
+}
+
+static void the_guest_runs_on_when_the_target_mover_is_killed(void **state)
+{
+	kill_at_random_moments(*state, false);
+}
+
+static void a_move_works_after_a_killed_one(void **state)
+{
+	kill_one(*state, true, 20, 1);
+	move(*state, 1);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(memory_is_equal_after_a_move_over_one_connection),
+		TEST(memory_is_equal_after_a_move_over_four_connections),
+		TEST(the_guest_runs_on_when_the_source_mover_is_killed),
+		TEST(the_guest_runs_on_when_the_target_mover_is_killed),
+		TEST(a_move_works_after_a_killed_one),
+	};
+
+	if (argc != 2) {
+		(void)fprintf(stderr, "usage: test_mover PATH_OF_WHERRY_MOVER\n");
+		return 2;
+	}
+	if (geteuid() != 0) {
+		print_message("1..0 # SKIP attaching to a process needs root\n");
+		return 77;
+	}
+	mover_path = argv[1];
+	/* Killed by it, this process takes guest and movers with it. */
+	(void)alarm(60);
+	return cmocka_run_group_tests_name("mover", tests, NULL, NULL);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "tcp_end.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "transport_ops.h"
+
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+#include "wherry/limits.h"
+
+const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
+
+const uint8_t tcp_end_token[WH_TOKEN_BYTES] = { 1, 2, 3, 4 };
+const uint8_t tcp_end_wrong_token[WH_TOKEN_BYTES] = { 1, 2, 3, 5 };
+
+uint64_t in(uint64_t ns)
+{
+	return wh_now_ns(&wh_clock_monotonic) + ns;
+}
+
+static void on_listening(void *context, uint16_t port)
+{
+	struct opener *opener = context;
+
+	(void)!write(opener->ports[1], &port, sizeof(port));
+}
+
+static void *open_passive(void *arg)
+{
+	struct opener *opener = arg;
+	const struct wh_link_config cfg = {
+		.uri = "tcp://127.0.0.1:0",
+		.passive = true,
+		.queue_depth = DEPTH,
+		.connections = 1,
+		.interface = "",
+		.local = "",
+		.token = tcp_end_token,
+		.deadline_ns = in(PATIENCE_NS),
+		.listening = on_listening,
+		.context = opener,
+	};
+
+	opener->result = wh_transport_open(&opener->link, &cfg, &opener->err);
+	return NULL;
+}
+
+uint16_t opener_start(struct opener *opener)
+{
+	uint16_t port;
+
+	*opener = (struct opener){ .link = NULL };
+	assert_int_equal(pipe2(opener->ports, O_CLOEXEC), 0);
+	assert_int_equal(pthread_create(&opener->thread, NULL, open_passive, opener), 0);
+	assert_int_equal(read(opener->ports[0], &port, sizeof(port)), sizeof(port));
+	return port;
+}
+
+struct wh_transport *opener_join(struct opener *opener)
+{
+	assert_int_equal(pthread_join(opener->thread, NULL), 0);
+	wh_closep(&opener->ports[0]);
+	wh_closep(&opener->ports[1]);
+	if (opener->result < 0)
+		fail_msg("%s", opener->err.text);
+	return opener->link;
+}
+
+int connect_to(struct wh_transport **ret, uint16_t port, uint32_t connections,
+               const uint8_t *secret)
+{
+	char uri[32];
+	const struct wh_link_config cfg = {
+		.uri = uri,
+		.queue_depth = DEPTH,
+		.connections = connections,
+		.interface = "",
+		.local = "",
+		.token = secret,
+		.deadline_ns = in(PATIENCE_NS),
+	};
+
+	(void)snprintf(uri, sizeof(uri), "tcp://127.0.0.1:%u", port);
+	return wh_transport_open(ret, &cfg, NULL);
+}
+
+struct memory new_memory(int fd)
+{
+	struct memory m = { .fd = fd };
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, BYTES), 0);
+	m.addr = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(m.addr != MAP_FAILED);
+	return m;
+}
+
+void memory_done(struct memory *m)
+{
+	(void)munmap(m->addr, BYTES);
+	wh_closep(&m->fd);
+}
+
+void lend(struct wh_transport *link, const struct memory *m)
+{
+	const struct wh_memory memory = { .addr = m->addr, .fd = m->fd, .bytes = BYTES };
+
+	assert_int_equal(wh_transport_map(link, REGION, &memory), 0);
+	assert_int_equal(wh_transport_map(link, REGION, &memory), -EEXIST);
+}
+
+int await(struct wh_transport *link, struct wh_event *ret)
+{
+	return wh_transport_poll(link, ret, 1, in(PATIENCE_NS));
+}
+
+void await_frame(struct wh_transport *link, const void *data, uint32_t len)
+{
+	struct wh_event event;
+
+	assert_int_equal(await(link, &event), 1);
+	assert_int_equal(event.type, WH_EVENT_FRAME);
+	assert_int_equal(event.frame.len, len);
+	assert_memory_equal(event.frame.data, data, len);
+}
