@@ -67,18 +67,18 @@ static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 	struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
 
 	if (wh_fdpass_recv(mover->sock, &pass) != 1) {
-		fprintf(stderr, "mover %d is gone\n", (int)mover->pid);
+		(void)fprintf(stderr, "mover %d is gone\n", (int)mover->pid);
 		return -1;
 	}
 	if (msg.type == WH_WORKER_FAILED) {
 		pair->failed = msg.failed;
-		fprintf(stderr, "mover %d: %s\n", (int)mover->pid, msg.failed.error.text);
+		(void)fprintf(stderr, "mover %d: %s\n", (int)mover->pid, msg.failed.error.text);
 		return -1;
 	}
 	if (msg.type == WH_WORKER_LISTENING)
 		pair->port = msg.listening.port;
 	if (msg.type != type)
-		fprintf(stderr, "message %u instead of %u\n", msg.type, type);
+		(void)fprintf(stderr, "message %u instead of %u\n", msg.type, type);
 	return msg.type == type ? 0 : -1;
 }
 

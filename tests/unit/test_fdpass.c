@@ -60,11 +60,12 @@ static uint32_t open_descriptors(void)
 
 static void send_words(struct fixture *f, const char *words, size_t fd_count)
 {
-	const struct wh_fdpass msg = { .data = (void *)(uintptr_t)words,
-		                       .len = strlen(words) + 1,
-		                       .fds = f->pipefd,
-		                       .fd_count = fd_count };
+	char text[16];
+	const struct wh_fdpass msg = {
+		.data = text, .len = strlen(words) + 1, .fds = f->pipefd, .fd_count = fd_count
+	};
 
+	memcpy(text, words, msg.len);
 	assert_int_equal(wh_fdpass_send(f->a, &msg), 0);
 }
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,10 +90,10 @@ static void text_values_are_quoted_where_they_would_be_misread(void **state)
 
 	use(false, WH_LOG_INFO);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		char expected[64] = "<3>e v=";
+		char expected[64];
 
 		wh_log(WH_LOG_ERROR, "e", WH_STR("v", cases[i].value));
-		(void)strcat(strcat(expected, cases[i].text), "\n");
+		(void)snprintf(expected, sizeof(expected), "<3>e v=%s\n", cases[i].text);
 		assert_string_equal(logged(*state), expected);
 	}
 }

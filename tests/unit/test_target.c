@@ -165,7 +165,7 @@ static void start_empties_the_ram(void **state)
 	put_junk(f);
 	agree(f);
 
-	for (uint64_t page = 0; page < 2 * PAGES; page++)
+	for (uint64_t page = 0; page < f->ram.pages; page++)
 		assert_true(wh_ram_is_hole(&f->ram, page));
 }
 

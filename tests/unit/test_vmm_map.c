@@ -54,15 +54,22 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Map @pages of @region from page @first on. Return: where. */
+/*
+ * Map @pages of @region from page @first on. A page is left free on both sides, or the kernel might
+ * join it with a neighbour. Return: where.
+ */
 static uint64_t map_piece(struct fixture *f, int region, uint64_t first, uint64_t pages, int flags)
 {
-	void *addr = mmap(NULL, pages * WH_PAGE_SIZE, PROT_READ | PROT_WRITE, flags,
-	                  f->ram.regions[region].fd, (off_t)(first * WH_PAGE_SIZE));
+	const size_t room = (pages + 2) * WH_PAGE_SIZE;
+	uint8_t *around = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *addr;
 
+	assert_true(around != MAP_FAILED);
+	addr = mmap(around + WH_PAGE_SIZE, pages * WH_PAGE_SIZE, PROT_READ | PROT_WRITE,
+	            flags | MAP_FIXED, f->ram.regions[region].fd, (off_t)(first * WH_PAGE_SIZE));
 	assert_true(addr != MAP_FAILED);
-	f->pieces[f->count] = addr;
-	f->sizes[f->count++] = pages * WH_PAGE_SIZE;
+	f->pieces[f->count] = around;
+	f->sizes[f->count++] = room;
 	return (uint64_t)(uintptr_t)addr;
 }
 
