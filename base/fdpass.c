@@ -9,6 +9,14 @@
 
 #include "wherry/assert.h"
 
+int wh_steal_fd(int *fd)
+{
+	int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 void wh_closep(int *fd)
 {
 	if (*fd >= 0)

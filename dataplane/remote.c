@@ -90,7 +90,7 @@ static int find_vdso(pid_t pid, uint64_t *start, uint64_t *end)
 static int find_syscall(struct wh_remote *remote)
 {
 	uint8_t code[VDSO_MAX];
-	uint64_t start, end;
+	uint64_t start = 0, end = 0;
 	const uint8_t *at;
 	int r;
 

@@ -85,16 +85,13 @@ static int set_options(int fd)
 static int new_socket(int family, const struct wh_link_config *cfg, struct wh_error *err)
 {
 	wh_cleanup(wh_closep) int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int taken;
 
 	if (fd < 0)
 		return failed(err, "socket");
 	if (*cfg->interface && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, cfg->interface,
 	                                  (socklen_t)strlen(cfg->interface)) < 0)
 		return failed(err, cfg->interface);
-	taken = fd;
-	fd = -1;
-	return taken;
+	return wh_steal_fd(&fd);
 }
 
 static int wait_for(int fd, short events, uint64_t deadline_ns)
@@ -190,8 +187,8 @@ static int connect_before(int fd, const struct sockaddr_storage *to, socklen_t l
 static int bind_local(int fd, const struct wh_link_config *cfg, struct wh_error *err)
 {
 	char uri[WH_NAME_MAX + 4];
-	struct sockaddr_storage addr;
-	socklen_t len;
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = 0;
 	int r;
 
 	if (!*cfg->local)
@@ -223,8 +220,8 @@ static int greet(int fd, uint16_t connection, const struct wh_link_config *cfg)
 static int connect_one(struct wh_tcp *tcp, const struct wh_link_config *cfg, struct wh_error *err)
 {
 	wh_cleanup(wh_closep) int fd = -1;
-	struct sockaddr_storage peer;
-	socklen_t len;
+	struct sockaddr_storage peer = { 0 };
+	socklen_t len = 0;
 	int r;
 
 	r = parse(&peer, &len, cfg->uri, err);
@@ -243,8 +240,7 @@ static int connect_one(struct wh_tcp *tcp, const struct wh_link_config *cfg, str
 		r = greet(fd, (uint16_t)tcp->count, cfg);
 	if (r < 0)
 		return wh_fail(err, r, "connection %u: %s", tcp->count, strerror(-r));
-	tcp->fds[tcp->count++] = fd;
-	fd = -1;
+	tcp->fds[tcp->count++] = wh_steal_fd(&fd);
 	return 0;
 }
 
@@ -263,9 +259,9 @@ static int connect_all(struct wh_tcp *tcp, const struct wh_link_config *cfg, str
 static int listen_on(const struct wh_link_config *cfg, struct wh_error *err)
 {
 	wh_cleanup(wh_closep) int fd = -1;
-	struct sockaddr_storage addr;
-	socklen_t len;
-	int taken, r;
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = 0;
+	int r;
 
 	r = parse(&addr, &len, cfg->uri, err);
 	if (r < 0)
@@ -278,9 +274,7 @@ static int listen_on(const struct wh_link_config *cfg, struct wh_error *err)
 		return failed(err, "cannot listen");
 	/* The port is at the same place in both families. */
 	cfg->listening(cfg->context, ntohs(((struct sockaddr_in *)&addr)->sin_port));
-	taken = fd;
-	fd = -1;
-	return taken;
+	return wh_steal_fd(&fd);
 }
 
 /* Hear a new connection out. Return: 0, or a negative errno if it is not one of ours. */
@@ -311,7 +305,7 @@ static int accept_all(struct wh_tcp *tcp, int listener, const struct wh_link_con
 	/* This ends when all are there or at the deadline. */
 	while (tcp->count < expected) {
 		wh_cleanup(wh_closep) int fd = -1;
-		struct wh_hello hello;
+		struct wh_hello hello = { 0 };
 		int r = wait_for(listener, POLLIN, cfg->deadline_ns);
 
 		if (r < 0)
@@ -324,9 +318,8 @@ static int accept_all(struct wh_tcp *tcp, int listener, const struct wh_link_con
 		if (tcp->fds[hello.connection] >= 0)
 			return -EPROTO;
 		expected = hello.connections;
-		tcp->fds[hello.connection] = fd;
+		tcp->fds[hello.connection] = wh_steal_fd(&fd);
 		tcp->count++;
-		fd = -1;
 	}
 	return 0;
 }

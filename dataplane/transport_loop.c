@@ -250,6 +250,7 @@ static int land_piece(struct end *to, struct parcel *parcel)
 	return 0;
 }
 
+/* The parcel that something happens to next, by the link to it. */
 static struct parcel **pick(struct end *from)
 {
 	struct parcel **at = &from->outbound;
@@ -268,8 +269,8 @@ static struct parcel **pick(struct end *from)
 /* Let one thing happen to what is on its way from @from. */
 static void advance(struct end *from)
 {
-	struct parcel **at = pick(from);
-	struct parcel *parcel = *at;
+	struct parcel **at = from->outbound ? pick(from) : NULL;
+	struct parcel *parcel = at ? *at : NULL;
 	int r = 0;
 
 	if (!parcel)

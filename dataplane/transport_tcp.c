@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "intake.h"
 #include "tcp.h"
 #include "transport_uring.h"
 #include "wire.h"
@@ -201,7 +202,7 @@ static int tcp_write(struct wh_transport *transport, const struct wh_write *w)
 static int tcp_send(struct wh_transport *transport, const void *data, uint32_t len)
 {
 	struct link *link = link_of(transport);
-	uint8_t payload[WH_CONN_FRAME_BYTES];
+	uint8_t payload[WH_FRAME_RECORD_MAX];
 	struct wh_writer w = wh_writer_init(payload, sizeof(payload));
 	int r;
 

@@ -10,22 +10,14 @@
  * and does everything between two waits: parse what came, place page contents in the RAM file,
  * gather the next batch.
  *
- * Long writes bypass the buffers: their contents go from the RAM file to the socket by sendfile(),
- * and from the socket through a pipe into the RAM file by splice(). The kernel hands pages from
- * one to the other, and the only copy left is the one into the destination's memory. A guest that
- * writes to such a page before it has left may send its newer contents; it will be sent again.
- *
- * The kernel lets one thread at a time write to a file and has the others spin. So connections
- * take turns, and one that waits for its turn sleeps.
- *
- * Only whole pages are placed as they come; a rest waits for its other half, because placing a
- * page in two parts makes the kernel clear it first.
+ * The contents of a long write go from the RAM file to the socket by sendfile(): the kernel hands
+ * pages on and copies none. A guest that writes to such a page before it has left may send its
+ * newer contents; it will be sent again.
  */
 
 #include "transport_uring.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -34,21 +26,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "intake.h"
+
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
 /* Records of one SENDMSG, and the bytes after which a batch is large enough. */
 #define BATCH_RECORDS 64u
 #define BATCH_BYTES   (1u << 20)
-
-/* What is received at once: it also takes the front of a long write, so not too much. */
-#define RECEIVE_BYTES (64u * 1024u)
-
-/* From this length on a write is long. Below, a system call more costs as much as the copy. */
-#define LONG_BYTES (64u * 1024u)
-
-/* What the pipe is asked to hold: as many pages as fit into a normal limit of the system. */
-#define PIPE_BYTES (1u << 20)
 
 enum request {
 	REQ_SEND = 1,
@@ -77,20 +62,9 @@ struct batch {
 	bool busy;      /* SENDMSG is on its way */
 };
 
-struct intake {
-	uint8_t *buffer; /* owned, RECEIVE_BYTES */
-	uint32_t have;   /* bytes in it */
-	struct wh_record record;
-	uint32_t left; /* payload bytes of @record still to come; it is over at 0 */
-	bool busy;     /* RECV is on its way */
-	bool ended;    /* the peer will send no more */
-	int pipe[2];   /* long writes pass through here */
-};
-
 struct wh_conn {
 	int fd;
 	struct wh_bell *owner;
-	pthread_mutex_t *turn;
 	const struct wh_memory *regions;
 	struct io_uring ring;
 	bool ring_made;
@@ -106,8 +80,10 @@ struct wh_conn {
 	struct wh_queue events; /* thread -> owner, struct wh_conn_event */
 
 	struct batch out;
-	struct intake in;
-	int error; /* the thread's; once set, it ends */
+	struct wh_intake in;
+	bool receiving; /* RECV is on its way */
+	bool ended;     /* the peer will send no more */
+	int error;      /* the thread's; once set, it ends */
 
 	/* Frames lie in rings of WH_CONN_FRAMES; each counter has one writer. */
 	uint8_t *frames_out;
@@ -124,7 +100,7 @@ struct wh_conn {
 
 static uint8_t *frame_slot(uint8_t *ring, uint64_t number)
 {
-	return ring + number % WH_CONN_FRAMES * WH_CONN_FRAME_BYTES;
+	return ring + number % WH_CONN_FRAMES * WH_FRAME_RECORD_MAX;
 }
 
 static void tell(struct wh_conn *conn, const struct wh_conn_event *event)
@@ -142,7 +118,7 @@ static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
 	struct iovec *iov = &out->iov[2 * (size_t)out->count];
 	struct wh_record record = { .type = WH_RECORD_FRAME };
 
-	out->long_last = !item->is_frame && item->write.len >= LONG_BYTES;
+	out->long_last = !item->is_frame && item->write.len >= WH_LONG_WRITE;
 	if (item->is_frame) {
 		record.length = item->frame.len;
 		iov[1].iov_base = (void *)(uintptr_t)item->frame.payload;
@@ -271,247 +247,64 @@ static void on_sent(struct wh_conn *conn, int result)
 
 /* --- receiving -------------------------------------------------------------------------------- */
 
-static bool frame_room(const struct wh_conn *conn)
-{
-	return conn->frames_received - atomic_load(&conn->frames_released) < WH_CONN_FRAMES;
-}
-
-static bool in_long_write(const struct intake *in)
-{
-	return in->record.type == WH_RECORD_WRITE && in->left >= LONG_BYTES;
-}
-
 static void start_recv(struct wh_conn *conn)
 {
-	struct intake *in = &conn->in;
-	uint32_t room = RECEIVE_BYTES - in->have;
 	struct io_uring_sqe *sqe;
+	uint8_t *room;
+	uint32_t len;
 
-	if (in->busy || in->ended || room == 0)
+	room = wh_intake_room(&conn->in, &len);
+	if (conn->receiving || conn->ended || len == 0)
 		return;
-	/* Within a long write, only what completes a page: the rest need not come this way. */
-	if (in_long_write(in) && in->have > 0)
-		room = WH_PAGE_SIZE - in->have;
 	sqe = io_uring_get_sqe(&conn->ring);
 	wh_assert(sqe); /* three requests at most */
-	io_uring_prep_recv(sqe, conn->fd, in->buffer + in->have, room, 0);
+	io_uring_prep_recv(sqe, conn->fd, room, len, 0);
 	io_uring_sqe_set_data64(sqe, REQ_RECV);
-	in->busy = true;
+	conn->receiving = true;
 }
 
-/* Whether [@offset, @offset + @len) is lent memory. */
-static bool is_lent(const struct wh_memory *region, uint64_t offset, uint32_t len)
+static void on_received(struct wh_conn *conn, int result)
 {
-	uint64_t bytes = __atomic_load_n(&region->bytes, __ATOMIC_ACQUIRE);
-
-	return offset <= bytes && len <= bytes - offset;
+	conn->receiving = false;
+	if (result > 0)
+		wh_intake_add(&conn->in, (uint32_t)result);
+	else if (result == 0)
+		conn->ended = true;
+	else
+		conn->error = result;
 }
 
-/* Check a record's header: a peer's words are claims. */
-static int check_record(const struct wh_conn *conn, const struct wh_record *record)
+/* Keep a frame for the owner, if there is a slot. */
+static bool on_frame(void *context, const uint8_t *payload, uint32_t len)
 {
-	if (record->type == WH_RECORD_FRAME)
-		return record->length > 0 && record->length <= WH_CONN_FRAME_BYTES ? 0 : -EPROTO;
-	if (record->type != WH_RECORD_WRITE || record->region >= WH_REGIONS_MAX)
-		return -EPROTO;
+	struct wh_conn *conn = context;
+	uint8_t *slot = frame_slot(conn->frames_in, conn->frames_received);
 
-	if (record->length == 0 || record->length > WH_WRITE_LEN_MAX ||
-	    record->length % WH_PAGE_SIZE || record->offset % WH_PAGE_SIZE ||
-	    !is_lent(&conn->regions[record->region], record->offset, record->length))
-		return -EPROTO;
-	return 0;
+	if (conn->frames_received - atomic_load(&conn->frames_released) == WH_CONN_FRAMES)
+		return false;
+	conn->frames_received++;
+	memcpy(slot, payload, len);
+	tell(conn, &(struct wh_conn_event){ .type = WH_CONN_FRAME,
+	                                    .frame = { .data = slot, .len = len } });
+	wh_bell_ring(conn->owner);
+	return true;
 }
 
-/* Write all of it to the RAM file. Return: 0, or -errno (-ENOSPC if the tmpfs is full). */
-static int place(const struct wh_memory *region, const uint8_t *from, size_t len, uint64_t offset)
+static void on_landed(void *context)
 {
-	while (len > 0) {
-		ssize_t n = pwrite(region->fd, from, len, (off_t)offset);
+	struct wh_conn *conn = context;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		from += n;
-		len -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
-/* Note that @len bytes of the current WRITE are in place. */
-static void placed(struct wh_conn *conn, uint32_t len)
-{
-	struct intake *in = &conn->in;
-
-	in->record.offset += len;
-	in->left -= len;
-	if (in->left > 0)
-		return;
 	atomic_fetch_add(&conn->landed, 1);
 	if (atomic_load(&conn->watched))
 		wh_bell_ring(conn->owner);
 }
 
-/* Move @len bytes from the pipe into the RAM file. Return: 0 or -errno. */
-static int drain(struct wh_conn *conn, const struct wh_memory *region, uint32_t len)
+static void take_received(struct wh_conn *conn)
 {
-	loff_t to = (loff_t)conn->in.record.offset;
-
-	while (len > 0) {
-		ssize_t n = splice(conn->in.pipe[0], NULL, region->fd, &to, len, SPLICE_F_MOVE);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		len -= (uint32_t)n;
-	}
-	return 0;
-}
-
-static int drain_pipe(struct wh_conn *conn, uint32_t len)
-{
-	const struct wh_memory *region = &conn->regions[conn->in.record.region];
-	int r = -EPROTO;
-
-	(void)pthread_mutex_lock(conn->turn);
-	if (is_lent(region, conn->in.record.offset, len))
-		r = drain(conn, region, len);
-	(void)pthread_mutex_unlock(conn->turn);
-	return r;
-}
-
-/* Take the rest of a long WRITE straight from the socket. Return: 0 or -errno. */
-static int take_long(struct wh_conn *conn)
-{
-	struct intake *in = &conn->in;
-	uint32_t in_pipe = 0;
-
-	/* This ends: each turn takes bytes of a record of known length, or the link fails. */
-	while (in->left > 0) {
-		ssize_t n = splice(conn->fd, NULL, in->pipe[1], NULL, in->left - in_pipe,
-		                   SPLICE_F_MOVE);
-		uint32_t whole;
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ECONNRESET;
-		in_pipe += (uint32_t)n;
-		whole = in_pipe < in->left ? in_pipe / WH_PAGE_SIZE * WH_PAGE_SIZE : in_pipe;
-		r = drain_pipe(conn, whole);
-		if (r < 0)
-			return r;
-		in_pipe -= whole;
-		placed(conn, whole);
-	}
-	return 0;
-}
-
-/* Place what has come of a WRITE. Return: bytes used, 0 if more must come first, or -errno. */
-static int take_write(struct wh_conn *conn, const uint8_t *data, uint32_t have)
-{
-	struct intake *in = &conn->in;
-	const struct wh_memory *region = &conn->regions[in->record.region];
-	uint32_t len = have < in->left ? have / WH_PAGE_SIZE * WH_PAGE_SIZE : in->left;
-	int r = -EPROTO;
-
-	/* The region may have been taken back since the header came. */
-	(void)pthread_mutex_lock(conn->turn);
-	if (is_lent(region, in->record.offset, len))
-		r = place(region, data, len, in->record.offset);
-	(void)pthread_mutex_unlock(conn->turn);
-	if (r < 0)
-		return r;
-	if (len > 0)
-		placed(conn, len);
-	return (int)len;
-}
-
-/* Hand a whole FRAME to the owner. Return: as take_write(). */
-static int take_frame(struct wh_conn *conn, const uint8_t *data, uint32_t have)
-{
-	struct intake *in = &conn->in;
-	uint32_t len = in->left;
-	uint8_t *slot;
-
-	if (have < len || !frame_room(conn))
-		return 0;
-	slot = frame_slot(conn->frames_in, conn->frames_received++);
-	memcpy(slot, data, len);
-	tell(conn, &(struct wh_conn_event){ .type = WH_CONN_FRAME,
-	                                    .frame = { .data = slot, .len = len } });
-	in->left = 0;
-	wh_bell_ring(conn->owner);
-	return (int)len;
-}
-
-/* Take one step through the received bytes. Return: bytes used, 0 if stuck, or -errno. */
-static int take_some(struct wh_conn *conn, const uint8_t *data, uint32_t have)
-{
-	struct intake *in = &conn->in;
-	int r;
-
-	if (in->left > 0)
-		return in->record.type == WH_RECORD_WRITE ? take_write(conn, data, have)
-		                                          : take_frame(conn, data, have);
-	if (have < WH_RECORD_HEADER)
-		return 0;
-	in->record = wh_record_decode(data);
-	r = check_record(conn, &in->record);
-	if (r < 0)
-		return r;
-	in->left = in->record.length;
-	return (int)WH_RECORD_HEADER;
-}
-
-/* Use what can be used of the buffer, and move the rest to its front. */
-static void parse(struct wh_conn *conn)
-{
-	struct intake *in = &conn->in;
-	uint32_t at = 0;
-	int used = 1;
-
-	while (used > 0) {
-		used = take_some(conn, in->buffer + at, in->have - at);
-		if (used > 0)
-			at += (uint32_t)used;
-	}
-	if (used == 0 && at == in->have && in_long_write(in))
-		used = take_long(conn);
-	if (used < 0)
-		conn->error = used;
-	in->have -= at;
-	memmove(in->buffer, in->buffer + at, in->have);
-}
-
-static void on_received(struct wh_conn *conn, int result)
-{
-	struct intake *in = &conn->in;
-
-	in->busy = false;
-	if (result > 0) {
-		in->have += (uint32_t)result;
-		return;
-	}
-	in->ended = true;
-	if (result < 0)
-		conn->error = result;
-}
-
-/* After the peer's last byte: in good order if nothing is half here. */
-static void check_end(struct wh_conn *conn)
-{
-	const struct intake *in = &conn->in;
-	bool half = in->have > 0 || in->left > 0;
-
-	if (conn->error || !in->ended)
-		return;
-	if (in->left > 0 && in->record.type == WH_RECORD_FRAME && in->have >= in->left)
-		return; /* a whole frame that waits for a slot: the end must wait, too */
-	conn->error = half ? -ECONNRESET : -ESHUTDOWN;
+	if (!conn->error && !conn->receiving)
+		conn->error = wh_intake_parse(&conn->in);
+	if (!conn->error && conn->ended)
+		conn->error = wh_intake_end(&conn->in);
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */
@@ -583,9 +376,7 @@ static void *conn_thread(void *arg)
 		start_recv(conn);
 		start_bell(conn);
 		wait(conn);
-		if (!conn->error && conn->in.have > 0)
-			parse(conn);
-		check_end(conn);
+		take_received(conn);
 	}
 	if (conn->error == -ESHUTDOWN)
 		last.type = WH_CONN_CLOSED;
@@ -602,24 +393,29 @@ static void *conn_thread(void *arg)
 
 static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 {
+	const struct wh_intake_config intake = {
+		.fd = cfg->fd,
+		.regions = cfg->regions,
+		.turn = cfg->turn,
+		.frame = on_frame,
+		.landed = on_landed,
+		.context = conn,
+	};
 	uint32_t messages = cfg->queue_depth + 2 * WH_CONN_FRAMES + 1;
 	int r;
 
-	r = wh_bell_init(&conn->bell);
+	r = wh_intake_init(&conn->in, &intake);
+	if (r == 0)
+		r = wh_bell_init(&conn->bell);
 	if (r == 0)
 		r = wh_queue_init(&conn->items, messages, sizeof(struct item));
 	if (r == 0)
 		r = wh_queue_init(&conn->events, messages, sizeof(struct wh_conn_event));
 	if (r < 0)
 		return r;
-	if (pipe2(conn->in.pipe, O_CLOEXEC) < 0)
-		return -errno;
-	/* A system that allows less gives us less at a time. */
-	(void)fcntl(conn->in.pipe[1], F_SETPIPE_SZ, PIPE_BYTES);
-	conn->in.buffer = aligned_alloc(WH_PAGE_SIZE, RECEIVE_BYTES);
-	conn->frames_out = calloc(WH_CONN_FRAMES, WH_CONN_FRAME_BYTES);
-	conn->frames_in = calloc(WH_CONN_FRAMES, WH_CONN_FRAME_BYTES);
-	if (!conn->in.buffer || !conn->frames_out || !conn->frames_in)
+	conn->frames_out = calloc(WH_CONN_FRAMES, WH_FRAME_RECORD_MAX);
+	conn->frames_in = calloc(WH_CONN_FRAMES, WH_FRAME_RECORD_MAX);
+	if (!conn->frames_out || !conn->frames_in)
 		return -ENOMEM;
 	r = io_uring_queue_init(8, &conn->ring, 0);
 	if (r < 0)
@@ -640,10 +436,9 @@ int wh_conn_start(struct wh_conn **ret, const struct wh_conn_config *cfg)
 		return -ENOMEM;
 	memset(conn, 0, sizeof(*conn));
 	conn->fd = cfg->fd;
-	conn->in.pipe[0] = conn->in.pipe[1] = -1;
+	conn->in.pipe[0] = conn->in.pipe[1] = -1; /* until wh_intake_init() */
 	conn->bell.fd = -1;
 	conn->owner = cfg->owner;
-	conn->turn = cfg->turn;
 	conn->regions = cfg->regions;
 	r = set_up(conn, cfg);
 	if (r < 0) {
@@ -668,12 +463,10 @@ struct wh_conn *wh_conn_stop(struct wh_conn *conn)
 	if (conn->ring_made)
 		io_uring_queue_exit(&conn->ring);
 	wh_closep(&conn->fd);
-	wh_closep(&conn->in.pipe[0]);
-	wh_closep(&conn->in.pipe[1]);
+	wh_intake_done(&conn->in);
 	wh_bell_done(&conn->bell);
 	wh_queue_done(&conn->items);
 	wh_queue_done(&conn->events);
-	free(conn->in.buffer);
 	free(conn->frames_out);
 	free(conn->frames_in);
 	free(conn);
@@ -693,7 +486,7 @@ int wh_conn_send(struct wh_conn *conn, const void *payload, uint32_t len)
 	struct item item = { .is_frame = true };
 	uint8_t *slot = frame_slot(conn->frames_out, conn->frames_posted);
 
-	wh_assert(len <= WH_CONN_FRAME_BYTES);
+	wh_assert(len <= WH_FRAME_RECORD_MAX);
 	if (!wh_conn_has_frame_room(conn))
 		return WH_TX_FULL;
 	memcpy(slot, payload, len);

@@ -29,9 +29,6 @@
 /* Frames on their way in each direction of a connection. */
 #define WH_CONN_FRAMES 64u
 
-/* A FRAME record's payload: the numbers of writes it must wait for, then the frame. */
-#define WH_CONN_FRAME_BYTES (8u * WH_CONNECTIONS_MAX + WH_FRAME_LEN_MAX)
-
 struct wh_conn;
 
 struct wh_conn_config {

@@ -38,6 +38,9 @@ wh_must_check int wh_fdpass_send(int sock, const struct wh_fdpass *msg);
  */
 wh_must_check int wh_fdpass_recv(int sock, struct wh_fdpass *msg);
 
+/* Move a descriptor out of *@fd: returns it and leaves -1 there. */
+int wh_steal_fd(int *fd);
+
 /* Close *@fd if it is open, and leave -1 there. For wh_cleanup(). */
 void wh_closep(int *fd);
 

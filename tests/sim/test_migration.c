@@ -198,7 +198,7 @@ static int run_source(struct world *w)
 		assert_int_equal(wh_transport_map(link, i, &memory), 0);
 	}
 	r = wh_source_run(&source, NULL);
-	link = wh_transport_close(link);
+	(void)wh_transport_close(link);
 	return r;
 }
 
@@ -270,6 +270,7 @@ static uint64_t running_seed;
 
 static void print_seed(void)
 {
+	/* After an abort there is nothing to lose. NOLINTNEXTLINE(bugprone-signal-handler) */
 	(void)fprintf(stderr, "this run is repeated by: test_migration %" PRIu64 "\n",
 	              running_seed);
 }
@@ -304,7 +305,7 @@ static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
 		rounds += (uint32_t)wh_stat_get(&the_world->source_stats, WH_STAT_ROUND);
 	}
 	running_seed = 0;
-	print_message("%u of %u runs moved the guest, the others met a fault; %u rounds\n", moved,
+	print_message("# %u of %u runs moved the guest, the others met a fault; %u rounds\n", moved,
 	              SEEDS, rounds);
 
 	/* Both kinds must have been tried, and many rounds, for this test to mean anything. */
