@@ -317,7 +317,7 @@ int wh_api_open(struct wh_api **ret, struct wh_daemon *daemon, struct wh_error *
 		wh_closep(&api->fd);
 		free(api);
 		return wh_fail(err, r, "cannot listen at %s: %s", path,
-		               r == -EADDRINUSE ? "another wherryd does" : strerrordesc_np(-r));
+		               r == -EADDRINUSE ? "another wherryd does" : strerror(-r));
 	}
 	*ret = api;
 	return 0;

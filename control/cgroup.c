@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "wherry/assert.h"
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
 
@@ -89,7 +90,7 @@ static int open_mount(struct wh_error *err)
 	size_t size = 0;
 
 	if (!file)
-		return wh_fail(err, -errno, "cannot read the mounts: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot read the mounts: %s", strerror(errno));
 	while (getline(&line, &size, file) > 0) {
 		char *path = mount_point(line);
 		int fd;
@@ -98,8 +99,7 @@ static int open_mount(struct wh_error *err)
 			continue;
 		fd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
-			return wh_fail(err, -errno, "cannot open %s: %s", path,
-			               strerrordesc_np(errno));
+			return wh_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
 		return fd;
 	}
 	return wh_fail(err, -ENOENT, "no cgroup v2 hierarchy is mounted");
@@ -129,11 +129,11 @@ int wh_cgroup_open_parent(int *ret_fd, const char *path, struct wh_error *err)
 			return wh_fail(err, -EINVAL, "'%s' leads out of the cgroup tree", path);
 		if (mkdirat(fd, name, 0755) < 0 && errno != EEXIST)
 			return wh_fail(err, -errno, "cannot make cgroup %s: %s", path,
-			               strerrordesc_np(errno));
+			               strerror(errno));
 		below = openat(fd, name, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 		if (below < 0)
 			return wh_fail(err, -errno, "cannot open cgroup %s: %s", path,
-			               strerrordesc_np(errno));
+			               strerror(errno));
 		wh_closep(&fd);
 		fd = below;
 	}
@@ -165,11 +165,10 @@ int wh_cgroup_open(struct wh_cgroup **ret, int parent_fd, const char *name, stru
 	group->parent_fd = fcntl(parent_fd, F_DUPFD_CLOEXEC, 0);
 	if (group->parent_fd < 0)
 		return wh_fail(err, -errno, "cannot keep the parent of cgroup %s: %s", name,
-		               strerrordesc_np(errno));
+		               strerror(errno));
 	group->dir_fd = openat(parent_fd, name, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	if (group->dir_fd < 0)
-		return wh_fail(err, -errno, "cannot open cgroup %s: %s", name,
-		               strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot open cgroup %s: %s", name, strerror(errno));
 
 	*ret = wh_steal(group);
 	return 0;
@@ -183,15 +182,15 @@ int wh_cgroup_create(struct wh_cgroup **ret, int parent_fd, const char *name, st
 	if (!is_plain_name(name))
 		return wh_fail(err, -EINVAL, "'%s' cannot be the name of a cgroup", name);
 	if (mkdirat(parent_fd, name, 0755) < 0)
-		return wh_fail(err, -errno, "cannot make cgroup %s: %s", name,
-		               strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot make cgroup %s: %s", name, strerror(errno));
 
 	r = wh_cgroup_open(&group, parent_fd, name, err);
 	if (r == 0) {
+		wh_assert(group);
 		r = write_word(group->dir_fd, "cgroup.max.descendants", "0");
 		if (r < 0)
 			(void)wh_fail(err, r, "cannot keep cgroup %s a leaf: %s", name,
-			              strerrordesc_np(-r));
+			              strerror(-r));
 	}
 	if (r < 0) {
 		(void)unlinkat(parent_fd, name, AT_REMOVEDIR); /* the first failure is told */
@@ -218,7 +217,7 @@ int wh_cgroup_procs(const struct wh_cgroup *group, struct wh_error *err)
 
 	if (fd < 0)
 		return wh_fail(err, -errno, "cannot open the processes of cgroup %s: %s",
-		               group->name, strerrordesc_np(errno));
+		               group->name, strerror(errno));
 	return fd;
 }
 
@@ -261,15 +260,14 @@ int wh_cgroup_kill(const struct wh_cgroup *group, uint64_t deadline_ns, struct w
 
 	if (events_fd < 0)
 		return wh_fail(err, -errno, "cannot watch cgroup %s: %s", group->name,
-		               strerrordesc_np(errno));
+		               strerror(errno));
 	r = write_word(group->dir_fd, "cgroup.kill", "1");
 	if (r < 0)
-		return wh_fail(err, r, "cannot kill cgroup %s: %s", group->name,
-		               strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot kill cgroup %s: %s", group->name, strerror(-r));
 	r = wait_until_empty(events_fd, deadline_ns);
 	if (r < 0)
 		return wh_fail(err, r, "processes of cgroup %s do not end: %s", group->name,
-		               strerrordesc_np(-r));
+		               strerror(-r));
 	return 0;
 }
 
@@ -277,7 +275,7 @@ int wh_cgroup_remove(const struct wh_cgroup *group, struct wh_error *err)
 {
 	if (unlinkat(group->parent_fd, group->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return wh_fail(err, -errno, "cannot remove cgroup %s: %s", group->name,
-		               strerrordesc_np(errno));
+		               strerror(errno));
 	return 0;
 }
 
@@ -289,6 +287,7 @@ static int sweep_one(int parent_fd, const char *name, uint64_t deadline_ns, stru
 	r = wh_cgroup_open(&group, parent_fd, name, err);
 	if (r < 0)
 		return r;
+	wh_assert(group);
 	r = wh_cgroup_kill(group, deadline_ns, err);
 	if (r < 0)
 		return r;
@@ -308,9 +307,8 @@ int wh_cgroup_sweep(int parent_fd, uint64_t deadline_ns, struct wh_error *err)
 		int code = -errno;
 
 		wh_closep(&fd);
-		return wh_fail(err, code, "cannot list old cgroups: %s", strerrordesc_np(-code));
+		return wh_fail(err, code, "cannot list old cgroups: %s", strerror(-code));
 	}
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): nobody else reads this directory stream */
 	while ((entry = readdir(dir))) {
 		int r;
 

@@ -70,7 +70,7 @@ int wh_child_start(struct wh_child **ret, const struct wh_child_config *cfg, str
 		r = wh_watch_start(&c->watch, cfg->loop, c->pidfd, EPOLLIN);
 	if (r < 0) {
 		free_child(c);
-		return wh_fail(err, r, "cannot start %s: %s", cfg->argv[0], strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot start %s: %s", cfg->argv[0], strerror(-r));
 	}
 	*ret = c;
 	return 0;

@@ -25,8 +25,7 @@ static int connect_daemon(struct wh_cli *cli, struct wh_error *err)
 	cli->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (cli->fd >= 0 && connect(cli->fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
 		return 0;
-	(void)wh_fail(err, -errno, "no wherryd listens at %s: %s", cli->socket,
-	              strerrordesc_np(errno));
+	(void)wh_fail(err, -errno, "no wherryd listens at %s: %s", cli->socket, strerror(errno));
 	wh_closep(&cli->fd);
 	return -ECONNREFUSED;
 }
@@ -102,7 +101,7 @@ int wh_cli_ask(struct wh_cli *cli, json_t *request, json_t **ret, struct wh_erro
 	r = exchange(cli->fd, request, &answer, &len);
 	json_decref(request);
 	if (r < 0)
-		return wh_fail(err, r, "wherryd does not answer: %s", strerrordesc_np(-r));
+		return wh_fail(err, r, "wherryd does not answer: %s", strerror(-r));
 	r = wh_json_parse(&json, answer, len, err);
 	if (r < 0)
 		return r;

@@ -379,7 +379,7 @@ static int find_mover(char **ret, struct wh_error *err)
 	char *slash;
 
 	if (len < 0)
-		return wh_fail(err, -errno, "/proc/self/exe: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "/proc/self/exe: %s", strerror(errno));
 	path[len] = '\0';
 	slash = strrchr(path, '/');
 	if (slash) {

@@ -132,7 +132,7 @@ static int open_loop(struct wh_daemon *d, struct wh_error *err)
 		r = sd_event_add_signal(d->loop, NULL, SIGINT, on_signal, d);
 	if (r >= 0)
 		r = sd_event_set_watchdog(d->loop, true);
-	return r < 0 ? wh_fail(err, r, "cannot make an event loop: %s", strerrordesc_np(-r)) : 0;
+	return r < 0 ? wh_fail(err, r, "cannot make an event loop: %s", strerror(-r)) : 0;
 }
 
 static int open_all(struct wh_daemon *d, const char *config, struct wh_error *err)

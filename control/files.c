@@ -47,10 +47,10 @@ int wh_file_read(const char *path, size_t max, char **ret, size_t *ret_len, stru
 	int r;
 
 	if (fd < 0)
-		return wh_fail(err, -errno, "cannot open %s: %s", path, strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
 	r = read_all(fd, max, ret, ret_len);
 	if (r < 0)
-		return wh_fail(err, r, "cannot read %s: %s", path, strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot read %s: %s", path, strerror(-r));
 	return 0;
 }
 
@@ -112,7 +112,7 @@ int wh_file_replace(const char *path, const void *data, size_t len, struct wh_er
 		r = sync_dir_of(path);
 	if (r < 0) {
 		(void)unlink(temp); /* it may not have come into being */
-		return wh_fail(err, r, "cannot write %s: %s", path, strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot write %s: %s", path, strerror(-r));
 	}
 	return 0;
 }
@@ -125,7 +125,7 @@ int wh_file_remove(const char *path, struct wh_error *err)
 		r = errno == ENOENT ? 0 : -errno;
 	else
 		r = sync_dir_of(path);
-	return r < 0 ? wh_fail(err, r, "cannot remove %s: %s", path, strerrordesc_np(-r)) : 0;
+	return r < 0 ? wh_fail(err, r, "cannot remove %s: %s", path, strerror(-r)) : 0;
 }
 
 int wh_dir_make(const char *path, struct wh_error *err)
@@ -143,6 +143,6 @@ int wh_dir_make(const char *path, struct wh_error *err)
 	}
 	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
 		return wh_fail(err, -errno, "cannot make the directory %s: %s", path,
-		               strerrordesc_np(errno));
+		               strerror(errno));
 	return 0;
 }

@@ -81,12 +81,12 @@ static int listen_for_qemu(struct wh_job *job, struct wh_error *err)
 		return wh_fail(err, r, "the directory of wherryd's socket has too long a path");
 	job->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (job->listen_fd < 0)
-		return wh_fail(err, -errno, "cannot make a socket: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot make a socket: %s", strerror(errno));
 	(void)unlink(addr.sun_path); /* left by a daemon that was killed */
 	if (bind(job->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    listen(job->listen_fd, 1) < 0)
 		return wh_fail(err, -errno, "cannot listen at %s: %s", addr.sun_path,
-		               strerrordesc_np(errno));
+		               strerror(errno));
 	job->accept = (struct wh_watch){ .ready = on_accept, .ctx = job };
 	return wh_watch_start(&job->accept, job->daemon->loop, job->listen_fd, EPOLLIN);
 }

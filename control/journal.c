@@ -247,7 +247,7 @@ int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visi
 	/* Read first: visitors write and remove records. */
 	count = scandir(path, &entries, NULL, alphasort);
 	if (count < 0)
-		return wh_fail(err, -errno, "cannot read %s: %s", path, strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot read %s: %s", path, strerror(errno));
 	for (int i = 0; i < count; i++) {
 		visit(state_dir, entries[i]->d_name, visitor);
 		free(entries[i]);

@@ -86,7 +86,7 @@ static void flush(struct wh_lines *l)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0 && errno != EINTR)
-			l->broken = strerrordesc_np(errno);
+			l->broken = strerror(errno);
 		if (n > 0)
 			b->start += (size_t)n;
 	}
@@ -161,7 +161,7 @@ static const char *fill(struct wh_lines *l, bool *empty)
 	else if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		*empty = true;
 	else
-		return n < 0 ? strerrordesc_np(errno) : "the other end closed the connection";
+		return n < 0 ? strerror(errno) : "the other end closed the connection";
 	return NULL;
 }
 

@@ -234,7 +234,7 @@ int wh_manifest_load_dir(struct wh_settings *ret, const char *path, struct wh_er
 
 	r = scandir(path, &listing.entries, is_manifest, by_name);
 	if (r < 0)
-		return wh_fail(err, -errno, "%s: %s", path, strerrordesc_np(errno));
+		return wh_fail(err, -errno, "%s: %s", path, strerror(errno));
 	listing.count = r;
 	if (r > (int)WH_MANIFEST_FILES_MAX)
 		return wh_fail(err, -E2BIG, "%s: %d manifests; keep at most %u in one directory",

@@ -35,7 +35,7 @@ static int check_interface(const char *interface, struct wh_error *err)
 	bool found = false;
 
 	if (getifaddrs(&list) < 0)
-		return wh_fail(err, -errno, "cannot list addresses: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot list addresses: %s", strerror(errno));
 	for (const struct ifaddrs *a = list; a && !found; a = a->ifa_next)
 		found = is_usable(a, interface);
 	freeifaddrs(list);
@@ -169,7 +169,7 @@ int wh_network_listen(const char *interface, uint16_t port, struct wh_error *err
 	r = fd < 0 ? fd : bind_and_listen(fd, family, port);
 	if (r < 0)
 		return wh_fail(err, r, "cannot listen on port %u%s%s: %s", port,
-		               *interface ? " of " : "", interface, strerrordesc_np(-r));
+		               *interface ? " of " : "", interface, strerror(-r));
 	return wh_steal_fd(&fd);
 }
 
@@ -193,7 +193,7 @@ static void on_writable(void *ctx, uint32_t events)
 	(void)events;
 	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
-	finish(c, -error, error ? strerrordesc_np(error) : NULL);
+	finish(c, -error, error ? strerror(error) : NULL);
 }
 
 static void on_late(void *ctx)

@@ -142,7 +142,7 @@ int wh_peer_call(struct wh_peer **ret, const struct wh_peer_config *cfg, struct 
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = wh_connect_start(&p->connecting, cfg->loop, cfg->interface, &cfg->address);
 	if (r < 0)
-		return wh_fail(err, r, "cannot connect: %s", strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot connect: %s", strerror(-r));
 	*ret = wh_steal(p);
 	return 0;
 }

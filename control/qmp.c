@@ -175,14 +175,13 @@ static int connect_unix(const char *path, struct wh_error *err)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
 	if (fd < 0)
-		return wh_fail(err, -errno, "cannot make a socket: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot make a socket: %s", strerror(errno));
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return wh_fail(err, -ENAMETOOLONG, "%s is longer than a socket's path may be",
 		               path);
 	memcpy(addr.sun_path, path, strlen(path));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return wh_fail(err, -errno, "no QEMU listens at %s: %s", path,
-		               strerrordesc_np(errno));
+		return wh_fail(err, -errno, "no QEMU listens at %s: %s", path, strerror(errno));
 	return wh_steal_fd(&fd);
 }
 
@@ -227,7 +226,7 @@ int wh_qmp_open(struct wh_qmp **ret, sd_event *loop, const char *path,
 	else
 		wh_closep(&fd);
 	if (r < 0)
-		return wh_fail(err, r, "cannot use %s: %s", path, strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot use %s: %s", path, strerror(-r));
 	arm(q);
 	*ret = wh_steal(q);
 	return 0;

@@ -75,7 +75,7 @@ static int check_mapped(const struct wh_ram_file *file, pid_t pid, struct wh_err
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	maps = fopen(path, "re");
 	if (!maps)
-		return wh_fail(err, -errno, "cannot read %s: %s", path, strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot read %s: %s", path, strerror(errno));
 	while (!found && getline(&line, &size, maps) > 0)
 		found = line_maps(line, file);
 	free(line);
@@ -94,11 +94,9 @@ static int open_one(struct wh_ram_file *file, pid_t pid, struct wh_error *err)
 
 	file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (file->fd < 0)
-		return wh_fail(err, -errno, "cannot open %s: %s", file->path,
-		               strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot open %s: %s", file->path, strerror(errno));
 	if (fstat(file->fd, &st) < 0 || fstatfs(file->fd, &fs) < 0)
-		return wh_fail(err, -errno, "cannot examine %s: %s", file->path,
-		               strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot examine %s: %s", file->path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || !is_memory_fs(&fs))
 		return wh_fail(err, -EINVAL, "%s is not a file on tmpfs or hugetlbfs", file->path);
 	if ((uint64_t)st.st_size < file->bytes)

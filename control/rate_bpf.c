@@ -78,7 +78,7 @@ static int attach(struct token_bucket *programs, int cgroup_fd, struct wh_error 
 		*table[i].link = bpf_program__attach_cgroup(table[i].program, cgroup_fd);
 		if (!*table[i].link)
 			return wh_fail(err, -errno, "cannot attach '%s' to the cgroup: %s",
-			               bpf_program__name(table[i].program), strerrordesc_np(errno));
+			               bpf_program__name(table[i].program), strerror(errno));
 	}
 	return 0;
 }
@@ -112,8 +112,7 @@ static int arm_open_sockets(struct token_bucket *programs, struct wh_error *err)
 	int r = run_arm(programs);
 
 	if (r < 0)
-		return wh_fail(err, r, "cannot walk over the open sockets: %s",
-		               strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot walk over the open sockets: %s", strerror(-r));
 	if (programs->bss->bucket.unarmed > 0)
 		return wh_fail(err, -EOPNOTSUPP,
 		               "this kernel cannot limit connections that are already open "
@@ -129,20 +128,19 @@ static int load(struct wh_rate_bpf *rate, bool sockets_open, struct wh_error *er
 	int r;
 
 	if (fstat(rate->cgroup_fd, &st) < 0)
-		return wh_fail(err, -errno, "cannot look at the cgroup: %s",
-		               strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot look at the cgroup: %s", strerror(errno));
 
 	(void)libbpf_set_print(say_nothing);
 	programs = token_bucket__open();
 	if (!programs)
-		return wh_fail(err, -errno, "cannot open the programs: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot open the programs: %s", strerror(errno));
 	programs->rodata->cgroup_id = st.st_ino;
 	r = bpf_program__set_autoload(programs->progs.arm, sockets_open);
 	wh_assert(r == 0);
 
 	r = token_bucket__load(programs);
 	if (r < 0)
-		return wh_fail(err, r, "the kernel refuses the programs: %s", strerrordesc_np(-r));
+		return wh_fail(err, r, "the kernel refuses the programs: %s", strerror(-r));
 	r = attach(programs, rate->cgroup_fd, err);
 	if (r < 0)
 		return r;
@@ -187,6 +185,7 @@ static int apply(struct wh_rate_bpf *rate, uint64_t limit_bps, bool sockets_open
 		if (r < 0)
 			return r;
 	}
+	wh_assert(rate->programs);
 	store_limit(&rate->programs->bss->bucket, limit_bps);
 	return 0;
 }
@@ -201,7 +200,7 @@ int wh_rate_bpf_open(struct wh_rate_bpf **ret, int cgroup_fd, uint64_t limit_bps
 		return wh_fail(err, -ENOMEM, "no memory for a bandwidth limit");
 	rate->cgroup_fd = fcntl(cgroup_fd, F_DUPFD_CLOEXEC, 0);
 	if (rate->cgroup_fd < 0)
-		return wh_fail(err, -errno, "cannot keep the cgroup: %s", strerrordesc_np(errno));
+		return wh_fail(err, -errno, "cannot keep the cgroup: %s", strerror(errno));
 
 	r = apply(rate, limit_bps, false, err);
 	if (r < 0)

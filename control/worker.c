@@ -220,8 +220,7 @@ int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, s
 	if (r == 0)
 		r = start(w, cfg);
 	if (r < 0)
-		return wh_fail(err, r, "cannot start the mover %s: %s", cfg->mover,
-		               strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot start the mover %s: %s", cfg->mover, strerror(-r));
 	*ret = wh_steal(w);
 	return 0;
 }
@@ -241,7 +240,7 @@ int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_mes
 	memcpy(fds + 1, more->fds, more->count * sizeof(int));
 	r = wh_fdpass_send(w->sock, &pass);
 	if (r < 0)
-		return wh_fail(err, r, "cannot instruct the mover: %s", strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r));
 	return 0;
 }
 
@@ -252,7 +251,7 @@ int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
 	int r = wh_fdpass_send(w->sock, &pass);
 
 	if (r < 0)
-		return wh_fail(err, r, "cannot instruct the mover: %s", strerrordesc_np(-r));
+		return wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r));
 	return 0;
 }
 

@@ -470,7 +470,7 @@ int wh_yaml_load(struct wh_yaml **ret, const char *path, struct wh_error *err)
 	ssize_t len;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return wh_fail(err, -errno, "%s: %s", path, strerrordesc_np(errno));
+		return wh_fail(err, -errno, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return wh_fail(err, -EINVAL, "%s: not a regular file", path);
 
@@ -480,7 +480,7 @@ int wh_yaml_load(struct wh_yaml **ret, const char *path, struct wh_error *err)
 		return no_memory(err);
 	len = read_bytes(fd, data, WH_YAML_BYTES_MAX + 1);
 	if (len < 0)
-		return wh_fail(err, (int)len, "%s: %s", path, strerrordesc_np((int)-len));
+		return wh_fail(err, (int)len, "%s: %s", path, strerror((int)-len));
 	return wh_yaml_parse(ret, path, data, (size_t)len, err);
 }
 

@@ -24,7 +24,7 @@
 #include "wherry/fdpass.h"
 
 /* What is received at once: it also takes the front of a long write, so not too much. */
-#define BUFFER_BYTES (64u * 1024u)
+#define BUFFER_BYTES 65536u
 
 /* What the pipe is asked to hold: as many pages as fit into a normal limit of the system. */
 #define PIPE_BYTES (1u << 20)

@@ -34,6 +34,9 @@
 
 #define FOREVER UINT64_MAX
 
+/* How far ahead memory is asked for, so that looking at it need not wait. */
+#define LOOK_AHEAD ((size_t)8 * WH_PAGE_SIZE)
+
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
@@ -189,7 +192,7 @@ static bool is_zero(struct wh_precopy *p, uint64_t page)
 		return true;
 	}
 	at = (const uint8_t *)region->addr + (page - region->first_page) * WH_PAGE_SIZE;
-	__builtin_prefetch(at + 8 * WH_PAGE_SIZE); /* hides the wait for memory */
+	__builtin_prefetch(at + LOOK_AHEAD);
 	return wh_page_is_zero(at);
 }
 

@@ -261,7 +261,7 @@ static struct parcel **pick(struct end *from)
 		count++;
 	if (count == 0)
 		return at;
-	for (skip = roll(from->loop, count); skip > 0; skip--)
+	for (skip = roll(from->loop, count); skip > 0 && *at; skip--)
 		at = &(*at)->next;
 	return at;
 }
@@ -269,8 +269,8 @@ static struct parcel **pick(struct end *from)
 /* Let one thing happen to what is on its way from @from. */
 static void advance(struct end *from)
 {
-	struct parcel **at = from->outbound ? pick(from) : NULL;
-	struct parcel *parcel = at ? *at : NULL;
+	struct parcel **at = pick(from);
+	struct parcel *parcel = *at;
 	int r = 0;
 
 	if (!parcel)

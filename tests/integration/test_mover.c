@@ -172,7 +172,6 @@ static bool has_userfaultfd(pid_t pid)
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	dir = opendir(path);
 	assert_non_null(dir);
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
 	while ((entry = readdir(dir))) {
 		ssize_t n;
 

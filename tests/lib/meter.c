@@ -51,7 +51,7 @@ struct options {
 
 static _Noreturn void die(const char *what)
 {
-	(void)fprintf(stderr, "meter: %s: %s\n", what, strerrordesc_np(errno));
+	(void)fprintf(stderr, "meter: %s: %s\n", what, strerror(errno));
 	_exit(EXIT_FAILURE);
 }
 
@@ -67,7 +67,6 @@ static void parse(struct options *o, int argc, char **argv)
 	};
 	int c;
 
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		if (c == 'i')
 			o->interface = optarg;

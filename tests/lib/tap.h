@@ -60,7 +60,7 @@ static inline __attribute__((noreturn)) void tap_exit(int status)
 
 static inline __attribute__((noreturn)) void tap_bail(const char *file, int line, const char *what)
 {
-	(void)printf("Bail out! %s:%d: %s: %s\n", file, line, what, strerrordesc_np(errno));
+	(void)printf("Bail out! %s:%d: %s: %s\n", file, line, what, strerror(errno));
 	tap_exit(1);
 }
 

@@ -32,7 +32,7 @@
 
 static _Noreturn void die(const char *what, int code)
 {
-	(void)fprintf(stderr, "traffic: %s: %s\n", what, strerrordesc_np(-code));
+	(void)fprintf(stderr, "traffic: %s: %s\n", what, strerror(-code));
 	_exit(EXIT_FAILURE);
 }
 

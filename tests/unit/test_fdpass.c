@@ -52,7 +52,7 @@ static uint32_t open_descriptors(void)
 	uint32_t count = 0;
 
 	assert_non_null(dir);
-	while (readdir(dir)) /* NOLINT(concurrency-mt-unsafe): the directory is ours alone */
+	while (readdir(dir))
 		count++;
 	(void)closedir(dir);
 	return count;
