@@ -10,7 +10,8 @@ static const struct {
 	const char *name;
 	unsigned next; /* set of TO() */
 } states[WH_SESSION_STATES] = {
-	[WH_SESSION_OPENING] = { "opening", TO(PRECOPY) | TO(FAILED) },
+	[WH_SESSION_OPENING] = { "opening", TO(ATTACHING) | TO(PRECOPY) | TO(FAILED) },
+	[WH_SESSION_ATTACHING] = { "attaching", TO(PRECOPY) | TO(FAILED) },
 	[WH_SESSION_PRECOPY] = { "precopy", TO(CONVERGED) | TO(LANDED) | TO(FAILED) },
 	[WH_SESSION_CONVERGED] = { "converged", TO(LAST_PASS) | TO(FAILED) },
 	[WH_SESSION_LAST_PASS] = { "last-pass", TO(LANDED) | TO(FAILED) },

@@ -21,12 +21,18 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "spawn.h"
 
 #include "wherry/assert.h"
+#include "wherry/clock.h"
 #include "wherry/fdpass.h"
+#include "wherry/session.h"
+
+/* Milliseconds that a mover gets to let go of the hypervisor. */
+#define ATTACH_TURNS_MAX 100
 
 struct wh_worker {
 	struct wh_worker_handler handler;
@@ -260,6 +266,20 @@ const struct wh_stats *wh_worker_stats(const struct wh_worker *w)
 	return w->stats;
 }
 
+/*
+ * For a moment the source's mover has a thread of the hypervisor run its calls, and killed then it
+ * would leave it with the wrong registers. That takes milliseconds: wait for it.
+ */
+static void let_go(const struct wh_worker *w)
+{
+	const struct timespec turn = { .tv_nsec = (long)WH_NSEC_PER_MSEC };
+
+	for (int i = 0;
+	     i < ATTACH_TURNS_MAX && wh_stat_get(w->stats, WH_STAT_STATE) == WH_SESSION_ATTACHING;
+	     i++)
+		(void)nanosleep(&turn, NULL);
+}
+
 struct wh_worker *wh_worker_close(struct wh_worker *w)
 {
 	siginfo_t info;
@@ -270,8 +290,9 @@ struct wh_worker *wh_worker_close(struct wh_worker *w)
 		*w->gone = true;
 	wh_watch_stop(&w->said);
 	if (w->pid > 0) {
-		(void)kill(w->pid,
-		           SIGKILL); /* our child, not yet waited for: it is the right one */
+		let_go(w);
+		/* Our child, not yet waited for: it is the right one. */
+		(void)kill(w->pid, SIGKILL);
 		reap(w, &info);
 	}
 	wh_closep(&w->sock);

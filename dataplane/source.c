@@ -195,6 +195,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	if (r < 0)
 		return wh_fail(err, r, "no agreement with the destination on the guest's RAM: %s",
 		               strerror(-r));
+	wh_session_move(source->stats, WH_SESSION_ATTACHING);
 	r = source->track(source, err);
 	if (r < 0)
 		return r;

@@ -4,7 +4,7 @@
  * Session - the states of one side of a migration's data plane.
  *
  * The table of legal moves is in base/session.c. Both sides use the same states; the target
- * passes from PRECOPY to LANDED when the source says that the last pass is over.
+ * passes from OPENING to PRECOPY, and to LANDED when the source says that the last pass is over.
  */
 
 #ifndef WH_SESSION_H
@@ -13,7 +13,8 @@
 #include <stdbool.h>
 
 enum wh_session_state {
-	WH_SESSION_OPENING,   /* attaching, connecting, agreeing on the regions */
+	WH_SESSION_OPENING,   /* connecting, agreeing on the regions */
+	WH_SESSION_ATTACHING, /* source: a thread of the hypervisor is borrowed; do not kill now */
 	WH_SESSION_PRECOPY,   /* rounds; the guest runs at the source */
 	WH_SESSION_CONVERGED, /* what is left is small enough; waiting for the guest to stop */
 	WH_SESSION_LAST_PASS, /* the guest stands still; the rest is being sent */

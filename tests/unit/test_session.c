@@ -14,8 +14,11 @@ struct move {
 };
 
 static const struct move legal[] = {
-	{ WH_SESSION_OPENING, WH_SESSION_PRECOPY },
+	{ WH_SESSION_OPENING, WH_SESSION_ATTACHING }, /* the source's way */
+	{ WH_SESSION_OPENING, WH_SESSION_PRECOPY },   /* the target's way */
 	{ WH_SESSION_OPENING, WH_SESSION_FAILED },
+	{ WH_SESSION_ATTACHING, WH_SESSION_PRECOPY },
+	{ WH_SESSION_ATTACHING, WH_SESSION_FAILED },
 	{ WH_SESSION_PRECOPY, WH_SESSION_CONVERGED },
 	{ WH_SESSION_PRECOPY, WH_SESSION_LANDED }, /* the target's way */
 	{ WH_SESSION_PRECOPY, WH_SESSION_FAILED },
@@ -65,8 +68,8 @@ static void a_move_is_published(void **state)
 
 static void every_state_has_its_name(void **state)
 {
-	static const char *const names[] = { "opening",   "precopy", "converged",
-		                             "last-pass", "landed",  "failed" };
+	static const char *const names[] = { "opening",   "attaching", "precopy", "converged",
+		                             "last-pass", "landed",    "failed" };
 
 	(void)state;
 	assert_int_equal(sizeof(names) / sizeof(names[0]), WH_SESSION_STATES);
