@@ -48,8 +48,6 @@ static void note_left(struct wh_precopy *p)
 		p->left_pages * WH_PAGE_SIZE + p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
 
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, left);
-	if (left < wh_stat_get(p->stats, WH_STAT_LEAST_LEFT_BYTES))
-		wh_stat_set(p->stats, WH_STAT_LEAST_LEFT_BYTES, left);
 	if (since_ns >= RATE_NS_MIN)
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS,
 		            wh_bytes_per_s(p->written_pages * WH_PAGE_SIZE, since_ns));

@@ -91,7 +91,6 @@ static int collect_first(struct wh_precopy *p)
 		return r;
 	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
 	wh_stat_set(p->stats, WH_STAT_UNTOUCHED_BYTES, bytes(p->ram->pages - touched));
-	wh_stat_set(p->stats, WH_STAT_LEAST_LEFT_BYTES, bytes(touched));
 	return 0;
 }
 
@@ -106,10 +105,6 @@ static int collect(struct wh_precopy *p, uint64_t period_ns, uint64_t *left_byte
 	p->dirty_bps = wh_bytes_per_s(*left_bytes, period_ns);
 	wh_stat_set(p->stats, WH_STAT_DIRTY_BPS, p->dirty_bps);
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, *left_bytes);
-
-	/* The first true count replaces the first round's, which knew nothing of new writes. */
-	if (p->round == 1 || *left_bytes < wh_stat_get(p->stats, WH_STAT_LEAST_LEFT_BYTES))
-		wh_stat_set(p->stats, WH_STAT_LEAST_LEFT_BYTES, *left_bytes);
 	return 0;
 }
 

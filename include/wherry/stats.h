@@ -18,23 +18,22 @@
 #include <stdint.h>
 
 enum wh_stat {
-	WH_STAT_STATE,            /* enum wh_session_state, include/wherry/session.h */
-	WH_STAT_ROUND,            /* rounds begun; the last pass counts */
-	WH_STAT_RAM_BYTES,        /* size of all regions */
-	WH_STAT_UNTOUCHED_BYTES,  /* never written by the guest, so never sent */
-	WH_STAT_ZERO_BYTES,       /* zero pages, told and not sent; a page counts each time */
-	WH_STAT_PAGE_BYTES,       /* page contents handed to the transport; counts each time */
-	WH_STAT_WIRE_BYTES,       /* everything handed to the network, headers of ours included */
-	WH_STAT_ROUND_BYTES,      /* dirty when the current round began */
-	WH_STAT_LEFT_BYTES,       /* of them, still to be looked at */
-	WH_STAT_LEAST_LEFT_BYTES, /* smallest LEFT at the end of a round so far */
-	WH_STAT_RATE_BPS,         /* measured transfer rate, page contents per second */
-	WH_STAT_DIRTY_BPS,        /* bytes per second that the guest dirtied in the last round */
-	WH_STAT_STARTED_NS,       /* copying began */
-	WH_STAT_CONVERGED_NS,     /* what is left fits into the downtime target */
-	WH_STAT_STOPPED_NS,       /* the daemon said that the guest stands still */
-	WH_STAT_SCANNED_NS,       /* the last scan is done */
-	WH_STAT_LANDED_NS,        /* the destination has every byte */
+	WH_STAT_STATE,           /* enum wh_session_state, include/wherry/session.h */
+	WH_STAT_ROUND,           /* rounds begun; the last pass counts */
+	WH_STAT_RAM_BYTES,       /* size of all regions */
+	WH_STAT_UNTOUCHED_BYTES, /* never written by the guest, so never sent */
+	WH_STAT_ZERO_BYTES,      /* zero pages, told and not sent; a page counts each time */
+	WH_STAT_PAGE_BYTES,      /* page contents handed to the transport; counts each time */
+	WH_STAT_WIRE_BYTES,      /* everything handed to the network, headers of ours included */
+	WH_STAT_ROUND_BYTES,     /* dirty when the current round began */
+	WH_STAT_LEFT_BYTES,      /* to send, what was probably dirtied since included */
+	WH_STAT_RATE_BPS,        /* measured transfer rate, page contents per second */
+	WH_STAT_DIRTY_BPS,       /* bytes per second that the guest dirtied in the last round */
+	WH_STAT_STARTED_NS,      /* copying began */
+	WH_STAT_CONVERGED_NS,    /* what is left fits into the downtime target */
+	WH_STAT_STOPPED_NS,      /* the daemon said that the guest stands still */
+	WH_STAT_SCANNED_NS,      /* the last scan is done */
+	WH_STAT_LANDED_NS,       /* the destination has every byte */
 	WH_STAT_COUNT,
 };
 
