@@ -31,6 +31,34 @@ TABLES = [
         sources=("tests/lint/check_includes.py",),
         code=r'^    "(\w+)": (?:\{|EVERYTHING)',
     ),
+    Table(
+        doc="docs/observability.md",
+        heading="Log",
+        columns={"event": NAME},
+        sources=("control/*.c",),
+        code=r'wh_log\(WH_LOG_\w+, "([^"]+)"',
+    ),
+    Table(
+        doc="docs/observability.md",
+        heading="Counters of a migration",
+        columns={"name": NAME, "meaning": "(.*)"},
+        sources=("base/stats.c",),
+        code=r'\] = \{ "(\w+)", "([^"]+)" \}',
+    ),
+    Table(
+        doc="docs/node-protocol.md",
+        heading="The protocol between nodes",
+        columns={"type": NAME},
+        sources=("control/node_protocol.c",),
+        code=r'\[WH_NODE_\w+\] = \{ "(\w+)"',
+    ),
+    Table(
+        doc="docs/api.md",
+        heading="The API of wherryd",
+        columns={"command": NAME},
+        sources=("control/api.c",),
+        code=r'\{ "([a-z-]+)", do_\w+ \}',
+    ),
 ]
 
 
