@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,7 +32,7 @@ static const char *level_name(enum wh_log_level level)
 	return "?";
 }
 
-/* A string in JSON's escapes, which text lines use for values with blanks, too. */
+/* A string in JSON's escapes, which text lines use for values that are not plain, too. */
 static void put_quoted(FILE *out, const char *s)
 {
 	(void)fputc('"', out);
@@ -42,12 +41,26 @@ static void put_quoted(FILE *out, const char *s)
 
 		if (c == '"' || c == '\\')
 			(void)fprintf(out, "\\%c", c);
-		else if (c < 0x20)
+		else if (c < 0x20 || c == 0x7f)
 			(void)fprintf(out, "\\u%04x", c);
 		else
 			(void)fputc(c, out);
 	}
 	(void)fputc('"', out);
+}
+
+/* Whether a text line shows @s as it is, with no doubt where it ends. */
+static bool is_plain(const char *s)
+{
+	if (!*s)
+		return false;
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c <= ' ' || c == 0x7f || c == '"' || c == '\\' || c == '=')
+			return false;
+	}
+	return true;
 }
 
 static void put_value(FILE *out, const struct wh_field *field)
@@ -57,7 +70,7 @@ static void put_value(FILE *out, const struct wh_field *field)
 	switch (field->type) {
 	case WH_FIELD_STR:
 		s = field->str ? field->str : "";
-		if (config.json || !*s || strpbrk(s, " \"\\=\t\n"))
+		if (config.json || !is_plain(s))
 			put_quoted(out, s);
 		else
 			(void)fputs(s, out);

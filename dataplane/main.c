@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 
 #include "dirty.h"
+#include "sandbox.h"
 #include "session.h"
 #include "source.h"
 #include "target.h"
@@ -168,6 +169,8 @@ static int run(struct wh_job *job, struct wh_error *err)
 	wh_cleanup(wh_transport_closep) struct wh_transport *link = NULL;
 	int r = wh_worker_receive(job, err);
 
+	if (r == 0)
+		r = wh_sandbox_enter(err);
 	if (r == 0)
 		r = open_link(&link, job, err);
 	if (r == 0)

@@ -10,7 +10,7 @@
 
 static uint64_t words(const struct wh_pageset *set)
 {
-	return (set->pages + WORD_BITS - 1) / WORD_BITS;
+	return set->pages / WORD_BITS + (set->pages % WORD_BITS != 0);
 }
 
 struct wh_pageset *wh_pageset_new(uint64_t pages)

@@ -26,12 +26,16 @@
 
 #include <errno.h>
 
+#include "converge.h"
 #include "zero.h"
 
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 
 #define FOREVER UINT64_MAX
+
+/* A rate over less than this is noise. */
+#define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
 /* Publish how much is left: what the round has still here, and what was probably dirtied since. */
 static void note_left(struct wh_precopy *p)
@@ -43,6 +47,9 @@ static void note_left(struct wh_precopy *p)
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, left);
 	if (left < wh_stat_get(p->stats, WH_STAT_LEAST_LEFT_BYTES))
 		wh_stat_set(p->stats, WH_STAT_LEAST_LEFT_BYTES, left);
+	if (since_ns >= RATE_NS_MIN)
+		wh_stat_set(p->stats, WH_STAT_RATE_BPS,
+		            wh_bytes_per_s(p->written_pages * WH_PAGE_SIZE, since_ns));
 	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, wh_transport_sent_bytes(p->link));
 }
 
@@ -68,6 +75,7 @@ static int on_event(struct wh_precopy *p, const struct wh_event *event)
 		wh_assert(p->in_flight > 0 && event->cookie <= p->left_pages);
 		p->in_flight--;
 		p->left_pages -= event->cookie;
+		p->written_pages += event->cookie;
 		return 0;
 	case WH_EVENT_FRAME:
 		return on_frame(p, event);
@@ -242,6 +250,7 @@ int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
 	p->round++;
 	p->landed = false;
 	p->data_pages = 0;
+	p->written_pages = 0;
 	p->start_ns = wh_now_ns(p->clock);
 	p->left_pages = wh_pageset_count(p->pending);
 	wh_stat_set(p->stats, WH_STAT_ROUND, p->round);

@@ -24,13 +24,14 @@ struct wh_precopy {
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
 	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
 
-	uint32_t round;       /* number of the current round, from 1 */
-	bool landed;          /* the destination has confirmed it */
-	uint64_t start_ns;    /* of the round */
-	uint64_t left_pages;  /* of the round: not looked at yet, or posted and still here */
-	uint32_t in_flight;   /* writes posted and not yet written */
-	uint64_t data_pages;  /* of the round: sent as data */
-	struct wh_frame zero; /* runs of zero pages found and not yet told */
+	uint32_t round;         /* number of the current round, from 1 */
+	bool landed;            /* the destination has confirmed it */
+	uint64_t start_ns;      /* of the round */
+	uint64_t left_pages;    /* of the round: not looked at yet, or posted and still here */
+	uint32_t in_flight;     /* writes posted and not yet written */
+	uint64_t data_pages;    /* of the round: sent as data */
+	uint64_t written_pages; /* of them, those that have left */
+	struct wh_frame zero;   /* runs of zero pages found and not yet told */
 };
 
 struct wh_round {

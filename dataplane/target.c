@@ -33,6 +33,17 @@ static const struct wh_region *find_region(const struct wh_ram *ram, const char 
 	return NULL;
 }
 
+/* Whether the source gave an id to @region before. */
+static bool has_id(const struct wh_target *target, const struct wh_region *region)
+{
+	const int32_t number = (int32_t)(region - target->ram->regions) + 1;
+
+	for (uint16_t i = 0; i < WH_REGIONS_MAX; i++)
+		if (target->local[i] == number)
+			return true;
+	return false;
+}
+
 static int on_region(struct wh_target *target, const struct wh_frame *frame, struct wh_error *err)
 {
 	const struct wh_region *region = find_region(target->ram, frame->region.name);
@@ -48,6 +59,8 @@ static int on_region(struct wh_target *target, const struct wh_frame *frame, str
 		               region->name, frame->region.bytes, region->bytes);
 	if (frame->region.id >= WH_REGIONS_MAX)
 		return wh_fail(err, -EPROTO, "RAM '%s' has an id out of range", region->name);
+	if (has_id(target, region))
+		return wh_fail(err, -EPROTO, "RAM '%s' is given twice", region->name);
 
 	memory = (struct wh_memory){ .fd = region->fd, .bytes = region->bytes };
 	r = wh_transport_map(target->link, frame->region.id, &memory);

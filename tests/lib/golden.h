@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Golden bytes - what travels in version 1 of the wire protocol, in hex.
+ *
+ * They never change: a change here breaks movers that are in use. tests/unit/test_wire.c holds
+ * the code to them, and tests/fuzz/seeds.py makes the fuzzer's first inputs of them.
+ */
+
+#ifndef WH_GOLDEN_H
+#define WH_GOLDEN_H
+
+/* Record headers: type, region, length, offset. */
+#define GOLDEN_RECORD_HELLO   "0100 0000 1c000000 0000000000000000"
+#define GOLDEN_RECORD_WELCOME "0200 0000 04000000 0000000000000000"
+#define GOLDEN_RECORD_WRITE   "0300 0201 00002000 00f0debc9a785634"
+#define GOLDEN_RECORD_FRAME   "0400 0000 2c000000 0000000000000000"
+
+/* Magic, version, connection, connections, reserved, token. */
+#define GOLDEN_HELLO "57485259 0100 0300 0400 0000 000102030405060708090a0b0c0d0e0f"
+
+/* Version, reserved. */
+#define GOLDEN_WELCOME "0100 0000"
+
+/* Frames: kind and reserved, then the kind's own fields. */
+#define GOLDEN_REGION         "0100 0000 0201 0000004001000000 0400 72616d30"
+#define GOLDEN_START          "0200 0000 00100000 0300"
+#define GOLDEN_READY          "0300 0000"
+#define GOLDEN_ZERO           "0400 0000 0100 0200 0500000000000000 03000000 8877665544332211 ffffffff"
+#define GOLDEN_ROUND_END      "0500 0000 78563412 00000000"
+#define GOLDEN_ROUND_END_LAST "0500 0000 09000000 01000000"
+#define GOLDEN_ROUND_LANDED   "0600 0000 78563412"
+
+#endif
