@@ -70,8 +70,11 @@ guest_argv() {
 
 	shift 3
 	GUEST_ARGV=("$GUEST_TESTS/guest/run-guest" --name "$name" --dir "$dir" --mem "$mem"
-		--qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL"
-		--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" "$@")
+		--qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL")
+	if [ -n "$GUEST_KERNEL" ]; then
+		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
+	fi
+	GUEST_ARGV+=("$@")
 }
 
 # launch_guest NAME DIR MEM_MIB [OPTION...] - start QEMU with run-guest's options, do not wait
