@@ -94,11 +94,13 @@ list_host_files() {
 # The name, not the command line: tools whose arguments mention wherry are not meant. With the
 # network namespace, where it has a name.
 list_processes() {
-	local dir pid
+	local comm pid
 
-	for dir in $(grep -lsE '^(wherry|qemu)' /proc/[0-9]*/comm); do
-		pid=$(basename "${dir%/comm}")
-		echo "process $(cat "/proc/$pid/comm") $(ip netns identify "$pid")"
+	for comm in /proc/[0-9]*/comm; do
+		if grep -qsE '^(wherry|qemu)' "$comm"; then
+			pid=$(basename "${comm%/comm}")
+			echo "process $(cat "$comm") $(ip netns identify "$pid")"
+		fi
 	done 2> /dev/null
 }
 

@@ -9,9 +9,12 @@
 #	name	of the pair of hosts, for make_hosts
 #	vm	name of the guest
 #	mem	its RAM in MiB
-#	append	kernel parameters, for memguest
+#	append	kernel parameters, for memguest; empty if there is no kernel
+#	expected_status	run state of a guest that has not come to harm [running]
 #
 # begin_test sees to it that all goes away at exit.
+#
+# shellcheck disable=SC2154 # they are set there
 
 WHERRY_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -54,7 +57,7 @@ write_config() {
 
 	shift
 	peer=$(other "$node")
-	guest_argv "$vm" "$(ram_of "$node")" "$mem" --append "$append" --incoming
+	guest_argv "$vm" "$(ram_of "$node")" "$mem" ${append:+--append "$append"} --incoming
 	{
 		cat <<-END
 			node: $node
@@ -98,9 +101,7 @@ answers() { wherry "$1" status > /dev/null 2>&1; }
 start_daemon() {
 	local node=$1
 
-	# Not by on_host: the pid must be the daemon's own.
-	nsenter "--net=/run/netns/$name-$node" -- "$build/control/wherryd" \
-		--config "$(dir_of "$node")/config.yaml" \
+	exec_on_host "$name-$node" "$build/control/wherryd" --config "$(dir_of "$node")/config.yaml" \
 		>> "$(dir_of "$node")/log" 2>&1 < /dev/null &
 	echo $! > "$(dir_of "$node")/daemon.pid"
 	disown # bash would announce its death by SIGKILL
