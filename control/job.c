@@ -280,6 +280,8 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 	job->times.ended_ns = wh_now_ns(&wh_clock_monotonic);
 	if (!job->closing && job->record.role == WH_ROLE_SOURCE)
 		job->peer = wh_peer_close(job->peer);
+	if (state == WH_JOB_SUCCEEDED)
+		job->reason.text[0] = '\0'; /* it had to ask, and all was well */
 	wh_job_move(job, state);
 	wh_schedule(job->daemon);
 }

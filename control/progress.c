@@ -34,6 +34,9 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 		               v->note);
 		return;
 	}
+	/* The mover has measured nothing before the end of the first round. */
+	if (bps == 0)
+		bps = rate(v->stats[WH_STAT_PAGE_BYTES], v->copied_ns);
 	if (bps > 0)
 		eta = wh_units_time(
 			(uint64_t)((double)left * (double)WH_NSEC_PER_SEC / (double)bps));

@@ -20,14 +20,19 @@ static json_t *downtime(const struct wh_job *job)
 {
 	const struct wh_job_times *t = &job->times;
 	uint64_t scanned_ns = wh_job_stat(job, WH_STAT_SCANNED_NS);
+	uint64_t sent_ns = t->completed_ns;
 	json_t *json = json_object();
+
+	/* QEMU says so only once the target has hung up, which may be after the target's word. */
+	if (sent_ns == 0 || sent_ns > t->running_ns)
+		sent_ns = t->running_ns;
 
 	put(json, "total_ns", between(t->stopped_ns, t->running_ns));
 	put(json, "stop_ns", between(t->stopped_ns, t->drained_ns));
 	put(json, "scan_ns", between(t->drained_ns, scanned_ns));
 	put(json, "pages_ns", between(scanned_ns ? scanned_ns : t->drained_ns, t->landed_ns));
-	put(json, "device_ns", between(t->landed_ns, t->completed_ns));
-	put(json, "resume_ns", between(t->completed_ns, t->running_ns));
+	put(json, "device_ns", between(t->landed_ns, sent_ns));
+	put(json, "resume_ns", between(sent_ns, t->running_ns));
 	return json;
 }
 

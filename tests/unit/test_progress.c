@@ -94,6 +94,20 @@ static void the_line_says_phase_round_percent_rates_left_and_eta(void **state)
 	                          "left 100 MiB  ETA 500.0 ms");
 }
 
+static void the_line_shows_the_mean_rate_until_one_is_measured(void **state)
+{
+	struct wh_view v = view();
+	char line[WH_PROGRESS_MAX];
+
+	(void)state;
+	v.stats[WH_STAT_RATE_BPS] = 0;
+	v.stats[WH_STAT_PAGE_BYTES] = 80 * MIB;
+	wh_progress_line(line, &v);
+
+	assert_non_null(strstr(line, "  40.0 MiB/s  "));
+	assert_non_null(strstr(line, "ETA 2.50 s"));
+}
+
 static void the_line_survives_counters_an_instant_apart(void **state)
 {
 	struct wh_view v = view();
@@ -102,6 +116,7 @@ static void the_line_survives_counters_an_instant_apart(void **state)
 	(void)state;
 	v.stats[WH_STAT_LEFT_BYTES] = 500 * MIB;
 	v.stats[WH_STAT_RATE_BPS] = 0;
+	v.copied_ns = 0;
 	wh_progress_line(line, &v);
 
 	assert_non_null(strstr(line, "  0%"));
@@ -163,6 +178,7 @@ int main(void)
 		cmocka_unit_test(shows_three_digits_of_an_amount),
 		cmocka_unit_test(shows_times_from_microseconds_to_hours),
 		cmocka_unit_test(the_line_says_phase_round_percent_rates_left_and_eta),
+		cmocka_unit_test(the_line_shows_the_mean_rate_until_one_is_measured),
 		cmocka_unit_test(the_line_survives_counters_an_instant_apart),
 		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
 		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
