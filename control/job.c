@@ -208,6 +208,14 @@ uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which)
 	return wh_stat_get(wh_worker_stats(job->worker), which);
 }
 
+void wh_job_limiter(const struct wh_job *job, struct wh_rate_stats *ret)
+{
+	if (job->rate)
+		wh_rate_bpf_stats(job->rate, ret);
+	else
+		*ret = job->limiter;
+}
+
 void wh_job_drop_worker(struct wh_job *job)
 {
 	uint64_t deadline_ns = wh_now_ns(&wh_clock_monotonic) + LEAF_NS;
@@ -216,6 +224,7 @@ void wh_job_drop_worker(struct wh_job *job)
 	for (enum wh_stat s = 0; job->worker && s < WH_STAT_COUNT; s++)
 		job->stats[s] = wh_job_stat(job, s);
 	job->worker = wh_worker_close(job->worker);
+	wh_job_limiter(job, &job->limiter);
 	job->rate = wh_rate_bpf_close(job->rate);
 	if (job->leaf && (wh_cgroup_kill(job->leaf, deadline_ns, &err) < 0 ||
 	                  wh_cgroup_remove(job->leaf, &err) < 0))

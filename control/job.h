@@ -91,6 +91,7 @@ struct wh_job {
 	bool journaled;
 	struct wh_job_times times;
 	uint64_t stats[WH_STAT_COUNT]; /* the mover's last */
+	struct wh_rate_stats limiter;  /* the limit's last */
 	uint64_t peak_rate_bps;
 
 	struct wh_qmp *qmp;
@@ -167,6 +168,9 @@ void wh_job_drop_worker(struct wh_job *job);
 
 /* The mover's counter, also after its end. */
 uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which);
+
+/* What the limit has counted, also after its end. All is 0 if there never was one. */
+void wh_job_limiter(const struct wh_job *job, struct wh_rate_stats *ret);
 
 /* Close everything that a job holds while it works, and enter a final state. */
 void wh_job_end(struct wh_job *job, enum wh_job_state state);

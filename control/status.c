@@ -41,7 +41,7 @@ static json_t *limiter(const struct wh_job *job)
 	struct wh_rate_stats stats;
 	json_t *json = json_object();
 
-	wh_rate_bpf_stats(job->rate, &stats);
+	wh_job_limiter(job, &stats);
 	put(json, "charged_bytes", stats.charged_bytes);
 	put(json, "dropped_packets", stats.dropped_packets);
 	put(json, "waits", stats.waits);
@@ -74,7 +74,7 @@ json_t *wh_status_job(const struct wh_job *job)
 	put(json, "copied_ns",
 	    between(wh_job_stat(job, WH_STAT_STARTED_NS), landed_ns ? landed_ns : end));
 	(void)json_object_set_new(json, "downtime", downtime(job));
-	if (job->rate)
+	if (job->record.role == WH_ROLE_SOURCE)
 		(void)json_object_set_new(json, "limiter", limiter(job));
 	for (enum wh_stat s = 0; s < WH_STAT_COUNT; s++)
 		put(stats, wh_stat_table[s].name, wh_job_stat(job, s));

@@ -71,7 +71,9 @@ guest_argv() {
 	shift 3
 	GUEST_ARGV=("$GUEST_TESTS/guest/run-guest" --name "$name" --dir "$dir" --mem "$mem"
 		--qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL")
-	[ -z "$GUEST_KERNEL" ] || GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
+	if [ -n "$GUEST_KERNEL" ]; then
+		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
+	fi
 	GUEST_ARGV+=("$@")
 }
 

@@ -22,12 +22,19 @@ host_ram() {
 # on_host HOST COMMAND [ARGUMENT...] - run it there
 #
 # Not by "ip netns exec": that mounts a new /sys, and cgroups and bpffs are then out of sight.
-# The process keeps the pid it is started with, so "on_host ... & pid=$!" does what it says.
 on_host() {
 	local host=$1
 
 	shift
 	nsenter --net="/run/netns/$host" -- "$@"
+}
+
+# exec_on_host HOST COMMAND [ARGUMENT...] - become it there: after "exec_on_host ... &", $! is its pid
+exec_on_host() {
+	local host=$1
+
+	shift
+	exec nsenter --net="/run/netns/$host" -- "$@"
 }
 
 make_host() {

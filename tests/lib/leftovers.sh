@@ -10,7 +10,8 @@
 #
 # A snapshot has no pids and is sorted, so equal states give equal texts. It looks at the whole
 # machine: something else that loads BPF programs meanwhile would show up, too. Where that cannot be
-# helped, LEFTOVERS_ONLY (an extended regular expression) says which lines matter.
+# helped, LEFTOVERS_ONLY (an extended regular expression) says which lines matter. LEFTOVERS_ALIKE
+# (a sed script) makes lines equal whose difference does not matter.
 
 LEFTOVERS_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -23,7 +24,7 @@ leftovers_snapshot() {
 		find /dev/shm -mindepth 1 -printf 'file %p\n'
 		if [ -d "$HOSTS_RUN" ]; then list_host_files; fi
 		list_processes
-	} | { grep -E -- "${LEFTOVERS_ONLY:-.}" || true; } | LC_ALL=C sort
+	} | { grep -E -- "${LEFTOVERS_ONLY:-.}" || true; } | sed -e "${LEFTOVERS_ALIKE:-}" | LC_ALL=C sort
 }
 
 # leftovers_compare BEFORE [SECONDS] - fail with a diff if the machine is not as it was
@@ -57,19 +58,28 @@ list_cgroups() {
 	find "$root" -type d -path '*wherry*' -printf 'cgroup %P\n'
 }
 
-# The service manager attaches programs of its own at any time: their names begin with "sd_".
+# The service manager attaches programs of its own at any time: their names begin with "sd_". What
+# is linked to a cgroup is shown with its path; it is an "orphan" if the cgroup is gone.
 list_bpf() {
 	command -v bpftool > /dev/null || { echo "no bpftool" >&2; return 1; }
-	python3 - <(bpftool -j prog list) <(bpftool -j link list) <<-'END'
-		import json, sys
-		progs, links = (json.load(open(p)) for p in sys.argv[1:])
+	python3 - "$(cgroup2_mount)" <(bpftool -j prog list) <(bpftool -j link list) <<-'END'
+		import contextlib, json, os, sys
+		root = sys.argv[1]
+		progs, links = (json.load(open(p)) for p in sys.argv[2:])
+		paths = {}
+		for d, _, _ in os.walk(root):
+		    with contextlib.suppress(FileNotFoundError):
+		        paths[os.stat(d).st_ino] = os.path.relpath(d, root)
+		place = {l["id"]: paths.get(l["cgroup_id"], "orphan") for l in links if "cgroup_id" in l}
+		used = {l["prog_id"]: place.get(l["id"], "-") for l in links if "prog_id" in l}
 		system = {p["id"] for p in progs if p.get("name", "").startswith("sd_")}
 		for p in progs:
 		    if p["id"] not in system:
-		        print("bpf program", p["id"], p["type"], p.get("name", "-"))
+		        print("bpf program", p["id"], p["type"], used.get(p["id"], "-"),
+		              p.get("name", "-"))
 		for l in links:
 		    if l.get("prog_id") not in system:
-		        print("bpf link", l["id"], l["type"])
+		        print("bpf link", l["id"], l["type"], place.get(l["id"], "-"))
 	END
 	if [ -d /sys/fs/bpf ]; then find /sys/fs/bpf -mindepth 1 -path '*wh*' -printf 'pin %p\n'; fi
 }
@@ -81,13 +91,17 @@ list_host_files() {
 	find "$HOSTS_RUN" -mindepth 2 -name '*.qmp' -printf 'file %p\n'
 }
 
-# The name, not the command line: tools whose arguments mention wherry are not meant.
+# The name, not the command line: tools whose arguments mention wherry are not meant. With the
+# network namespace, where it has a name.
 list_processes() {
-	local comm
+	local comm pid
 
 	for comm in /proc/[0-9]*/comm; do
-		awk '/^(wherry|qemu)/ { print "process", $0 }' "$comm" 2>/dev/null || true
-	done
+		if grep -qsE '^(wherry|qemu)' "$comm"; then
+			pid=$(basename "${comm%/comm}")
+			echo "process $(cat "$comm") $(ip netns identify "$pid")"
+		fi
+	done 2> /dev/null
 }
 
 # uffd_traces PID - print what shows that somebody still tracks this process's memory

@@ -1,93 +1,230 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# wherry.sh - wherryd on two hosts, and wherry to drive them. Source cleanup.sh, hosts.sh and
-# guest.sh first. A node is "a" or "b", as the hosts of hosts.sh are.
+# wherry.sh - wherryd on two hosts, "a" and "b", and one guest that moves between them. Source
+# cleanup.sh, hosts.sh, guest.sh and leftovers.sh first.
+#
+# Set by the test, before anything else is called:
+#	build	build directory
+#	name	of the pair of hosts, for make_hosts
+#	vm	name of the guest
+#	mem	its RAM in MiB
+#	append	kernel parameters, for memguest; empty if there is no kernel
+#	expected_status	run state of a guest that has not come to harm [running]
+#
+# begin_test sees to it that all goes away at exit.
+#
+# shellcheck disable=SC2154 # they are set there
 
-# use_wherry HOSTS BUILD VM - HOSTS as given to make_hosts, BUILD the build directory, and the
-# guest's name
-use_wherry() {
-	WHERRY_HOSTS=$1
-	WHERRY_BUILD=$2
-	WHERRY_VM=$3
-	at_exit remove_cgroups
-}
+WHERRY_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-node_dir() { host_dir "$WHERRY_HOSTS-$1"; }
-node_ram() { host_ram "$WHERRY_HOSTS-$1"; }
-node_socket() { echo "$(node_dir "$1")/wherryd.sock"; }
-node_address() { if [ "$1" = a ]; then echo 10.77.0.1; else echo 10.77.0.2; fi; }
-other_node() { if [ "$1" = a ]; then echo b; else echo a; fi; }
-cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
+other() { if [ "$1" = a ]; then echo b; else echo a; fi; }
+dir_of() { host_dir "$name-$1"; }
+ram_of() { host_ram "$name-$1"; }
+socket_of() { echo "$(dir_of "$1")/wherryd.sock"; }
+address_of() { if [ "$1" = a ]; then echo 10.77.0.1; else echo 10.77.0.2; fi; }
+daemon_of() { cat "$(dir_of "$1")/daemon.pid"; }
+qemu_of() { cat "$(ram_of "$1")/$vm.pid"; }
+group_of() { echo "$(cgroup2_mount)/wherry-$name-$1"; }
 
-# wherry NODE ARGUMENT... - run the CLI there
+# wherry NODE COMMAND... - the CLI of one node
 wherry() {
 	local node=$1
 
 	shift
-	on_host "$WHERRY_HOSTS-$node" "$WHERRY_BUILD/control/wherry" \
-		--socket "$(node_socket "$node")" "$@"
+	"$build/control/wherry" --socket "$(socket_of "$node")" "$@"
 }
 
-# configure_wherryd NODE [LINE...] - write its configuration, with further lines at the top level
-#
-# The guest comes in by the command in GUEST_ARGV; see guest_argv.
-configure_wherryd() {
+# begin_test [MTU] [SIZE] - make both hosts, as make_hosts does
+begin_test() {
+	make_hosts "$name" "$@"
+	at_exit remove_groups
+	at_exit stop_daemon a
+	at_exit stop_daemon b
+}
+
+remove_groups() {
+	local node
+
+	for node in a b; do
+		find "$(group_of "$node")" -depth -type d -exec rmdir {} + 2> /dev/null || true
+	done
+}
+
+# write_config NODE [LINE...] - wherryd's own configuration, with further lines; read at its start
+write_config() {
 	local node=$1 peer
 
 	shift
-	peer=$(other_node "$node")
-	cat > "$(node_dir "$node")/config.yaml" <<-EOF
-		node: $node
-		socket: $(node_socket "$node")
-		state: $(node_dir "$node")/state
-		mover: $WHERRY_BUILD/dataplane/wherry-mover
-		cgroup: $WHERRY_HOSTS-$node
-		networks:
-		  - {name: migration, interface: mig0}
-		nodes:
-		  - {name: $peer, address: $(node_address "$peer")}
-		vms:
-		  - name: $WHERRY_VM
-		    qmp: $(node_ram "$node")/$WHERRY_VM.qmp
-		    incoming: [$(printf '"%s", ' "${GUEST_ARGV[@]}" | sed 's/, $//')]
-		$(printf '%s\n' "$@")
-	EOF
+	peer=$(other "$node")
+	guest_argv "$vm" "$(ram_of "$node")" "$mem" ${append:+--append "$append"} --incoming
+	{
+		cat <<-END
+			node: $node
+			socket: $(socket_of "$node")
+			state: $(dir_of "$node")/state
+			mover: $build/dataplane/wherry-mover
+			cgroup: wherry-$name-$node
+			networks:
+			  - {name: migration, interface: mig0}
+			  - {name: unplugged, interface: mig1}
+			nodes:
+			  - {name: $peer, address: $(address_of "$peer")}
+			vms:
+			  - name: $vm
+			    qmp: $(ram_of "$node")/$vm.qmp
+			    incoming: [$(printf '"%s", ' "${GUEST_ARGV[@]}" | sed 's/, $//')]
+		END
+		printf '%s\n' "$@"
+	} > "$(dir_of "$node")/config.yaml"
 }
 
-wherryd_answers() { wherry "$1" status > /dev/null 2>&1; }
+# apply_settings NODE [LINE...] - a HyperConverged manifest with these keys of its section
+apply_settings() {
+	local node=$1
 
-# start_wherryd NODE - returns when it answers
-start_wherryd() {
-	local node=$1 dir
-
-	dir=$(node_dir "$node")
-	at_exit stop_wherryd "$node"
-	# Not by on_host: the pid must be the daemon's own.
-	nsenter "--net=/run/netns/$WHERRY_HOSTS-$node" -- "$WHERRY_BUILD/control/wherryd" \
-		--config "$dir/config.yaml" >> "$dir/log" 2>&1 < /dev/null &
-	echo $! > "$dir/daemon.pid"
-	disown
-	wait_until 10 wherryd_answers "$node" || fail "wherryd of $node: $(cat "$dir/log")"
+	shift
+	{
+		cat <<-END
+			apiVersion: hco.kubevirt.io/v1beta1
+			kind: HyperConverged
+			spec:
+			  liveMigrationConfig:
+		END
+		printf '    %s\n' "$@"
+	} | wherry "$node" apply -f - > /dev/null
 }
 
-wherryd_pid() { cat "$(node_dir "$1")/daemon.pid"; }
-stop_wherryd() { if [ -s "$(node_dir "$1")/daemon.pid" ]; then end_process "$(wherryd_pid "$1")"; fi; }
+answers() { wherry "$1" status > /dev/null 2>&1; }
+
+# start_daemon NODE - until it answers; its log is DIR/log, which only grows
+start_daemon() {
+	local node=$1
+
+	exec_on_host "$name-$node" "$build/control/wherryd" --config "$(dir_of "$node")/config.yaml" \
+		>> "$(dir_of "$node")/log" 2>&1 < /dev/null &
+	echo $! > "$(dir_of "$node")/daemon.pid"
+	disown # bash would announce its death by SIGKILL
+	wait_until 10 answers "$node" || fail "$(cat "$(dir_of "$node")/log")"
+}
+
+stop_daemon() {
+	if [ -s "$(dir_of "$1")/daemon.pid" ]; then end_process "$(daemon_of "$1")"; fi
+}
+
+kill_daemon() {
+	kill -KILL "$(daemon_of "$1")"
+	wait_until 5 process_gone "$(daemon_of "$1")" || fail "wherryd of $1 does not die"
+}
 
 show_logs() {
 	local node
 
 	for node in a b; do
-		echo "--- wherryd of $node"
-		tail -n 40 "$(node_dir "$node")/log" 2> /dev/null || true
-	done >&2
+		echo "--- $node"
+		tail -n 40 "$(dir_of "$node")/log" || true
+	done >&2 2> /dev/null
 }
 
-remove_cgroups() {
-	local node
+# give_up REASON... - fail, with all that is known
+give_up() {
+	show_logs
+	fail "$@"
+}
 
-	for node in a b; do
-		find "$(cgroup_mount)/$WHERRY_HOSTS-$node" -depth -type d -exec rmdir {} + \
-			2> /dev/null || true
+# The mover that runs at a node, if there is one.
+mover_at() {
+	local leaf
+
+	for leaf in "$(group_of "$1")"/*/; do
+		cat "$leaf/cgroup.procs" 2> /dev/null || true
 	done
+}
+
+status_of() { "$WHERRY_LIB/qmp.py" --status "$(ram_of "$1")/$vm.test.qmp" 2> /dev/null; }
+runs_at() { [ "$(status_of "$1")" = running ]; }
+
+# what_is_left NODE - print what must not be there once the guest is at NODE and nowhere else
+what_is_left() {
+	local node=$1 there
+
+	there=$(other "$node")
+	# A QMP socket of a QEMU that was killed is dead, but makes way only if it is removed.
+	find "$(ram_of "$there")" "(" -name "$vm.ram" -o -name "$vm.qmp" ")" -printf 'file %p\n'
+	find "$(dir_of a)" "$(dir_of b)" -maxdepth 1 "(" -name '*.in' -o -name '*.out' ")" \
+		-printf 'socket %p\n'
+	find "$(dir_of a)/state/migrations" "$(dir_of b)/state/migrations" -type f \
+		-printf 'journal %p\n'
+	find "$(group_of a)" "$(group_of b)" -mindepth 1 -type d -printf 'cgroup %p\n'
+	for node in a b; do
+		find "/proc/$(daemon_of "$node")/fd" -lname '*bpf*' -o -lname '*memfd*' \
+			-o -lname '*userfaultfd*' -o -lname '*.ram*' | sed 's/^/descriptor /'
+		find_processes "$node" '^wherry-mover'
+	done
+	find_processes "$there" '^qemu'
+}
+
+# find_processes NODE NAME - those of a node, by the beginning of their name
+find_processes() {
+	local pid
+
+	for pid in $(ip netns pids "$name-$1"); do
+		grep -s "$2" "/proc/$pid/comm" | sed "s/^/process $pid /" || true
+	done
+}
+
+alone_at() {
+	[ -z "$(what_is_left "$1" 2>&1)" ] &&
+		vmm_untouched "$(qemu_of "$1")" "$(ram_of "$1")/$vm.test.qmp" \
+			"${expected_status:-running}" 2> /dev/null
+}
+
+# expect_at NODE WHAT - the guest is at NODE alone, untouched, and nothing else is left
+expect_at() {
+	if ! wait_until 25 alone_at "$1"; then
+		what_is_left "$1" >&2
+		vmm_untouched "$(qemu_of "$1")" "$(ram_of "$1")/$vm.test.qmp" || true
+		give_up "$2: the guest is not at $1 alone, or something was left"
+	fi
+}
+
+# checks_of NODE - how many the guest has made, by that console; 0 before its first line there
+checks_of() {
+	guest_verdict "$(ram_of "$1")/$vm.console" 2> /dev/null | sed 's/checks=\([0-9]*\).*/\1/'
+}
+
+checked_more() { [ "$(checks_of "$1")" -gt "$2" ]; }
+
+# expect_good_memory NODE - the guest goes on there, and neither console tells of an error
+expect_good_memory() {
+	local before node
+
+	before=$(checks_of "$(other "$1")")
+	if [ "$(checks_of "$1")" -gt "$before" ]; then before=$(checks_of "$1"); fi
+	wait_until 30 checked_more "$1" "$before" || give_up "the guest at $1 does not go on"
+	for node in a b; do
+		if [ -s "$(ram_of "$node")/$vm.console" ]; then
+			guest_verdict "$(ram_of "$node")/$vm.console" > /dev/null ||
+				give_up "memory errors: $(grep error "$(ram_of "$node")/$vm.console" | tail -n 5)"
+		fi
+	done
+}
+
+# field NODE MIGRATION PATH - of "wherry status --json": "state", "stats.rounds"
+field() {
+	wherry "$1" status "$2" --json | python3 -c '
+import functools, json, sys
+print(functools.reduce(dict.__getitem__, sys.argv[1].split("."), json.load(sys.stdin)[0]))' "$3"
+}
+
+in_state() { [ "$(field "$1" "$2" state 2> /dev/null)" = "$3" ]; }
+is_over() { [ "$(field "$1" "$2" over)" = True ]; }
+
+# exits CODE COMMAND... - run it; its exit code must be that
+exits() {
+	local code=0 want=$1
+
+	shift
+	"$@" || code=$?
+	[ "$code" = "$want" ] || give_up "exit code $code instead of $want: $*"
 }
