@@ -210,6 +210,15 @@ expect_good_memory() {
 	done
 }
 
+# stop_daemons - both; fails if one has complained, where it was built with a sanitizer
+stop_daemons() {
+	stop_daemon a
+	stop_daemon b
+	if grep -hE 'AddressSanitizer|LeakSanitizer|runtime error' "$(dir_of a)/log" "$(dir_of b)/log"; then
+		fail "a sanitizer complains"
+	fi
+}
+
 # field NODE MIGRATION PATH - of "wherry status --json": "state", "stats.rounds"
 field() {
 	wherry "$1" status "$2" --json | python3 -c '
