@@ -134,12 +134,31 @@ int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err)
 	return r;
 }
 
+int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%s/%s.%s", job->daemon->socket_dir, job->record.id,
+	                 job->record.role == WH_ROLE_SOURCE ? "out" : "in");
+
+	if (n < 0 || (size_t)n >= size || (size_t)n >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return -ENAMETOOLONG;
+	return 0;
+}
+
+static void remove_socket(const struct wh_job *job)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+	if (wh_job_socket_path(job, path, sizeof(path)) == 0)
+		(void)unlink(path); /* QEMU may have removed it, or never made it */
+}
+
 void wh_job_unrecord(struct wh_job *job)
 {
 	struct wh_error err;
 
 	if (!job->journaled)
 		return;
+	remove_socket(job); /* the record goes last: a wherryd that is killed here finds it again */
 	if (wh_journal_remove(job->daemon->config->state, job->record.id, &err) < 0)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
@@ -231,24 +250,6 @@ void wh_job_drop_worker(struct wh_job *job)
 		wh_log(WH_LOG_WARNING, "cgroup.left", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
 	job->leaf = wh_cgroup_close(job->leaf);
-}
-
-int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
-{
-	int n = snprintf(buf, size, "%s/%s.%s", job->daemon->socket_dir, job->record.id,
-	                 job->record.role == WH_ROLE_SOURCE ? "out" : "in");
-
-	if (n < 0 || (size_t)n >= size || (size_t)n >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return -ENAMETOOLONG;
-	return 0;
-}
-
-static void remove_socket(const struct wh_job *job)
-{
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-
-	if (wh_job_socket_path(job, path, sizeof(path)) == 0)
-		(void)unlink(path); /* QEMU may have removed it, or never made it */
 }
 
 /* Everything that a job uses while it works, in the order that disturbs least. */
