@@ -173,6 +173,25 @@ find_processes() {
 	done
 }
 
+# remember_machine FILE - what expect_nothing_left compares with
+#
+# It is about these hosts, wherever their guest is, and about what has lost its owner. Others may be
+# testing, too: their limits are orphans for a moment, and their files are /dev/shm/wherry-*. The
+# test's own monitor is unknown to wherryd, and a QEMU that is killed cannot remove its socket.
+#
+# shellcheck disable=SC2034 # leftovers.sh reads both
+remember_machine() {
+	LEFTOVERS_ONLY="$name|^bpf .* orphan|/dev/shm/"
+	LEFTOVERS_ALIKE="/test\\.qmp\$/d; \\|/dev/shm/wherry-|d; s/$name-[ab]/HOST/"
+	remembered=$1
+	leftovers_snapshot | grep -v ' orphan' > "$remembered"
+}
+
+# expect_nothing_left WHAT - on the machine, beyond what was there
+expect_nothing_left() {
+	leftovers_compare "$remembered" 10 || give_up "$1: something is left behind"
+}
+
 alone_at() {
 	[ -z "$(what_is_left "$1" 2>&1)" ] &&
 		vmm_untouched "$(qemu_of "$1")" "$(ram_of "$1")/$vm.test.qmp" \
