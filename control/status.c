@@ -70,7 +70,8 @@ json_t *wh_status_job(const struct wh_job *job)
 	(void)json_object_set_new(json, "note", json_string(job->note.text));
 	put(json, "bandwidth_bps", job->settings.bandwidth_bps);
 	put(json, "elapsed_ns", end - job->times.created_ns);
-	put(json, "moving_ns", between(job->times.ready_ns, job->times.running_ns));
+	put(json, "moving_ns",
+	    between(job->times.ready_ns, job->times.running_ns ? job->times.running_ns : end));
 	put(json, "copied_ns",
 	    between(wh_job_stat(job, WH_STAT_STARTED_NS), landed_ns ? landed_ns : end));
 	(void)json_object_set_new(json, "downtime", downtime(job));
