@@ -148,6 +148,11 @@ int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
 	return scan_all(dirty, into);
 }
 
+bool wh_dirty_any_removed(struct wh_dirty *dirty)
+{
+	return dirty->any_removed;
+}
+
 bool wh_dirty_removed(struct wh_dirty *dirty, uint64_t page)
 {
 	bool removed;

@@ -47,6 +47,9 @@ struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
  */
 wh_must_check int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into);
 
+/* Whether any page was given back so far: then a hole may be anywhere. */
+bool wh_dirty_any_removed(struct wh_dirty *dirty);
+
 /*
  * Whether @page was given back and may be a hole by now: ask wh_ram_is_hole() before reading it.
  * Such a page is collected again and again until wh_dirty_forget(), because the event comes

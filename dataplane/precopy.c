@@ -37,6 +37,9 @@
 /* How far ahead memory is asked for, so that looking at it need not wait. */
 #define LOOK_AHEAD ((size_t)8 * WH_PAGE_SIZE)
 
+/* Shorter runs are not worth a system call. */
+#define POPULATE_PAGES 64u
+
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
@@ -220,8 +223,12 @@ static int send_pending(struct wh_precopy *p)
 	while (wh_pageset_take_run(p->pending, WH_RUN_PAGES_MAX, &run)) {
 		while (run.count > 0) {
 			const struct wh_run part = wh_ram_clip(p->ram, run);
-			int r = send_run(p, part);
+			int r;
 
+			/* That would fill the holes of a guest that gave memory back. */
+			if (part.count >= POPULATE_PAGES && !wh_dirty_any_removed(p->dirty))
+				wh_ram_populate(p->ram, part);
+			r = send_run(p, part);
 			if (r < 0)
 				return r;
 			run.first += part.count;

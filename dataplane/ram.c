@@ -129,6 +129,15 @@ int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into)
 	return 0;
 }
 
+void wh_ram_populate(const struct wh_ram *ram, struct wh_run run)
+{
+	const struct wh_region *region = wh_ram_region(ram, run.first);
+	uint8_t *addr = (uint8_t *)region->addr + (run.first - region->first_page) * WH_PAGE_SIZE;
+
+	/* Where it fails, pages are mapped one by one, as they are looked at. */
+	(void)madvise(addr, (size_t)run.count * WH_PAGE_SIZE, MADV_POPULATE_READ);
+}
+
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page)
 {
 	const struct wh_region *region = wh_ram_region(ram, page);

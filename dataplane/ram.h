@@ -54,6 +54,9 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 /* Add every page that the files hold; holes are memory the guest never touched. */
 wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into);
 
+/* Map @run, which lies in one region, at once: cheaper than a fault for every 16 pages. */
+void wh_ram_populate(const struct wh_ram *ram, struct wh_run run);
+
 /* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);
 

@@ -29,6 +29,11 @@ int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
 	return 0;
 }
 
+bool wh_dirty_any_removed(struct wh_dirty *dirty)
+{
+	return wh_pageset_count(dirty->removed) > 0;
+}
+
 bool wh_dirty_removed(struct wh_dirty *dirty, uint64_t page)
 {
 	return wh_pageset_has(dirty->removed, page);
