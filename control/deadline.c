@@ -71,7 +71,7 @@ void wh_deadline_explain(struct wh_error *err, enum wh_verdict verdict, const st
 	if (verdict == WH_NO_PROGRESS) {
 		(void)wh_fail(err, 0,
 		              "no progress for %u s (progressTimeout): the guest dirties memory as "
-		              "fast as it is copied",
+		              "fast as it is copied, or nothing gets through",
 		              settings->progress_s);
 		return;
 	}
