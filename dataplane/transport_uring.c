@@ -508,11 +508,6 @@ bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret)
 	return wh_queue_take(&conn->events, ret);
 }
 
-bool wh_conn_idle(const struct wh_conn *conn)
-{
-	return wh_queue_empty(&conn->events);
-}
-
 void wh_conn_release(struct wh_conn *conn)
 {
 	atomic_fetch_add(&conn->frames_released, 1);

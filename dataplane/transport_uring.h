@@ -74,7 +74,6 @@ wh_must_check int wh_conn_send(struct wh_conn *conn, const void *payload, uint32
 bool wh_conn_has_frame_room(const struct wh_conn *conn);
 
 wh_must_check bool wh_conn_take(struct wh_conn *conn, struct wh_conn_event *ret);
-bool wh_conn_idle(const struct wh_conn *conn); /* no event is waiting */
 
 /* The oldest frame taken is no longer used. */
 void wh_conn_release(struct wh_conn *conn);
