@@ -21,11 +21,13 @@
 #include "value.h"
 #include "yaml.h"
 
-#define PORT_DEFAULT        7411
-#define CONNECTIONS_DEFAULT 2
-#define CGROUP_DEFAULT      "wherry"
-#define MOVER               "wherry-mover"
-#define NS_PER_MS           1000000u
+#define PORT_DEFAULT          7411
+#define CONNECTIONS_DEFAULT   2
+#define CONGESTION_DEFAULT    "auto"
+#define CGROUP_DEFAULT        "wherry"
+#define CONGESTION_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_-"
+#define MOVER                 "wherry-mover"
+#define NS_PER_MS             1000000u
 
 #define KEYS(table) (table), sizeof(table) / sizeof((table)[0])
 
@@ -127,6 +129,24 @@ static int read_connections(void *field, const struct wh_yaml_node *node, struct
 	if (r < 0)
 		return r;
 	*(uint32_t *)field = (uint32_t)value;
+	return 0;
+}
+
+/* Whether the kernel has it is seen when a migration starts: it loads modules on demand. */
+static int read_congestion(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	const char *text;
+	int r = wh_value_string(&text, node, err);
+
+	if (r < 0)
+		return r;
+	if (strlen(text) >= WH_CONGESTION_MAX || text[strspn(text, CONGESTION_CHARACTERS)])
+		return wh_yaml_fail(
+			err, node,
+			"'%.40s' is no TCP congestion control; write auto, system, or a "
+			"name such as cubic",
+			text);
+	(void)snprintf(field, WH_CONGESTION_MAX, "%s", text);
 	return 0;
 }
 
@@ -365,6 +385,7 @@ static const struct wh_value_key config_keys[] = {
 	{ "cgroup", read_cgroup, offsetof(struct wh_config, cgroup), false },
 	{ "port", read_port, offsetof(struct wh_config, port), false },
 	{ "connections", read_connections, offsetof(struct wh_config, connections), false },
+	{ "congestionControl", read_congestion, offsetof(struct wh_config, congestion), false },
 	{ "downtimeMs", read_downtime, offsetof(struct wh_config, downtime_ns), false },
 	{ "networks", read_networks, 0, false },
 	{ "nodes", read_nodes, 0, false },
@@ -441,6 +462,7 @@ int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *er
 		return no_memory(err);
 	config->port = PORT_DEFAULT;
 	config->connections = CONNECTIONS_DEFAULT;
+	memcpy(config->congestion, CONGESTION_DEFAULT, sizeof(CONGESTION_DEFAULT));
 	config->downtime_ns = WH_DOWNTIME_DEFAULT_NS;
 	r = read_config(config, tree, err);
 	if (r < 0)

@@ -11,6 +11,7 @@
  *	cgroup: wherry                       # leaf directory below the cgroup v2 mount
  *	port: 7411                           # node-to-node control
  *	connections: 2                       # TCP connections of a migration
+ *	congestionControl: auto              # of these: auto, system, or a name
  *	downtimeMs: 300                      # downtime target
  *	networks:                            # migration networks this node is on
  *	  - {name: migration, interface: mig0}
@@ -67,6 +68,7 @@ struct wh_config {
 	char *cgroup;
 	uint16_t port;
 	uint32_t connections;
+	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
 	uint64_t downtime_ns;
 	struct wh_network *networks;
 	size_t network_count;

@@ -207,6 +207,7 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	start->region_count = ram->count;
 	start->connections = job->daemon->config->connections;
 	start->downtime_target_ns = job->daemon->config->downtime_ns;
+	memcpy(start->congestion, job->daemon->config->congestion, sizeof(start->congestion));
 	memcpy(start->token, job->record.token, WH_TOKEN_BYTES);
 	memcpy(start->interface, job->interface, sizeof(start->interface));
 	for (uint32_t i = 0; i < ram->count; i++) {

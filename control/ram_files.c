@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,7 +170,7 @@ uint32_t wh_ram_unlink(const struct wh_ram *ram)
 	return removed;
 }
 
-void wh_ram_done(struct wh_ram *ram)
+static void free_files(struct wh_ram *ram)
 {
 	for (uint32_t i = 0; i < ram->count; i++) {
 		wh_closep(&ram->files[i].fd);
@@ -177,4 +178,42 @@ void wh_ram_done(struct wh_ram *ram)
 	}
 	free(ram->files);
 	*ram = (struct wh_ram){ 0 };
+}
+
+static void *free_aside(void *arg)
+{
+	struct wh_ram *ram = arg;
+
+	free_files(ram);
+	free(ram);
+	return NULL;
+}
+
+/* Have a thread close them. Return: whether there is one; @ram is empty then. */
+static bool leave_to_thread(struct wh_ram *ram)
+{
+	struct wh_ram *theirs = malloc(sizeof(*theirs));
+	pthread_t thread;
+
+	if (!theirs)
+		return false;
+	*theirs = *ram;
+	if (pthread_create(&thread, NULL, free_aside, theirs) != 0) {
+		free(theirs);
+		return false;
+	}
+	(void)pthread_detach(thread);
+	*ram = (struct wh_ram){ 0 };
+	return true;
+}
+
+void wh_ram_done(struct wh_ram *ram)
+{
+	bool any_open = false;
+
+	for (uint32_t i = 0; i < ram->count; i++)
+		any_open = any_open || ram->files[i].fd >= 0;
+	/* The last descriptor of a removed file frees its memory: seconds for each 10 GiB. */
+	if (!any_open || !leave_to_thread(ram))
+		free_files(ram);
 }

@@ -60,7 +60,7 @@ uint64_t wh_ram_bytes(const struct wh_ram *ram);
  */
 uint32_t wh_ram_unlink(const struct wh_ram *ram);
 
-/* Close the descriptors and forget the files. */
+/* Close the descriptors, in a thread if that may take its time, and forget the files. */
 void wh_ram_done(struct wh_ram *ram);
 
 #endif

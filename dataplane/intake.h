@@ -3,21 +3,19 @@
 /*
  * Intake - what a connection receives: records taken apart, page contents put in place.
  *
- * The owner receives into wh_intake_room(), says how much came, and calls wh_intake_parse(). Long
- * writes are taken from the socket there and then, past the buffer.
+ * The owner receives into wh_intake_room(), says how much came, and calls wh_intake_parse().
  *
- * Threads: the connection's own. Regions are shared with whoever lends them: @turn is held from
- * the look at a region to the last byte placed in it, by all who do that.
+ * Threads: the connection's own.
  */
 
 #ifndef WH_INTAKE_H
 #define WH_INTAKE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "place.h"
 #include "wire.h"
 
 #include "wherry/cleanup.h"
@@ -27,14 +25,9 @@
 /* A FRAME record's payload: the numbers of writes it must wait for, then the frame. */
 #define WH_FRAME_RECORD_MAX (8u * WH_CONNECTIONS_MAX + WH_FRAME_LEN_MAX)
 
-/* From this length on a write is long. Below, a system call more costs as much as the copy. */
-#define WH_LONG_WRITE (64u * 1024u)
-
 /* All borrowed. */
 struct wh_intake_config {
-	int fd; /* the socket */
-	const struct wh_memory *regions;
-	pthread_mutex_t *turn;
+	struct wh_place *places; /* WH_REGIONS_MAX of them */
 	bool (*frame)(void *context, const uint8_t *payload, uint32_t len); /* false: no room now */
 	void (*landed)(void *context); /* a write is in place */
 	void *context;
@@ -45,15 +38,20 @@ struct wh_intake {
 	uint8_t *buffer; /* owned */
 	uint32_t have;   /* bytes in it */
 	struct wh_record record;
-	uint32_t left; /* payload bytes of @record still to come; it is over at 0 */
-	int pipe[2];   /* owned; long writes pass through here */
+	uint32_t left; /* payload bytes of @record, until it is used */
+};
+
+/* Where the next bytes belong. */
+struct wh_room {
+	uint8_t *at;
+	uint32_t len; /* 0: nothing, before a frame that is here finds room */
+	bool whole;   /* wait until all of it has come */
 };
 
 wh_must_check int wh_intake_init(struct wh_intake *in, const struct wh_intake_config *cfg);
 void wh_intake_done(struct wh_intake *in);
 
-/* Where the next bytes belong. *@len is 0 if none must be received before a frame finds room. */
-uint8_t *wh_intake_room(const struct wh_intake *in, uint32_t *len);
+struct wh_room wh_intake_room(const struct wh_intake *in);
 
 /* @len bytes have come there. */
 void wh_intake_add(struct wh_intake *in, uint32_t len);

@@ -231,6 +231,8 @@ static int send_pending(struct wh_precopy *p)
 			r = send_run(p, part);
 			if (r < 0)
 				return r;
+			if (part.count >= POPULATE_PAGES)
+				wh_ram_forget(p->ram, part);
 			run.first += part.count;
 			run.count -= part.count;
 		}

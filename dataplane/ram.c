@@ -16,6 +16,9 @@
 
 #include "wherry/assert.h"
 
+/* A read fault maps what is there of this much memory around it: the kernel's usual value. */
+#define FAULT_AROUND ((size_t)16 * WH_PAGE_SIZE)
+
 int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
 {
 	struct wh_region *region = &ram->regions[ram->count];
@@ -51,6 +54,8 @@ int wh_ram_map(struct wh_ram *ram, struct wh_error *err)
 			return wh_fail(err, -errno, "cannot map RAM '%s': %s", region->name,
 			               strerror(errno));
 		region->addr = addr;
+		/* To the kernel our looks are no use of the memory: they keep no page warm. */
+		(void)madvise(addr, region->bytes, MADV_SEQUENTIAL);
 	}
 	return 0;
 }
@@ -129,13 +134,27 @@ int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into)
 	return 0;
 }
 
-void wh_ram_populate(const struct wh_ram *ram, struct wh_run run)
+static uint8_t *address_of(const struct wh_ram *ram, struct wh_run run)
 {
 	const struct wh_region *region = wh_ram_region(ram, run.first);
-	uint8_t *addr = (uint8_t *)region->addr + (run.first - region->first_page) * WH_PAGE_SIZE;
 
-	/* Where it fails, pages are mapped one by one, as they are looked at. */
-	(void)madvise(addr, (size_t)run.count * WH_PAGE_SIZE, MADV_POPULATE_READ);
+	return (uint8_t *)region->addr + (run.first - region->first_page) * WH_PAGE_SIZE;
+}
+
+void wh_ram_populate(const struct wh_ram *ram, struct wh_run run)
+{
+	const volatile uint8_t *at = address_of(ram, run);
+	const volatile uint8_t *end = at + (size_t)run.count * WH_PAGE_SIZE;
+
+	while (at < end) {
+		(void)*at;
+		at += FAULT_AROUND - (uintptr_t)at % FAULT_AROUND;
+	}
+}
+
+void wh_ram_forget(const struct wh_ram *ram, struct wh_run run)
+{
+	(void)madvise(address_of(ram, run), (size_t)run.count * WH_PAGE_SIZE, MADV_DONTNEED);
 }
 
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page)

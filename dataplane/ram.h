@@ -54,8 +54,11 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 /* Add every page that the files hold; holes are memory the guest never touched. */
 wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into);
 
-/* Map @run, which lies in one region, at once: cheaper than a fault for every 16 pages. */
+/* Have @run, which lies in one region, in the page tables before it is looked at. */
 void wh_ram_populate(const struct wh_ram *ram, struct wh_run run);
+
+/* Have @run, which lies in one region, out of the page tables: they cost memory, and time to end. */
+void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
 
 /* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);

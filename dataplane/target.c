@@ -62,10 +62,12 @@ static int on_region(struct wh_target *target, const struct wh_frame *frame, str
 	if (has_id(target, region))
 		return wh_fail(err, -EPROTO, "RAM '%s' is given twice", region->name);
 
-	memory = (struct wh_memory){ .fd = region->fd, .bytes = region->bytes };
+	memory = (struct wh_memory){ .fd = region->fd, .writable = true, .bytes = region->bytes };
 	r = wh_transport_map(target->link, frame->region.id, &memory);
-	if (r < 0)
+	if (r == -EEXIST)
 		return wh_fail(err, -EPROTO, "RAM id %u is given twice", frame->region.id);
+	if (r < 0)
+		return wh_fail(err, r, "cannot write to RAM '%s': %s", region->name, strerror(-r));
 	target->local[frame->region.id] = (int32_t)(region - target->ram->regions) + 1;
 	target->agreed++;
 	return 0;

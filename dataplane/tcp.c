@@ -26,6 +26,12 @@
 /* A stranger that connects and says nothing holds up the others no longer than this. */
 #define HELLO_PATIENCE_NS WH_NSEC_PER_SEC
 
+/*
+ * One that has no pace of its own. BBR sets a timer for every packet where the device has no fq,
+ * and on a fast network those timers cost more than all the rest (docs/performance.md).
+ */
+#define CONGESTION_AUTO "cubic"
+
 static int failed(struct wh_error *err, const char *what)
 {
 	return wh_fail(err, -errno, "%s: %s", what, strerror(errno));
@@ -79,6 +85,20 @@ static int set_options(int fd)
 	    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, silence_s) < 0)
 		return -errno;
 	return 0;
+}
+
+static int choose_congestion(int fd, const char *name, struct wh_error *err)
+{
+	const bool any = !strcmp(name, "auto");
+	const char *wanted = any ? CONGESTION_AUTO : name;
+
+	if (!strcmp(name, "system") ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, wanted, (socklen_t)strlen(wanted)) == 0)
+		return 0;
+	if (any)
+		return 0; /* this kernel has none: its own choice will do */
+	return wh_fail(err, -errno, "congestion control '%s': %s", name,
+	               errno == ENOENT ? "this kernel has none of that name" : strerror(errno));
 }
 
 /* Make a socket that talks over the configured device only. Return: it, or -errno. */
@@ -230,7 +250,9 @@ static int connect_one(struct wh_tcp *tcp, const struct wh_link_config *cfg, str
 	fd = new_socket(peer.ss_family, cfg, err);
 	if (fd < 0)
 		return fd;
-	r = bind_local(fd, cfg, err);
+	r = choose_congestion(fd, cfg->congestion, err);
+	if (r == 0)
+		r = bind_local(fd, cfg, err);
 	if (r < 0)
 		return r;
 	r = connect_before(fd, &peer, len, cfg->deadline_ns);

@@ -22,7 +22,12 @@ struct wh_tcp {
 	uint32_t count;
 };
 
-/* Open all connections, as @cfg says. Return: 0; -ETIMEDOUT at the deadline; or -errno. */
+/*
+ * Open all connections, as @cfg says. The side that connects, and sends the memory, chooses their
+ * congestion control: "auto" is cubic if there is one, "system" the host's default, else a name.
+ *
+ * Return: 0; -ETIMEDOUT at the deadline; or -errno.
+ */
 wh_must_check int wh_tcp_open(struct wh_tcp *ret, const struct wh_link_config *cfg,
                               struct wh_error *err);
 

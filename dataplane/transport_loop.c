@@ -237,7 +237,7 @@ static int land_piece(struct end *to, struct parcel *parcel)
 	uint32_t len = roll(to->loop, 2) ? left : roll(to->loop, left) + 1;
 	uint64_t offset = parcel->write.dst_offset + parcel->landed;
 
-	if (offset > memory->bytes || len > memory->bytes - offset)
+	if (!memory->writable || offset > memory->bytes || len > memory->bytes - offset)
 		return -EPROTO;
 	to->loop->landings++;
 	if (to->loop->landings == to->loop->world->full_after)

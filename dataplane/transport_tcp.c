@@ -13,13 +13,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "intake.h"
+#include "place.h"
 #include "tcp.h"
 #include "transport_uring.h"
 #include "wire.h"
@@ -48,7 +48,7 @@ struct link {
 	uint32_t lane_count;
 	struct wh_memory regions[WH_REGIONS_MAX];
 	struct wh_bell bell;
-	pthread_mutex_t turn; /* of the connections, to look at a region and write to it */
+	struct wh_place places[WH_REGIONS_MAX]; /* owned; of the regions that are writable */
 
 	struct slot *slots; /* owned, one for each write in flight */
 	uint32_t *unused;   /* owned, stack of unused slots */
@@ -75,7 +75,8 @@ static struct wh_transport *tcp_close(struct wh_transport *transport)
 	for (uint32_t i = 0; i < link->lane_count; i++)
 		link->lanes[i].conn = wh_conn_stop(link->lanes[i].conn);
 	wh_bell_done(&link->bell);
-	(void)pthread_mutex_destroy(&link->turn);
+	for (uint32_t i = 0; i < WH_REGIONS_MAX; i++)
+		wh_place_done(&link->places[i]);
 	free(link->slots);
 	free(link->unused);
 	free(link);
@@ -89,7 +90,8 @@ static struct link *new_link(uint32_t queue_depth)
 	if (!link)
 		return NULL;
 	link->base.ops = &wh_transport_tcp;
-	wh_assert(pthread_mutex_init(&link->turn, NULL) == 0);
+	for (uint32_t i = 0; i < WH_REGIONS_MAX; i++)
+		wh_place_init(&link->places[i]);
 	link->slots = calloc(queue_depth, sizeof(*link->slots));
 	link->unused = calloc(queue_depth, sizeof(*link->unused));
 	if (wh_bell_init(&link->bell) < 0 || !link->slots || !link->unused) {
@@ -109,7 +111,7 @@ static int start_lanes(struct link *link, struct wh_tcp *tcp, uint32_t queue_dep
 			.queue_depth = queue_depth,
 			.regions = link->regions,
 			.owner = &link->bell,
-			.turn = &link->turn,
+			.places = link->places,
 		};
 		int r = wh_conn_start(&link->lanes[link->lane_count].conn, &cfg);
 
@@ -148,21 +150,18 @@ static int tcp_map(struct wh_transport *transport, uint16_t region, const struct
 
 	if (link->regions[region].bytes > 0)
 		return -EEXIST;
-	link->regions[region].addr = memory->addr;
-	link->regions[region].fd = memory->fd;
-	/* The connections look at this first. */
-	__atomic_store_n(&link->regions[region].bytes, memory->bytes, __ATOMIC_RELEASE);
-	return 0;
+	link->regions[region] = *memory;
+	if (!memory->writable)
+		return 0;
+	return wh_place_lend(&link->places[region], memory->fd, memory->bytes);
 }
 
 static void tcp_unmap(struct wh_transport *transport, uint16_t region)
 {
 	struct link *link = link_of(transport);
 
-	/* When we have the turn, nothing is being placed by what was lent. */
-	(void)pthread_mutex_lock(&link->turn);
-	__atomic_store_n(&link->regions[region].bytes, 0, __ATOMIC_RELEASE);
-	(void)pthread_mutex_unlock(&link->turn);
+	wh_place_take_back(&link->places[region]);
+	link->regions[region].bytes = 0;
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */

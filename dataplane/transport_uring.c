@@ -35,6 +35,9 @@
 #define BATCH_RECORDS 64u
 #define BATCH_BYTES   (1u << 20)
 
+/* From this length on a write is long. Below, a system call more costs as much as the copy. */
+#define LONG_WRITE (64u * 1024u)
+
 enum request {
 	REQ_SEND = 1,
 	REQ_RECV,
@@ -118,7 +121,7 @@ static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
 	struct iovec *iov = &out->iov[2 * (size_t)out->count];
 	struct wh_record record = { .type = WH_RECORD_FRAME };
 
-	out->long_last = !item->is_frame && item->write.len >= WH_LONG_WRITE;
+	out->long_last = !item->is_frame && item->write.len >= LONG_WRITE;
 	if (item->is_frame) {
 		record.length = item->frame.len;
 		iov[1].iov_base = (void *)(uintptr_t)item->frame.payload;
@@ -249,16 +252,14 @@ static void on_sent(struct wh_conn *conn, int result)
 
 static void start_recv(struct wh_conn *conn)
 {
+	const struct wh_room room = wh_intake_room(&conn->in);
 	struct io_uring_sqe *sqe;
-	uint8_t *room;
-	uint32_t len;
 
-	room = wh_intake_room(&conn->in, &len);
-	if (conn->receiving || conn->ended || len == 0)
+	if (conn->receiving || conn->ended || room.len == 0)
 		return;
 	sqe = io_uring_get_sqe(&conn->ring);
 	wh_assert(sqe); /* three requests at most */
-	io_uring_prep_recv(sqe, conn->fd, room, len, 0);
+	io_uring_prep_recv(sqe, conn->fd, room.at, room.len, room.whole ? MSG_WAITALL : 0);
 	io_uring_sqe_set_data64(sqe, REQ_RECV);
 	conn->receiving = true;
 }
@@ -394,9 +395,7 @@ static void *conn_thread(void *arg)
 static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 {
 	const struct wh_intake_config intake = {
-		.fd = cfg->fd,
-		.regions = cfg->regions,
-		.turn = cfg->turn,
+		.places = cfg->places,
 		.frame = on_frame,
 		.landed = on_landed,
 		.context = conn,
@@ -423,6 +422,8 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 	conn->ring_made = true;
 	r = -pthread_create(&conn->thread, NULL, conn_thread, conn);
 	conn->thread_runs = r == 0;
+	if (r == 0)
+		(void)pthread_setname_np(conn->thread, "wherry-conn"); /* for top(1) */
 	return r;
 }
 
@@ -436,7 +437,6 @@ int wh_conn_start(struct wh_conn **ret, const struct wh_conn_config *cfg)
 		return -ENOMEM;
 	memset(conn, 0, sizeof(*conn));
 	conn->fd = cfg->fd;
-	conn->in.pipe[0] = conn->in.pipe[1] = -1; /* until wh_intake_init() */
 	conn->bell.fd = -1;
 	conn->owner = cfg->owner;
 	conn->regions = cfg->regions;
@@ -457,7 +457,7 @@ struct wh_conn *wh_conn_stop(struct wh_conn *conn)
 	if (conn->thread_runs) {
 		atomic_store(&conn->stop, true);
 		wh_bell_wake(&conn->bell);
-		(void)shutdown(conn->fd, SHUT_RDWR); /* ends a sendfile() or splice() */
+		(void)shutdown(conn->fd, SHUT_RDWR); /* ends a sendfile() */
 		(void)pthread_join(conn->thread, NULL);
 	}
 	if (conn->ring_made)

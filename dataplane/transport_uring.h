@@ -4,9 +4,8 @@
  * One TCP connection of a link: a thread and an io_uring of its own.
  *
  * The link's owner posts writes and frames, and takes events; both go through queues. Page
- * contents are sent out of the lent memory, and received into a small buffer that stays in the
- * cache and is written to the RAM file from there: the cheapest way found to fill a tmpfs
- * (docs/performance.md).
+ * contents are sent out of the lent memory, and received into a buffer that stays in the cache
+ * and is put in place from there (place.h).
  *
  * Threads: all calls are the owner's, except that the owner's bell is rung from here.
  */
@@ -14,10 +13,10 @@
 #ifndef WH_TRANSPORT_URING_H
 #define WH_TRANSPORT_URING_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "place.h"
 #include "queue.h"
 #include "wire.h"
 
@@ -36,7 +35,7 @@ struct wh_conn_config {
 	uint32_t queue_depth;            /* writes posted at once, at most */
 	const struct wh_memory *regions; /* WH_REGIONS_MAX of them, borrowed; unused ones empty */
 	struct wh_bell *owner;           /* rung when there are events; borrowed */
-	pthread_mutex_t *turn;           /* held to look at a region and write to it; borrowed */
+	struct wh_place *places;         /* the same ones, to write into; borrowed */
 };
 
 enum wh_conn_event_type {

@@ -36,6 +36,9 @@
 /* The proof that a connection belongs to a migration: 128 random bits cannot be guessed. */
 #define WH_TOKEN_BYTES 16u
 
+/* Name of a TCP congestion control, with the final NUL: the kernel's TCP_CA_NAME_MAX. */
+#define WH_CONGESTION_MAX 16u
+
 /* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
 #define WH_NAME_MAX 64u
 

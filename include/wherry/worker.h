@@ -70,7 +70,8 @@ struct wh_worker_start {
 	uint32_t connections; /* source: 1 to WH_CONNECTIONS_MAX; the target accepts as many */
 	int32_t vmm_pid;      /* source: the hypervisor that runs the guest */
 	uint64_t downtime_target_ns;
-	uint8_t token[WH_TOKEN_BYTES]; /* the same on both sides, secret */
+	uint8_t token[WH_TOKEN_BYTES];      /* the same on both sides, secret */
+	char congestion[WH_CONGESTION_MAX]; /* source: "auto", "system" or a name: see tcp.h */
 	char interface[IFNAMSIZ]; /* bind every socket to this device; "" leaves it to routing */
 	union wh_worker_address local; /* target: listen here (port 0); source: bind here */
 	union wh_worker_address peer;  /* source: connect here */

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -336,6 +339,69 @@ static void a_write_into_a_region_that_is_none_is_a_breach(void **state)
 	expect_breach(p);
 }
 
+static void a_write_into_memory_that_is_only_sent_from_is_a_breach(void **state)
+{
+	struct pair *p = *state;
+	const struct wh_memory memory = { .addr = p->to.addr, .fd = p->to.fd, .bytes = BYTES };
+
+	wh_transport_unmap(p->target, REGION);
+	assert_int_equal(wh_transport_map(p->target, REGION, &memory), 0);
+	assert_int_equal(post(p->source, 0, 1, 0), 0);
+	expect_breach(p);
+}
+
+/* --- congestion control ----------------------------------------------------------------------- */
+
+/* That of our connections to @port, "" if they differ or there are none. */
+static void congestion_to(uint16_t port, char name[WH_CONGESTION_MAX])
+{
+	char other[WH_CONGESTION_MAX] = "";
+
+	name[0] = '\0';
+	for (int fd = 0; fd < 256; fd++) {
+		struct sockaddr_in peer = { 0 };
+		socklen_t peer_len = sizeof(peer), len = sizeof(other);
+
+		if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ||
+		    peer.sin_family != AF_INET || ntohs(peer.sin_port) != port)
+			continue;
+		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, other, &len), 0);
+		if (name[0] && strcmp(name, other) != 0)
+			fail_msg("%s and %s", name, other);
+		(void)snprintf(name, WH_CONGESTION_MAX, "%s", other);
+	}
+}
+
+static void the_sender_chooses_the_congestion_control(void **state)
+{
+	static const char *const table[][2] = { { "auto", "cubic" }, { "reno", "reno" } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct wh_transport *source, *target;
+		char name[WH_CONGESTION_MAX];
+		struct opener opener;
+		uint16_t port = opener_start(&opener);
+
+		assert_int_equal(connect_with(&source, port, table[i][0], NULL), 0);
+		target = opener_join(&opener);
+		congestion_to(port, name);
+		(void)wh_transport_close(source);
+		(void)wh_transport_close(target);
+		assert_string_equal(name, table[i][1]);
+	}
+}
+
+static void a_congestion_control_that_is_none_is_refused_by_name(void **state)
+{
+	struct wh_transport *source = NULL;
+	struct wh_error err;
+
+	(void)state;
+	assert_int_equal(connect_with(&source, 1, "nonesuch", &err), -ENOENT);
+	assert_non_null(strstr(err.text, "congestion control 'nonesuch': this kernel has none"));
+}
+
 /* --- a tmpfs that is full --------------------------------------------------------------------- */
 
 /* In a process of its own, as the mount is: exits with the errno that the target's poll gave. */
@@ -404,6 +470,9 @@ int main(void)
 		BOTH(a_write_into_memory_taken_back_is_a_breach),
 		BOTH(a_write_behind_the_end_is_a_breach),
 		BOTH(a_write_into_a_region_that_is_none_is_a_breach),
+		BOTH(a_write_into_memory_that_is_only_sent_from_is_a_breach),
+		cmocka_unit_test(the_sender_chooses_the_congestion_control),
+		cmocka_unit_test(a_congestion_control_that_is_none_is_refused_by_name),
 		cmocka_unit_test(a_full_tmpfs_is_enospc_at_the_receiver),
 	};
 

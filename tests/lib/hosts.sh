@@ -7,6 +7,9 @@
 # NAME-b are joined by a veth pair, which is the migration network: interface "mig0" in both,
 # 10.77.0.1 in a and 10.77.0.2 in b.
 
+#
+# HOSTS_CONGESTION, if set, is the hosts' TCP congestion control. Else it is this machine's.
+
 HOSTS_RUN=${HOSTS_RUN:-/run/wherry-test}
 
 # host_dir HOST - its directory
@@ -42,6 +45,10 @@ make_host() {
 
 	ip netns add "$host"
 	ip -n "$host" link set lo up
+	if [ -n "${HOSTS_CONGESTION:-}" ]; then
+		on_host "$host" sh -c 'echo "$1" > /proc/sys/net/ipv4/tcp_congestion_control' sh \
+			"$HOSTS_CONGESTION" || fail "no TCP congestion control '$HOSTS_CONGESTION'"
+	fi
 	mkdir -p "$(host_ram "$host")"
 	mount -t tmpfs -o "size=$size,mode=700" wherry-test "$(host_ram "$host")"
 }

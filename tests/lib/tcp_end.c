@@ -77,22 +77,38 @@ struct wh_transport *opener_join(struct opener *opener)
 	return opener->link;
 }
 
+static int connect_by(struct wh_transport **ret, uint16_t port, struct wh_link_config *cfg,
+                      struct wh_error *err)
+{
+	char uri[32];
+
+	(void)snprintf(uri, sizeof(uri), "tcp://127.0.0.1:%u", port);
+	cfg->uri = uri;
+	cfg->queue_depth = DEPTH;
+	cfg->interface = "";
+	cfg->local = "";
+	cfg->deadline_ns = in(PATIENCE_NS);
+	return wh_transport_open(ret, cfg, err);
+}
+
 int connect_to(struct wh_transport **ret, uint16_t port, uint32_t connections,
                const uint8_t *secret)
 {
-	char uri[32];
-	const struct wh_link_config cfg = {
-		.uri = uri,
-		.queue_depth = DEPTH,
-		.connections = connections,
-		.interface = "",
-		.local = "",
-		.token = secret,
-		.deadline_ns = in(PATIENCE_NS),
-	};
+	struct wh_link_config cfg = { .connections = connections,
+		                      .token = secret,
+		                      .congestion = "auto" };
 
-	(void)snprintf(uri, sizeof(uri), "tcp://127.0.0.1:%u", port);
-	return wh_transport_open(ret, &cfg, NULL);
+	return connect_by(ret, port, &cfg, NULL);
+}
+
+int connect_with(struct wh_transport **ret, uint16_t port, const char *congestion,
+                 struct wh_error *err)
+{
+	struct wh_link_config cfg = { .connections = 2,
+		                      .token = tcp_end_token,
+		                      .congestion = congestion };
+
+	return connect_by(ret, port, &cfg, err);
 }
 
 struct memory new_memory(int fd)
@@ -114,7 +130,9 @@ void memory_done(struct memory *m)
 
 void lend(struct wh_transport *link, const struct memory *m)
 {
-	const struct wh_memory memory = { .addr = m->addr, .fd = m->fd, .bytes = BYTES };
+	const struct wh_memory memory = {
+		.addr = m->addr, .fd = m->fd, .writable = true, .bytes = BYTES
+	};
 
 	assert_int_equal(wh_transport_map(link, REGION, &memory), 0);
 	assert_int_equal(wh_transport_map(link, REGION, &memory), -EEXIST);

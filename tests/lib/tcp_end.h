@@ -52,6 +52,10 @@ struct wh_transport *opener_join(struct opener *opener);
 wh_must_check int connect_to(struct wh_transport **ret, uint16_t port, uint32_t connections,
                              const uint8_t *secret);
 
+/* The same, two connections with a congestion control of one's own. */
+wh_must_check int connect_with(struct wh_transport **ret, uint16_t port, const char *congestion,
+                               struct wh_error *err);
+
 struct memory {
 	int fd;
 	uint8_t *addr; /* the same, mapped */

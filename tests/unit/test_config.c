@@ -65,6 +65,7 @@ static void reads_every_key(void **state)
 	                  "cgroup: system.slice/wherry\n"
 	                  "port: 7412\n"
 	                  "connections: 4\n"
+	                  "congestionControl: bbr\n"
 	                  "downtimeMs: 250\n"
 	                  "networks:\n"
 	                  "  - {name: migration, interface: mig0}\n"
@@ -87,6 +88,7 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->cgroup, "system.slice/wherry");
 	assert_int_equal(c->port, 7412);
 	assert_int_equal(c->connections, 4);
+	assert_string_equal(c->congestion, "bbr");
 	assert_int_equal(c->downtime_ns, 250000000);
 	assert_int_equal(c->network_count, 1);
 	assert_string_equal(c->networks[0].name, "migration");
@@ -108,7 +110,8 @@ static void fills_in_the_defaults(void **state)
 {
 	static const char *const table[] = {
 		LEAST,
-		LEAST "manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ndowntimeMs:\n",
+		LEAST
+		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ndowntimeMs:\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
 		LEAST "networks:\nnodes:\nvms:\n",
 	};
@@ -121,6 +124,7 @@ static void fills_in_the_defaults(void **state)
 		assert_string_equal(c->cgroup, "wherry");
 		assert_int_equal(c->port, 7411);
 		assert_int_equal(c->connections, 2);
+		assert_string_equal(c->congestion, "auto");
 		assert_int_equal(c->downtime_ns, WH_DOWNTIME_DEFAULT_NS);
 		assert_int_equal(c->network_count, 0);
 		assert_int_equal(c->node_count, 0);
@@ -216,6 +220,8 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "port: 65536\n", "f:4:7: ", "from 1 to 65535" },
 		{ LEAST "connections: 0\n", "f:4:14: ", "from 1 to 16" },
 		{ LEAST "connections: 17\n", "f:4:14: ", "from 1 to 16" },
+		{ LEAST "congestionControl: a b\n", "f:4:20: ", "such as cubic" },
+		{ LEAST "congestionControl: abcdefghijklmnop\n", "f:4:20: ", "such as cubic" },
 		{ LEAST "downtimeMs: 0\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 2000001\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 0.3\n", "f:4:13: ", "whole number" },

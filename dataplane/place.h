@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Place - memory of the destination's guest, and how page contents get there.
+ *
+ * Allocating the destination's pages costs more than all the rest of a migration, so how it is
+ * done decides its speed (docs/performance.md). There are two ways:
+ *
+ *	fill	UFFDIO_COPY through a mapping of our own: allocates pages and copies into them in
+ *		one step, on any number of CPUs at once. Only where nothing is yet, and only in
+ *		small pages.
+ *	write	pwrite(): also over what is there, and in huge pages where the tmpfs has them. The
+ *		kernel lets one thread at a time write to a file.
+ *
+ * A file on a tmpfs without huge pages is filled, and written where something is. Others are
+ * written.
+ *
+ * Threads: any may put while it is lent; the others are for the one that opened it.
+ */
+
+#ifndef WH_PLACE_H
+#define WH_PLACE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wherry/cleanup.h"
+
+struct wh_place {
+	pthread_rwlock_t use; /* held for reading by whoever puts, for writing to take it back */
+	uint64_t bytes;       /* 0 while nothing may be put here */
+	int fd;               /* the RAM file, borrowed */
+	pthread_mutex_t
+		turn;    /* to write: the kernel has those that wait spin, this lets them sleep */
+	int uffd;        /* to fill, or -1 */
+	uint8_t *addr;   /* the file, mapped to fill it */
+	uint64_t mapped; /* bytes of it */
+};
+
+void wh_place_init(struct wh_place *place);
+void wh_place_done(struct wh_place *place);
+
+/* Have @bytes of @fd, which stays the caller's, written into. Return: 0 or -errno. */
+wh_must_check int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes);
+
+/* Take it back: when this returns, nothing is being put there. */
+void wh_place_take_back(struct wh_place *place);
+
+/* Whether [@offset, @offset + @len) is lent. */
+bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len);
+
+/*
+ * Put @len bytes, whole pages, at @offset. Return: 0, -EPROTO if that is not lent, or -errno
+ * (-ENOSPC if the tmpfs is full).
+ */
+wh_must_check int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len,
+                               uint64_t offset);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Page contents get where they belong, into memory of every kind and state. Needs root. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "place.h"
+
+#include "wherry/fdpass.h"
+#include "wherry/limits.h"
+
+#define PAGES 1024u
+#define BYTES ((uint64_t)PAGES * WH_PAGE_SIZE)
+
+/* Where a page begins. */
+#define AT(page) ((size_t)(page)*WH_PAGE_SIZE)
+
+/* Where the tests mount their tmpfs, in a mount namespace of their own. */
+#define DIR "/mnt"
+
+/* Kinds of memory, by the options of their tmpfs. */
+static const char *const kinds[] = { "size=32m,huge=never", "size=32m,huge=within_size" };
+
+struct fixture {
+	struct wh_place place;
+	int fd;
+	uint8_t *memory; /* as the guest sees it */
+};
+
+static uint8_t contents[BYTES];
+
+static void open_fixture(struct fixture *f, const char *options)
+{
+	assert_int_equal(mount("tmpfs", DIR, "tmpfs", 0, options), 0);
+	f->fd = open(DIR "/ram", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(f->fd >= 0);
+	assert_int_equal(ftruncate(f->fd, BYTES), 0);
+	f->memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
+	assert_true(f->memory != MAP_FAILED);
+	wh_place_init(&f->place);
+	assert_int_equal(wh_place_lend(&f->place, f->fd, BYTES), 0);
+}
+
+static void close_fixture(struct fixture *f)
+{
+	wh_place_done(&f->place);
+	assert_int_equal(munmap(f->memory, BYTES), 0);
+	wh_closep(&f->fd);
+	assert_int_equal(umount(DIR), 0);
+}
+
+/* Put pages [@first, @first + @count) with contents that @seed tells from others. */
+static int put(struct fixture *f, uint32_t first, uint32_t count, uint8_t seed)
+{
+	for (uint64_t i = 0; i < AT(count); i++)
+		contents[i] = (uint8_t)(seed + i / WH_PAGE_SIZE + i);
+	return wh_place_put(&f->place, contents, count * WH_PAGE_SIZE, AT(first));
+}
+
+/* What put() with the same arguments leaves. */
+static void expect(const struct fixture *f, uint32_t first, uint32_t count, uint8_t seed)
+{
+	for (uint64_t i = 0; i < AT(count); i++)
+		if (f->memory[AT(first) + i] != (uint8_t)(seed + i / WH_PAGE_SIZE + i))
+			fail_msg("page %u differs", first + (uint32_t)(i / WH_PAGE_SIZE));
+}
+
+static void fills_what_is_empty_and_nothing_else(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < 2; k++) {
+		struct fixture f;
+
+		open_fixture(&f, kinds[k]);
+		assert_int_equal(put(&f, 3, 5, 1), 0);
+		assert_int_equal(put(&f, 512, 512, 2), 0);
+		expect(&f, 3, 5, 1);
+		expect(&f, 512, 512, 2);
+		for (uint32_t i = 0; i < WH_PAGE_SIZE; i++) {
+			assert_int_equal(f.memory[AT(2) + i], 0);
+			assert_int_equal(f.memory[AT(8) + i], 0);
+		}
+		close_fixture(&f);
+	}
+}
+
+static void replaces_what_is_there(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < 2; k++) {
+		struct fixture f;
+
+		open_fixture(&f, kinds[k]);
+		assert_int_equal(put(&f, 0, 64, 1), 0);
+		assert_int_equal(put(&f, 0, 64, 2), 0);
+		expect(&f, 0, 64, 2);
+		close_fixture(&f);
+	}
+}
+
+static void fills_around_pages_that_are_there(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < 2; k++) {
+		struct fixture f;
+
+		open_fixture(&f, kinds[k]);
+		f.memory[AT(20)] = 'x'; /* by the guest's own mapping */
+		assert_int_equal(put(&f, 40, 1, 1), 0);
+		assert_int_equal(put(&f, 10, 50, 2), 0);
+		expect(&f, 10, 50, 2);
+		close_fixture(&f);
+	}
+}
+
+static void fills_again_what_was_given_back(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < 2; k++) {
+		struct fixture f;
+
+		open_fixture(&f, kinds[k]);
+		assert_int_equal(put(&f, 0, 64, 1), 0);
+		assert_int_equal(
+			fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, AT(16), AT(16)),
+			0);
+		assert_int_equal(f.memory[AT(20)], 0);
+		assert_int_equal(put(&f, 16, 16, 3), 0);
+		expect(&f, 16, 16, 3);
+		close_fixture(&f);
+	}
+}
+
+static void huge_memory_stays_huge(void **state)
+{
+	struct fixture f;
+	struct stat st;
+
+	(void)state;
+	open_fixture(&f, kinds[1]);
+	assert_int_equal(fstat(f.fd, &st), 0);
+	if (st.st_blksize == (blksize_t)WH_PAGE_SIZE) {
+		close_fixture(&f);
+		print_message("# this kernel has no huge pages for tmpfs\n");
+		skip();
+	}
+	assert_int_equal(f.place.uffd, -1);
+	close_fixture(&f);
+}
+
+static void puts_nothing_beyond_what_is_lent(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, kinds[0]);
+	assert_int_equal(put(&f, PAGES - 1, 2, 1), -EPROTO);
+	assert_int_equal(put(&f, PAGES, 1, 1), -EPROTO);
+	assert_int_equal(f.memory[BYTES - 1], 0);
+	wh_place_take_back(&f.place);
+	assert_int_equal(put(&f, 0, 1, 1), -EPROTO);
+	assert_int_equal(f.memory[0], 0);
+
+	assert_int_equal(wh_place_lend(&f.place, f.fd, BYTES), 0);
+	assert_int_equal(put(&f, 0, 1, 1), 0);
+	expect(&f, 0, 1, 1);
+	close_fixture(&f);
+}
+
+static void a_full_tmpfs_is_enospc(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, "size=256k,huge=never");
+	assert_int_equal(put(&f, 0, 512, 1), -ENOSPC);
+	close_fixture(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(fills_what_is_empty_and_nothing_else),
+		cmocka_unit_test(replaces_what_is_there),
+		cmocka_unit_test(fills_around_pages_that_are_there),
+		cmocka_unit_test(fills_again_what_was_given_back),
+		cmocka_unit_test(huge_memory_stays_huge),
+		cmocka_unit_test(puts_nothing_beyond_what_is_lent),
+		cmocka_unit_test(a_full_tmpfs_is_enospc),
+	};
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		print_message("# mounting a tmpfs needs root\n");
+		return 77;
+	}
+	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
+}
