@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK_WORDS (128ul * 1024)
+#define CHUNK_WORDS (256ul * 1024) /* a huge page: it is made in one piece */
 #define SEED        0x2545f4914f6cdd1dull
 
 /* Marsaglia's xorshift: a good generator is not needed, a quick one is. */

@@ -4,6 +4,32 @@
 # paused.sh - a guest that stands still, ready to be moved from one host to the other: the same
 # start for every mover that is compared. Source cleanup.sh, hosts.sh and guest.sh first.
 
+# hold_page_reporting - have the kernel report no free block below 4 MiB until the end, see warm_ram.c
+hold_page_reporting() {
+	local order knob=/sys/module/page_reporting/parameters/page_reporting_order
+
+	[ -w "$knob" ] || return 0
+	order=$(cat "$knob")
+	at_exit sh -c "echo $order > $knob"
+	echo 10 > "$knob"
+}
+
+# warm_memory HOST MIB - have that much free memory that is really there, in pages as HOST's tmpfs has
+warm_memory() {
+	"$build/bench/warm_ram" "$(host_ram "$1")/warm" "$2"
+}
+
+# paused_hosts NAME MEM_MIB MTU - make hosts NAME-a and NAME-b for a guest of this size
+paused_hosts() {
+	local size=$(($2 + $2 / 8 + 64))
+
+	if [ -n "${HOSTS_HUGE:-}" ]; then
+		hold_page_reporting
+		size=$((4 * size)) # warm_ram keeps as much again as it frees
+	fi
+	make_hosts "$1" "$3" "${size}m"
+}
+
 # paused_source NAME MEM_MIB CONTENTS MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
 #
 # CONTENTS is random, or untouched: a RAM file that is all hole. Sets PAUSED_SOURCE and PAUSED_TARGET,
@@ -14,7 +40,7 @@ paused_source() {
 
 	# shellcheck disable=SC2034 # guest_argv reads them
 	GUEST_KERNEL='' GUEST_INITRD='' GUEST_ACCEL=tcg
-	make_hosts "$name" "$mtu" "$((mem + mem / 8 + 64))m"
+	paused_hosts "$name" "$mem" "$mtu"
 	PAUSED_SOURCE=$(host_ram "$name-a")
 	PAUSED_TARGET=$(host_ram "$name-b")
 	GUEST_HOST=$name-a launch_guest vm "$PAUSED_SOURCE" "$mem" --paused
@@ -24,10 +50,10 @@ paused_source() {
 	# reads all memory, and that fills a hole at the source as well.
 	case $contents in
 	random) "$build/bench/fill_ram" "$PAUSED_SOURCE/vm.ram" ;;
-	untouched) "$build/bench/warm_ram" "$PAUSED_SOURCE/warm" "$mem" ;;
+	untouched) warm_memory "$name-a" "$mem" ;;
 	*) fail "contents are random or untouched, not '$contents'" ;;
 	esac
-	"$build/bench/warm_ram" "$PAUSED_TARGET/warm" "$((mem + mem / 16))"
+	warm_memory "$name-b" "$((mem + mem / 16))"
 }
 
 # paused_target NAME MEM_MIB - QEMU on NAME-b, ready to receive

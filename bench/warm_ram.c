@@ -8,39 +8,109 @@
  * 5.4 s instead of 1.2 s on the reference machine. A benchmark that fills fresh memory would mostly
  * measure how long ago somebody else freed it.
  *
- * So FILE, on a tmpfs, is written in full and then punched out, except for one page of each MiB.
- * What is free then is warm, and stays so: only whole free huge pages are ever reported. Keep FILE
- * during the measurement and remove it afterwards.
+ * So FILE, on a tmpfs, is written and then punched out, except for what keeps the rest from being
+ * reported: only whole free blocks of a certain size ever are. That is one page of each MiB, where
+ * blocks of 2 MiB are reported. If the tmpfs has huge pages, free huge pages are wanted, and every
+ * other huge page stays: for where blocks of 4 MiB are reported (paused.sh sees to that). What is
+ * free then is warm, and stays so. Keep FILE during the measurement and remove it afterwards.
  */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MIB     (1024l * 1024)
-#define KEPT    4096l
+#define HUGE    (2 * MIB)
+#define PAGE    4096l
 #define MIB_MAX (1l << 20)
 
+/* Where one page's entry in pagemap tells where it is in memory. */
+#define PFN_MASK ((UINT64_C(1) << 55) - 1)
+
+static const char zeros[HUGE];
+
+/*
+ * By hand: a tmpfs clears what fallocate() gave it only when it is first used.
+ * Return: 0 or -errno.
+ */
+static int write_zeros(int fd, long from, long len)
+{
+	ssize_t n = pwrite(fd, zeros, (size_t)len, from);
+
+	if (n != len)
+		return n < 0 ? -errno : -ENOSPC;
+	return 0;
+}
+
+static int punch(int fd, long from, long len)
+{
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, len) < 0 ? -errno
+	                                                                                : 0;
+}
+
 /* Return: 0 or -errno. */
+static int warm_small(int fd, long mib)
+{
+	int r = 0;
+
+	for (long i = 0; r == 0 && i < mib; i++)
+		r = write_zeros(fd, i * MIB, MIB);
+	for (long i = 0; r == 0 && i < mib; i++)
+		r = punch(fd, i * MIB + PAGE, MIB - PAGE);
+	return r;
+}
+
+/* Whether the huge page of @fd at @from is the upper one of its 4 MiB of memory. */
+static bool is_upper(int fd, long from)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	volatile const char *page = mmap(NULL, HUGE, PROT_READ, MAP_SHARED, fd, from);
+	uint64_t entry = 0;
+	bool known = false;
+
+	if (page != MAP_FAILED) {
+		(void)*page;
+		known = pread(pagemap, &entry, sizeof(entry),
+		              (off_t)((uintptr_t)page / PAGE * sizeof(entry))) == sizeof(entry);
+		(void)munmap((void *)(uintptr_t)page, HUGE);
+	}
+	(void)close(pagemap);
+	return known && (entry & PFN_MASK) / (HUGE / PAGE) % 2;
+}
+
+/* Return: 0; -ENOMEM if too few huge pages could be had; or -errno. */
+static int warm_huge(int fd, long mib)
+{
+	const long pieces = mib + mib / 8; /* of 2 MiB: half of them will be free */
+	long missing = mib;
+	int r = 0;
+
+	for (long i = 0; r == 0 && i < pieces; i++)
+		r = write_zeros(fd, i * HUGE, HUGE);
+	for (long i = 0; r == 0 && missing > 0 && i < pieces; i++) {
+		if (!is_upper(fd, i * HUGE))
+			continue;
+		r = punch(fd, i * HUGE, HUGE);
+		missing -= HUGE / MIB;
+	}
+	return r == 0 && missing > 0 ? -ENOMEM : r;
+}
+
 static int warm(int fd, long mib)
 {
-	static const char zeros[MIB];
+	struct stat st;
 
-	/* By hand: a tmpfs clears what fallocate() gave it only when it is first used. */
-	for (long i = 0; i < mib; i++) {
-		ssize_t n = pwrite(fd, zeros, MIB, i * MIB);
-
-		if (n != MIB)
-			return n < 0 ? -errno : -ENOSPC;
-	}
-	for (long i = 0; i < mib; i++)
-		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, i * MIB + KEPT,
-		              MIB - KEPT) < 0)
-			return -errno;
-	return 0;
+	/* A small file is not given huge pages. */
+	if (ftruncate(fd, mib * MIB) < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_blksize == HUGE ? warm_huge(fd, mib) : warm_small(fd, mib);
 }
 
 int main(int argc, char **argv)

@@ -88,34 +88,32 @@ void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other)
 		set->next = other->next;
 }
 
-/* The first page at or after @page whose bit is @bit, or the end. */
-static uint64_t find(const struct wh_pageset *set, uint64_t page, bool bit)
+/* The first page in [@page, @end) whose bit is @bit, or @end. */
+static uint64_t find(const struct wh_pageset *set, uint64_t page, uint64_t end, bool bit)
 {
-	while (page < set->pages) {
+	while (page < end) {
 		uint64_t w = set->bits[page / WORD_BITS];
 		uint64_t rest = (bit ? w : ~w) >> (page % WORD_BITS);
 
 		if (rest) {
 			page += (uint64_t)__builtin_ctzll(rest);
-			return page < set->pages ? page : set->pages;
+			return page < end ? page : end;
 		}
 		page = (page / WORD_BITS + 1) * WORD_BITS;
 	}
-	return set->pages;
+	return end;
 }
 
 bool wh_pageset_take_run(struct wh_pageset *set, uint32_t max, struct wh_run *ret)
 {
-	uint64_t first = find(set, set->next, true);
-	uint64_t end;
+	const uint64_t first = find(set, set->next, set->pages, true);
+	uint64_t end = first - first % max + max;
 
 	set->next = first;
 	if (first == set->pages)
 		return false;
 
-	end = find(set, first, false);
-	if (end - first > max)
-		end = first + max;
+	end = find(set, first, end < set->pages ? end : set->pages, false);
 	for (uint64_t w = first / WORD_BITS; w * WORD_BITS < end; w++)
 		set->bits[w] &= ~mask(w, first, end);
 	set->next = end;

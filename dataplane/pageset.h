@@ -41,7 +41,10 @@ uint64_t wh_pageset_count(const struct wh_pageset *set);
 /* Add every page of @other, a set of the same size. */
 void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other);
 
-/* Take the lowest run of at most @max pages out of the set. Return: false if it is empty. */
+/*
+ * Take the lowest run out of the set. It crosses no multiple of @max, so that no run has parts of
+ * two huge pages. Return: false if the set is empty.
+ */
 bool wh_pageset_take_run(struct wh_pageset *set, uint32_t max, struct wh_run *ret);
 
 WH_DEFINE_CLEANUP(struct wh_pageset, wh_pageset_free)

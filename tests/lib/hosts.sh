@@ -9,6 +9,7 @@
 
 #
 # HOSTS_CONGESTION, if set, is the hosts' TCP congestion control. Else it is this machine's.
+# HOSTS_HUGE, if set, is their tmpfs' option "huge". Else it has small pages.
 
 HOSTS_RUN=${HOSTS_RUN:-/run/wherry-test}
 
@@ -50,7 +51,7 @@ make_host() {
 			"$HOSTS_CONGESTION" || fail "no TCP congestion control '$HOSTS_CONGESTION'"
 	fi
 	mkdir -p "$(host_ram "$host")"
-	mount -t tmpfs -o "size=$size,mode=700" wherry-test "$(host_ram "$host")"
+	mount -t tmpfs -o "size=$size,mode=700,huge=${HOSTS_HUGE:-never}" wherry-test "$(host_ram "$host")"
 }
 
 # make_hosts NAME [MTU] [SIZE] - make NAME-a and NAME-b, which drop_hosts removes at exit

@@ -177,7 +177,7 @@ static uint32_t roll(uint64_t *random, uint32_t sides)
 	return (uint32_t)(*random >> 33) % sides;
 }
 
-/* The lowest run of @pages, at most @max long, taken out: what the set must do. */
+/* The lowest run of @pages that crosses no multiple of @max, taken out: what the set must do. */
 static struct wh_run naive_take(bool *pages, uint32_t count, uint32_t max)
 {
 	struct wh_run run = { 0 };
@@ -186,9 +186,11 @@ static struct wh_run naive_take(bool *pages, uint32_t count, uint32_t max)
 	while (at < count && !pages[at])
 		at++;
 	run.first = at;
-	while (at < count && pages[at] && run.count < max) {
+	while (at < count && pages[at]) {
 		pages[at++] = false;
 		run.count++;
+		if (at % max == 0)
+			break;
 	}
 	return run;
 }

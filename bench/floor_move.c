@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * floor_move - bytes from a RAM file on one host into one on another, and nothing else.
+ *
+ *	floor_move receive FILE ADDRESS PORT CONNECTIONS
+ *	floor_move send FILE ADDRESS PORT CONNECTIONS
+ *
+ * The cheapest system calls found for each step, no protocol, no tracking, no test for zero pages:
+ * what this takes is the floor for any mover on the machine. The receiver prints "ready" when it
+ * listens, and "done" when every byte is in place. Connection number i carries the i-th share of
+ * the file; both files have the same size.
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/userfaultfd.h>
+
+#define PAGE            4096u
+#define CHUNK           ((size_t)2 << 20) /* a huge page */
+#define CONNECTIONS_MAX 16
+
+static struct {
+	int file;
+	off_t bytes;
+	int connections;
+	int uffd;      /* where the file's pages are small: they are filled in */
+	uint8_t *addr; /* the file, mapped for that */
+	pthread_mutex_t turn; /* to write, where they are huge */
+} job = { .uffd = -1, .turn = PTHREAD_MUTEX_INITIALIZER };
+
+struct share {
+	int socket;
+	off_t from, to; /* of the file */
+	pthread_t thread;
+};
+
+static _Noreturn void die(const char *what)
+{
+	perror(what);
+	exit(EXIT_FAILURE);
+}
+
+static void check(bool good, const char *what)
+{
+	if (!good)
+		die(what);
+}
+
+static void *send_share(void *arg)
+{
+	struct share *share = arg;
+
+	while (share->from < share->to)
+		check(sendfile(share->socket, job.file, &share->from,
+		               (size_t)(share->to - share->from)) > 0,
+		      "sendfile");
+	return NULL;
+}
+
+static void put(const uint8_t *from, size_t len, off_t offset)
+{
+	struct uffdio_copy copy = { .dst = (uintptr_t)job.addr + (uint64_t)offset,
+		                    .src = (uintptr_t)from,
+		                    .len = len };
+
+	if (job.uffd >= 0) {
+		check(ioctl(job.uffd, UFFDIO_COPY, &copy) == 0, "UFFDIO_COPY");
+		return;
+	}
+	(void)pthread_mutex_lock(&job.turn);
+	check(pwrite(job.file, from, len, offset) == (ssize_t)len, "pwrite");
+	(void)pthread_mutex_unlock(&job.turn);
+}
+
+static void *receive_share(void *arg)
+{
+	struct share *share = arg;
+	uint8_t *buffer = aligned_alloc(PAGE, CHUNK);
+
+	check(buffer, "memory");
+	while (share->from < share->to) {
+		size_t left = (size_t)(share->to - share->from);
+		ssize_t n = recv(share->socket, buffer, left < CHUNK ? left : CHUNK, MSG_WAITALL);
+
+		check(n > 0 && n % PAGE == 0, "recv");
+		put(buffer, (size_t)n, share->from);
+		share->from += n;
+	}
+	free(buffer);
+	return NULL;
+}
+
+static void prepare_to_fill(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	job.addr = mmap(NULL, (size_t)job.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job.file, 0);
+	check(job.addr != MAP_FAILED, "mmap");
+	reg.range.start = (uintptr_t)job.addr;
+	reg.range.len = (uint64_t)job.bytes;
+	job.uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	check(job.uffd >= 0 && ioctl(job.uffd, UFFDIO_API, &api) == 0 &&
+	              ioctl(job.uffd, UFFDIO_REGISTER, &reg) == 0,
+	      "userfaultfd");
+}
+
+static int new_socket(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	check(fd >= 0, "socket");
+	/* What a mover would choose; without it, the host's choice is measured. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", strlen("cubic"));
+	return fd;
+}
+
+/* The first connection made is the first one accepted: one at a time. */
+static void connect_all(struct share *shares, const struct sockaddr_in *peer)
+{
+	for (int i = 0; i < job.connections; i++) {
+		shares[i].socket = new_socket();
+		check(connect(shares[i].socket, (const struct sockaddr *)peer, sizeof(*peer)) == 0,
+		      "connect");
+	}
+}
+
+static void accept_all(struct share *shares, const struct sockaddr_in *here)
+{
+	int listener = new_socket();
+
+	check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)) == 0 &&
+	              bind(listener, (const struct sockaddr *)here, sizeof(*here)) == 0 &&
+	              listen(listener, job.connections) == 0,
+	      "listen");
+	check(puts("ready") >= 0 && fflush(stdout) == 0, "output");
+	for (int i = 0; i < job.connections; i++) {
+		shares[i].socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		check(shares[i].socket >= 0, "accept");
+	}
+	(void)close(listener);
+}
+
+static void run(struct share *shares, void *(*thread)(void *))
+{
+	const off_t chunks = job.bytes / (off_t)CHUNK;
+
+	for (int i = 0; i < job.connections; i++) {
+		shares[i].from = chunks * i / job.connections * (off_t)CHUNK;
+		shares[i].to = i + 1 == job.connections
+		                       ? job.bytes
+		                       : chunks * (i + 1) / job.connections * (off_t)CHUNK;
+		errno = pthread_create(&shares[i].thread, NULL, thread, &shares[i]);
+		check(errno == 0, "thread");
+	}
+	for (int i = 0; i < job.connections; i++)
+		(void)pthread_join(shares[i].thread, NULL);
+}
+
+static void open_file(const char *path, bool fills)
+{
+	struct stat st;
+
+	job.file = open(path, O_RDWR | O_CLOEXEC);
+	check(job.file >= 0 && fstat(job.file, &st) == 0, path);
+	job.bytes = st.st_size;
+	job.addr = NULL;
+	if (fills && st.st_blksize == PAGE)
+		prepare_to_fill();
+}
+
+int main(int argc, char **argv)
+{
+	struct share shares[CONNECTIONS_MAX];
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	bool receives = argc > 1 && !strcmp(argv[1], "receive");
+
+	if (argc != 6 || (!receives && strcmp(argv[1], "send") != 0) ||
+	    inet_pton(AF_INET, argv[3], &address.sin_addr) != 1 ||
+	    (job.connections = atoi(argv[5])) < 1 || job.connections > CONNECTIONS_MAX) {
+		(void)fprintf(stderr, "usage: floor_move receive|send FILE ADDRESS PORT "
+		                      "CONNECTIONS\n"); /* nowhere else to say it */
+		return EXIT_FAILURE;
+	}
+	address.sin_port = htons((uint16_t)atoi(argv[4]));
+	open_file(argv[2], receives);
+	if (receives)
+		accept_all(shares, &address);
+	else
+		connect_all(shares, &address);
+	run(shares, receives ? receive_share : send_share);
+	if (receives)
+		check(puts("done") >= 0 && fflush(stdout) == 0, "output");
+	return EXIT_SUCCESS;
+}
