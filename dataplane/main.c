@@ -140,8 +140,11 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_e
 	if (r < 0)
 		return wh_fail(err, r, "cannot lend the guest's RAM to the link");
 	r = wh_source_run(&source, err);
+	if (r == 0)
+		r = wh_worker_note(WH_WORKER_LANDED, err);
+	/* After the word is out: it takes the longer the larger the guest, which stands still. */
 	source.dirty = wh_dirty_close(source.dirty);
-	return r < 0 ? r : wh_worker_note(WH_WORKER_LANDED, err);
+	return r;
 }
 
 static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_error *err)
