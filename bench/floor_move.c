@@ -3,13 +3,19 @@
 /*
  * floor_move - bytes from a RAM file on one host into one on another, and nothing else.
  *
- *	floor_move receive FILE ADDRESS PORT CONNECTIONS
- *	floor_move send FILE ADDRESS PORT CONNECTIONS
+ *	floor_move receive FILE ADDRESS PORT CONNECTIONS WAY
+ *	floor_move send FILE ADDRESS PORT CONNECTIONS WAY
  *
  * The cheapest system calls found for each step, no protocol, no tracking, no test for zero pages:
  * what this takes is the floor for any mover on the machine. The receiver prints "ready" when it
  * listens, and "done" when every byte is in place. Connection number i carries the i-th share of
- * the file; both files have the same size.
+ * the file; both files have the same size. WAY is "best", or one of those that were compared:
+ *
+ *	send		sendfile	the kernel hands the file's pages to the socket (best)
+ *			copy		send() from a mapping of the file
+ *	receive		fill		receive into a buffer, UFFDIO_COPY (best for small pages)
+ *			write		receive into a buffer, pwrite() (best for huge pages)
+ *			map		receive into a mapping of the file, populated ahead
  */
 
 #include <arpa/inet.h>
@@ -41,10 +47,11 @@ static struct {
 	int file;
 	off_t bytes;
 	int connections;
-	int uffd;      /* where the file's pages are small: they are filled in */
-	uint8_t *addr; /* the file, mapped for that */
-	pthread_mutex_t turn; /* to write, where they are huge */
-} job = { .uffd = -1, .turn = PTHREAD_MUTEX_INITIALIZER };
+	const char *way;
+	uint8_t *addr;        /* the file, mapped, for the ways that need it */
+	int uffd;             /* to fill */
+	pthread_mutex_t turn; /* to write: waiters would spin in the kernel */
+} job = { .turn = PTHREAD_MUTEX_INITIALIZER };
 
 struct share {
 	int socket;
@@ -64,14 +71,29 @@ static void check(bool good, const char *what)
 		die(what);
 }
 
+static bool way_is(const char *name)
+{
+	return !strcmp(job.way, name);
+}
+
+static ssize_t send_some(struct share *share)
+{
+	size_t left = (size_t)(share->to - share->from);
+	ssize_t n;
+
+	if (way_is("sendfile"))
+		return sendfile(share->socket, job.file, &share->from, left);
+	n = send(share->socket, job.addr + share->from, left < CHUNK ? left : CHUNK, MSG_NOSIGNAL);
+	share->from += n > 0 ? n : 0;
+	return n;
+}
+
 static void *send_share(void *arg)
 {
 	struct share *share = arg;
 
 	while (share->from < share->to)
-		check(sendfile(share->socket, job.file, &share->from,
-		               (size_t)(share->to - share->from)) > 0,
-		      "sendfile");
+		check(send_some(share) > 0, "send");
 	return NULL;
 }
 
@@ -81,13 +103,22 @@ static void put(const uint8_t *from, size_t len, off_t offset)
 		                    .src = (uintptr_t)from,
 		                    .len = len };
 
-	if (job.uffd >= 0) {
+	if (way_is("fill")) {
 		check(ioctl(job.uffd, UFFDIO_COPY, &copy) == 0, "UFFDIO_COPY");
-		return;
+	} else if (way_is("write")) {
+		(void)pthread_mutex_lock(&job.turn);
+		check(pwrite(job.file, from, len, offset) == (ssize_t)len, "pwrite");
+		(void)pthread_mutex_unlock(&job.turn);
 	}
-	(void)pthread_mutex_lock(&job.turn);
-	check(pwrite(job.file, from, len, offset) == (ssize_t)len, "pwrite");
-	(void)pthread_mutex_unlock(&job.turn);
+}
+
+/* Where the next bytes go at first. */
+static uint8_t *room(uint8_t *buffer, off_t offset, size_t len)
+{
+	if (!way_is("map"))
+		return buffer;
+	check(madvise(job.addr + offset, len, MADV_POPULATE_WRITE) == 0, "populate");
+	return job.addr + offset;
 }
 
 static void *receive_share(void *arg)
@@ -98,25 +129,24 @@ static void *receive_share(void *arg)
 	check(buffer, "memory");
 	while (share->from < share->to) {
 		size_t left = (size_t)(share->to - share->from);
-		ssize_t n = recv(share->socket, buffer, left < CHUNK ? left : CHUNK, MSG_WAITALL);
+		size_t len = left < CHUNK ? left : CHUNK;
+		ssize_t n = recv(share->socket, room(buffer, share->from, len), len, MSG_WAITALL);
 
-		check(n > 0 && n % PAGE == 0, "recv");
-		put(buffer, (size_t)n, share->from);
+		check(n == (ssize_t)len, "recv");
+		put(buffer, len, share->from);
 		share->from += n;
 	}
 	free(buffer);
 	return NULL;
 }
 
-static void prepare_to_fill(void)
+static void open_uffd(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register reg = { .range = { .start = (uintptr_t)job.addr,
+		                                  .len = (uint64_t)job.bytes },
+		                       .mode = UFFDIO_REGISTER_MODE_MISSING };
 
-	job.addr = mmap(NULL, (size_t)job.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job.file, 0);
-	check(job.addr != MAP_FAILED, "mmap");
-	reg.range.start = (uintptr_t)job.addr;
-	reg.range.len = (uint64_t)job.bytes;
 	job.uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	check(job.uffd >= 0 && ioctl(job.uffd, UFFDIO_API, &api) == 0 &&
 	              ioctl(job.uffd, UFFDIO_REGISTER, &reg) == 0,
@@ -175,16 +205,32 @@ static void run(struct share *shares, void *(*thread)(void *))
 		(void)pthread_join(shares[i].thread, NULL);
 }
 
-static void open_file(const char *path, bool fills)
+static void open_file(const char *path, bool receives)
 {
 	struct stat st;
 
 	job.file = open(path, O_RDWR | O_CLOEXEC);
 	check(job.file >= 0 && fstat(job.file, &st) == 0, path);
 	job.bytes = st.st_size;
-	job.addr = NULL;
-	if (fills && st.st_blksize == PAGE)
-		prepare_to_fill();
+	if (way_is("best"))
+		job.way = !receives ? "sendfile" : st.st_blksize == PAGE ? "fill" : "write";
+	if (way_is("sendfile") || way_is("write"))
+		return;
+	job.addr = mmap(NULL, (size_t)job.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job.file, 0);
+	check(job.addr != MAP_FAILED, "mmap");
+	if (way_is("fill"))
+		open_uffd();
+}
+
+static bool knows(bool receives, const char *way)
+{
+	static const char *const ways[2][5] = { { "best", "sendfile", "copy" },
+		                                { "best", "fill", "write", "map" } };
+
+	for (size_t i = 0; ways[receives][i]; i++)
+		if (!strcmp(ways[receives][i], way))
+			return true;
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -193,14 +239,15 @@ int main(int argc, char **argv)
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	bool receives = argc > 1 && !strcmp(argv[1], "receive");
 
-	if (argc != 6 || (!receives && strcmp(argv[1], "send") != 0) ||
+	if (argc != 7 || (!receives && strcmp(argv[1], "send") != 0) || !knows(receives, argv[6]) ||
 	    inet_pton(AF_INET, argv[3], &address.sin_addr) != 1 ||
 	    (job.connections = atoi(argv[5])) < 1 || job.connections > CONNECTIONS_MAX) {
 		(void)fprintf(stderr, "usage: floor_move receive|send FILE ADDRESS PORT "
-		                      "CONNECTIONS\n"); /* nowhere else to say it */
+		                      "CONNECTIONS WAY\n"); /* nowhere else to say it */
 		return EXIT_FAILURE;
 	}
 	address.sin_port = htons((uint16_t)atoi(argv[4]));
+	job.way = argv[6];
 	open_file(argv[2], receives);
 	if (receives)
 		accept_all(shares, &address);

@@ -20,7 +20,7 @@ PORT = "4445"
 def start(options, side, host, path):
 	return subprocess.Popen(
 		["nsenter", f"--net=/run/netns/{host}", "--", options.program, side, path,
-			ADDRESS, PORT, str(options.connections)],
+			ADDRESS, PORT, str(options.connections), getattr(options, side)],
 		stdout=subprocess.PIPE, text=True)
 
 
@@ -34,10 +34,12 @@ def move(options):
 	expect(receiver, "ready")
 	meter = Meter()
 	sender = start(options, "send", *options.source)
+	if sender.wait():
+		receiver.kill()
+		sys.exit("floor_move: the sender failed")
 	expect(receiver, "done")
 	measured = meter.read()
-	if sender.wait() or receiver.wait():
-		sys.exit("floor_move: a side failed")
+	receiver.wait()
 	return measured
 
 
@@ -46,6 +48,9 @@ def main():
 	parser.add_argument("--program", required=True)
 	parser.add_argument("--from", dest="source", nargs=2, required=True, metavar=("HOST", "FILE"))
 	parser.add_argument("--to", nargs=2, required=True, metavar=("HOST", "FILE"))
+	parser.add_argument("--send", required=True, choices=("best", "sendfile", "copy"))
+	parser.add_argument("--receive", required=True,
+		choices=("best", "fill", "write", "map"))
 	parser.add_argument("--connections", type=int, required=True)
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	options = parser.parse_args()
@@ -54,6 +59,8 @@ def main():
 		"mem_mib": options.mem,
 		"contents": "random",
 		"connections": options.connections,
+		"send": options.send,
+		"receive": options.receive,
 		**move(options),
 	}))
 
