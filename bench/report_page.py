@@ -10,10 +10,17 @@ import report_units as units
 from report_markup import tag, text
 from report_results import DOWNTIME_PARTS, PEERS, field
 
+NOTHING = "–"
+
+
+def limit(bps):
+	return f"at most {units.say('rate', bps)}" if bps else "without limit"
+
+
 # Field that may tell runs of one scenario apart -> how its value is said.
 DESCRIBE = {
 	"mem_mib": lambda mib: "" if mib is None else units.say("bytes", mib * 2**20),
-	"limit_bps": lambda bps: f"at most {units.say('rate', bps)}" if bps else "without limit",
+	"limit_bps": lambda bps: "" if bps is None else limit(bps),
 }
 
 # Column of the summary -> kind, measure.
@@ -40,8 +47,6 @@ RATIO_OF = {
 	"wire_bytes": "bytes on the wire",
 	"downtime_ms": "downtime",
 }
-
-NOTHING = "–"
 
 
 def style(peer):
@@ -75,21 +80,28 @@ def median_and_spread(kind, pairs):
 	values = [value for _, value in pairs]
 	if not values:
 		return tag("td", NOTHING, class_="number")
-	spread = f"{units.say(kind, min(values))} to {units.say(kind, max(values))}"
+	spread = units.say_range(kind, min(values), max(values))
 	median = units.say(kind, statistics.median(values))
 	return tag("td", text(median), tag("small", text(spread)), class_="number")
+
+
+def rows_of(name, cells):
+	"""Rows of @cells, with @name once in front of them all."""
+	first, *others = cells
+	front = tag("th", text(name), rowspan=1 + len(others))
+	return [row(front, *first), *(row(*other) for other in others)]
+
+
+def summary_cells(contender):
+	spreads = [median_and_spread(kind, contender.values(measure))
+		for kind, measure in COLUMNS.values()]
+	return [name_of(contender), tag("td", str(len(contender.runs)), class_="number"), *spreads]
 
 
 def summary(scenarios):
 	rows = []
 	for scenario in scenarios:
-		for index, contender in enumerate(scenario.contenders):
-			cells = [tag("th", text(scenario.name), rowspan=len(scenario.contenders))]
-			cells = [] if index else cells
-			cells += [name_of(contender), tag("td", str(len(contender.runs)), class_="number")]
-			cells += [median_and_spread(kind, contender.values(measure))
-				for kind, measure in COLUMNS.values()]
-			rows.append(row(*cells))
+		rows += rows_of(scenario.name, map(summary_cells, scenario.contenders))
 	titles = head("scenario", "by", numbers=["runs", *COLUMNS])
 	note = tag("p", "Medians, and below them the least and the largest value. CPU is what all CPUs of"
 		" the machine were busy with, both sides and the kernel included, for each GiB of guest"
@@ -97,19 +109,18 @@ def summary(scenarios):
 	return tag("h2", "Summary") + note + table(titles, rows)
 
 
-def ratio_row(ratio, ends):
+def ratio_cells(ratio, ends):
 	pairs = ratio["pairs"]
 	median = ratio.get("median") or statistics.median(pairs)
 	peer = results_of.peer_name(ratio["peer"])
 	to = results_of.peer_name(ratio.get("to") or "wherry")
-	return row(
-		tag("th", text(ratio["scenario"])),
+	return [
 		tag("td", text(RATIO_OF.get(ratio["of"], ratio["of"]))),
 		tag("td", tag("span", "", class_=f"key {style(ratio['peer'])}"), text(f"{peer} / {to}")),
 		tag("td", tag("strong", text(units.digits(median))), class_="number"),
 		tag("td", svg.ratio_strip(pairs, median, ends, style(ratio["peer"]))),
 		tag("td", text(" ".join(units.digits(value) for value in pairs))),
-	)
+	]
 
 
 def ratios(results):
@@ -117,10 +128,13 @@ def ratios(results):
 	if not given:
 		return ""
 	every = [value for ratio in given for value in ratio["pairs"]]
-	rows = [ratio_row(ratio, (min(every), max(every))) for ratio in given]
-	note = tag("p", "Pair by pair, what one needed divided by what the other needed. Above 1, the one"
-		" behind the stroke needs less. The scale is logarithmic and the same in all rows; a dot is"
-		" a pair.", class_="note")
+	ends = min(every), max(every)
+	rows = []
+	for name, members in results_of.group(given, lambda ratio: ratio["scenario"]).items():
+		rows += rows_of(name, [ratio_cells(ratio, ends) for ratio in members])
+	note = tag("p", "Pair by pair, what the first needed divided by what the second needed: above 1,"
+		" the second needed less. A dot is a pair, the thick stroke their median. The scale is"
+		" logarithmic and the same in all rows.", class_="note")
 	titles = head("scenario", "of", "ratio", "median", "pairs", "each pair")
 	return tag("h2", "Ratios") + note + table(titles, rows)
 
@@ -152,7 +166,7 @@ def wall_times(scenario):
 			of_peer[contender.peer] = nth + 1
 			shape = svg.SHAPES[nth % len(svg.SHAPES)]
 			lines.append(svg.Line(contender.label, style(contender.peer), shape, sorted(points)))
-	return figure("Wall time of each pair", "Runs of one pair followed each other closely.",
+	return figure("Wall time of each pair", "A mark is a run.",
 		svg.by_pair(lines, "time", "wall time") if lines else "")
 
 
@@ -174,7 +188,7 @@ def round_marks(run):
 	for sample in run["samples"]:
 		current = sample.get("round")
 		if current is not None and current != before:
-			marks.append((sample["t_s"], f"{current}"))
+			marks.append((sample["t_s"], str(current) if marks else f"round {current}"))
 			before = current
 	return marks
 
@@ -243,7 +257,9 @@ def all_runs(scenario):
 			rows.append(row(name_of(contender), tag("td", text(run["pair"]), class_="number"),
 				*numbers))
 	titles = head("by", numbers=["pair", *RUN_COLUMNS])
-	return tag("details", tag("summary", "Every run"), table(titles, rows))
+	note = tag("p", "Stolen is CPU time that the hypervisor below took away: much of it spoils a run.",
+		class_="note")
+	return tag("details", tag("summary", "Every run"), note, table(titles, rows))
 
 
 def common(scenario):
@@ -264,6 +280,13 @@ def section(scenario):
 		tag("div", *figures, class_="figures"), all_runs(scenario))
 
 
+def plain(value):
+	"""A value of any kind, in words."""
+	if isinstance(value, bool):
+		return "yes" if value else "no"
+	return ", ".join(map(plain, value)) if isinstance(value, list) else str(value)
+
+
 def facts(results):
 	"""Machine, versions and options, whatever there is."""
 	found = [("started", results.get("started"))]
@@ -274,7 +297,8 @@ def facts(results):
 		if name == "memory_mib" and value is not None:
 			name, value = "memory", units.say("bytes", value * 2**20)
 		if value is not None:
-			items.append(tag("div", tag("dt", text(name.replace("_", " "))), tag("dd", text(value))))
+			name = name.replace("_", " ")
+			items.append(tag("div", tag("dt", text(name)), tag("dd", text(plain(value)))))
 	return tag("dl", *items, class_="facts") if items else ""
 
 

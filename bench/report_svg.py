@@ -15,15 +15,18 @@ from report_markup import tag, text
 WIDTH = 600
 ROW = 30
 BAR = 16
-RIGHT = 84  # room for the numbers to the right of rows
+RIGHT = 108  # room for the numbers to the right of rows
 LABEL_MAX = 40
 CHARACTER = 6.8  # mean width of one at the labels' size
 
 LINES_HEIGHT = 250
-LINES_LEFT = 62
+LINES_LEFT = 74
 LINES_RIGHT = 16
 LEGEND_ROW = 22
 FOOT = 44  # room for numbers and title of the lower axis
+
+LOG_TICKS = 8
+LINEAR_MAX = 10  # a linear scale shows values up to so many times apart
 
 SHAPES = ("circle", "square", "triangle", "diamond")
 
@@ -72,14 +75,26 @@ class Log:
 		share = (math.log10(value) - self.low) / (self.high - self.low)
 		return self.start + share * (self.end - self.start)
 
-	def ticks(self, say):
-		"""Powers of ten; also twice and five times them where few fit."""
-		factors = (1, 2, 5) if self.high - self.low < 2 else (1,)
+	def ticks(self, say="{:g}".format):
+		"""Powers of ten, and twice and five times them where there is room."""
+		within = self.multiples((1, 2, 5))
+		if len(within) > LOG_TICKS:
+			within = self.multiples((1,))
+		every = math.ceil(len(within) / LOG_TICKS)
+		return [(v, say(v)) for v in within[::every or 1]]
+
+	def multiples(self, factors):
+		"""The products of @factors and powers of ten that are on the scale."""
 		powers = range(math.floor(self.low), math.ceil(self.high) + 1)
-		found = [f * 10.0**power for power in powers for f in factors]
-		within = [v for v in found if self.low - 1e-9 <= math.log10(v) <= self.high + 1e-9]
-		every = math.ceil(len(within) / 8)
-		return [(v, say(v)) for v in within[::every]]
+		found = [factor * 10.0**power for power in powers for factor in factors]
+		return [v for v in found if self.low - 1e-9 <= math.log10(v) <= self.high + 1e-9]
+
+
+def linear_or_log(least, largest, start, end):
+	"""Logarithmic, and a word that says so, if the smallest values would lie on the zero line."""
+	if 0 < least < largest / LINEAR_MAX:
+		return Log(least / 1.5, largest * 1.5, start, end), ", logarithmic"
+	return Linear(largest, start, end), ""
 
 
 def svg(width, height, name, parts):
@@ -123,7 +138,7 @@ def shortened(label):
 
 
 def axis_title(what, unit):
-	return f"{what} ({unit.name})" if unit.name else what
+	return f"{what} ({unit.name})"
 
 
 class Rows:
@@ -179,8 +194,8 @@ def bars(rows, kind, what):
 		for index, row in enumerate(rows):
 			values = [value for _, value in row.values]
 			y = plot.y(index)
-			title = (f"{row.label}: median {units.say(kind, row.median)},"
-				f" {units.say(kind, min(values))} to {units.say(kind, max(values))}")
+			spread = units.say_range(kind, min(values), max(values))
+			title = f"{row.label}: median {units.say(kind, row.median)}, {spread}"
 			yield plot.bar(index, 0, row.median, f"bar {row.style}", title)
 			low, high = plot.x(min(values)), plot.x(max(values))
 			yield line(low, y, high, y, "whisker")
@@ -267,7 +282,7 @@ class Plane:
 			yield words(x, bottom + 18, shown, "tick", "middle")
 		yield words((LINES_LEFT + right) / 2, LINES_HEIGHT - 6, self.titles[0], "axis", "middle")
 		yield tag("text", text(self.titles[1]), class_="axis", text_anchor="middle",
-			transform=f"translate(14 {(bottom + 14) / 2:.0f}) rotate(-90)")
+			transform=f"translate(12 {(bottom + 14) / 2:.0f}) rotate(-90)")
 
 	def points(self, values):
 		return [(self.across.at(x), self.up.at(y)) for x, y in values]
@@ -279,12 +294,13 @@ ACROSS = (LINES_LEFT, WIDTH - LINES_RIGHT)
 
 def by_pair(lines, kind, what):
 	"""A mark for each value, at its pair's number, joined by lines."""
-	unit = units.fitting(kind, max(y for item in lines for _, y in item.points))
-	up = Linear(max(y for item in lines for _, y in item.points) / unit.size, *UP)
+	values = [y for item in lines for _, y in item.points]
+	unit = units.fitting(kind, max(values))
+	up, scaled = linear_or_log(min(values) / unit.size, max(values) / unit.size, *UP)
 	pairs = max(x for item in lines for x, _ in item.points)
 	# Half a pair of room at both ends.
 	across = Linear(pairs + 1, *ACROSS, steps=12, finest=1)
-	plane = Plane(across, up, ("pair", axis_title(what, unit)))
+	plane = Plane(across, up, ("pair", axis_title(what, unit) + scaled))
 	ticks = [tick for tick in across.ticks() if 0 < tick[0] <= pairs]
 	parts = list(plane.frame(ticks, up.ticks()))
 	for item in lines:
@@ -338,6 +354,12 @@ def percent(share):
 	return f"{share * 100:.10f}".rstrip("0").rstrip(".") + " %"
 
 
+def round_time(seconds):
+	# A power of ten may come out a little below itself, and would get the smaller unit.
+	unit = units.fitting("time", seconds * (1 + 1e-9))
+	return f"{seconds / unit.size:g} {unit.name}"
+
+
 def histogram(lines, what):
 	"""points: (upper end in seconds, count), ascending. Both scales are logarithmic: tails matter."""
 	drawn = [(item, list(shares(item.points))) for item in lines]
@@ -346,13 +368,12 @@ def histogram(lines, what):
 	up = Log(floor, 1, *UP)
 	across = Log(min(step[0] for step in every), max(step[1] for step in every), *ACROSS)
 	plane = Plane(across, up, (what, "share of samples"))
-	across_ticks = across.ticks(lambda v: units.say("time", v * 1.0000001))
-	parts = list(plane.frame(across_ticks, up.ticks(percent)))
+	parts = list(plane.frame(across.ticks(round_time), up.ticks(percent)))
 	for item, found in drawn:
 		for lower, upper, share in found:
 			if not share:
 				continue
-			title = (f"{item.label}, {units.say('time', lower)} to {units.say('time', upper)}:"
+			title = (f"{item.label}, {units.say_range('time', lower, upper)}:"
 				f" {units.digits(share * 100)} %")
 			x, y = across.at(lower), up.at(share)
 			parts.append(tag("rect", titled(title), x=x, y=y, width=across.at(upper) - x,
@@ -367,10 +388,10 @@ RATIO_HEIGHT = 40
 
 def ratio_strip(values, median, ends, style):
 	"""Dots on a logarithmic scale with a stroke at 1. ends: least and largest of all such strips"""
-	low, high = min(ends[0], 1) / 1.15, max(ends[1], 1) * 1.15
+	low, high = min(ends[0], 0.5) / 1.15, max(ends[1], 2) * 1.15
 	scale = Log(low, high, 10, RATIO_WIDTH - 10)
 	parts = []
-	for value, shown in scale.ticks(lambda v: f"{v:g}"):
+	for value, shown in scale.ticks():
 		x = scale.at(value)
 		parts.append(line(x, 2, x, 24, "one" if value == 1 else "grid"))
 		parts.append(words(x, 37, shown, "tick", "middle"))

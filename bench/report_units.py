@@ -19,16 +19,13 @@ KINDS = {
 	"bytes": BINARY,
 	"rate": [Unit(f"{name}/s", size) for name, size in BINARY],
 	"cpu": [Unit("s/GiB", 1)],
-	"count": [Unit("", 1)],
 }
 
 
 def fitting(kind, value):
-	"""The largest unit of which @value is at least one; the largest of all for 0."""
-	units = KINDS[kind]
-	if value == 0:
-		return units[0]
-	return next((unit for unit in units if value >= unit.size), units[-1])
+	"""The largest unit of which @value is at least one; for 0, the one without a prefix."""
+	least = value or 1
+	return next((unit for unit in KINDS[kind] if least >= unit.size), KINDS[kind][-1])
 
 
 def digits(value):
@@ -41,4 +38,10 @@ def digits(value):
 
 def say(kind, value):
 	unit = fitting(kind, value)
-	return f"{digits(value / unit.size)}\u00a0{unit.name}".rstrip()
+	return f"{digits(value / unit.size)}\u00a0{unit.name}"
+
+
+def say_range(kind, low, high):
+	if fitting(kind, low) != fitting(kind, high):
+		return f"{say(kind, low)} to {say(kind, high)}"
+	return f"{digits(low / fitting(kind, low).size)} to {say(kind, high)}"

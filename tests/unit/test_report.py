@@ -89,10 +89,10 @@ class Page(unittest.TestCase):
 	def test_sums_up_by_median_and_spread(self):
 		_, wherry, qemu = [list(map(plain, row)) for row in cells(parsed(results()))[0]]
 
-		self.assertEqual(wherry, ["random", "Wherry 2 connections", "3", "1.52 s1.43 s to 1.61 s",
-			"1.52 s/GiB1.43 s/GiB to 1.61 s/GiB", "2.00 GiB2.00 GiB to 2.00 GiB",
-			"200 ms200 ms to 200 ms"])
-		self.assertEqual(qemu[:3], ["QEMU multifd-4", "3", "2.83 s2.71 s to 3.95 s"])
+		self.assertEqual(wherry, ["random", "Wherry 2 connections", "3", "1.52 s1.43 to 1.61 s",
+			"1.52 s/GiB1.43 to 1.61 s/GiB", "2.00 GiB2.00 to 2.00 GiB",
+			"200 ms200 to 200 ms"])
+		self.assertEqual(qemu[:3], ["QEMU multifd-4", "3", "2.83 s2.71 to 3.95 s"])
 		self.assertEqual(qemu[-1], "–")
 
 	def test_shows_all_pairs_of_a_ratio(self):
@@ -110,7 +110,7 @@ class Page(unittest.TestCase):
 
 		marks = [e for e in plot.iter("line") if e.get("class") == "round"]
 		names = [e.text for e in plot.iter("text") if e.get("class") == "round-name"]
-		self.assertEqual(names, ["1", "2", "3"])
+		self.assertEqual(names, ["round 1", "2", "3"])
 		places = [float(mark.get("x1")) for mark in marks]
 		self.assertAlmostEqual(places[2] - places[1], places[1] - places[0], delta=0.05)
 
@@ -130,7 +130,7 @@ class Page(unittest.TestCase):
 
 		self.assertEqual(shown, [
 			"Wherry 2 connections, 500 ns to 1.00 µs: 90.0 %",
-			"Wherry 2 connections, 1.00 µs to 2.00 µs: 9.00 %",
+			"Wherry 2 connections, 1.00 to 2.00 µs: 9.00 %",
 			"Wherry 2 connections, 2.00 µs to 1.00 ms: 1.00 %",
 		])
 
@@ -205,6 +205,16 @@ class Plots(unittest.TestCase):
 		self.assertAlmostEqual(low, ticks["2"], delta=0.02)
 		self.assertAlmostEqual(high, ticks["8"], delta=0.02)
 
+	def test_values_far_apart_are_on_a_logarithmic_scale(self):
+		lines = [report_svg.Line("a", "wherry", "circle", [(1, 0.05), (2, 0.5), (3, 5)])]
+
+		drawn = ElementTree.fromstring("<div>" + report_svg.by_pair(lines, "time", "time") + "</div>")
+
+		self.assertIn("time (s), logarithmic", [e.text for e in drawn.iter("text")])
+		places = [float(e.get("cy")) for e in drawn.iter("circle") if e.find("title") is not None]
+		self.assertAlmostEqual(places[0] - places[1], places[1] - places[2], delta=0.03)
+		self.assertGreater(places[0] - places[1], 20)
+
 	def test_an_axis_has_a_few_round_numbers_and_holds_the_largest(self):
 		for largest in (0, 0.00123, 0.7, 1, 3, 9.99, 10, 1234567, 2**60):
 			scale = report_svg.Linear(largest, 0, 100)
@@ -216,7 +226,7 @@ class Plots(unittest.TestCase):
 
 	def test_numbers_have_three_digits_and_a_unit(self):
 		for kind, value, shown in (("time", 1.6789, "1.68 s"), ("time", 0.0473, "47.3 ms"),
-				("time", 123.4, "123 s"), ("time", 0, "0 s"), ("bytes", 1536, "1.50 KiB"),
+				("time", 123.4, "123 s"), ("time", 0, "0 s"), ("bytes", 0, "0 B"), ("bytes", 1536, "1.50 KiB"),
 				("rate", 128 * MIB, "128 MiB/s"), ("cpu", 0.0123, "0.0123 s/GiB")):
 			self.assertEqual(plain(report_units.say(kind, value)), shown)
 
