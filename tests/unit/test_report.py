@@ -105,6 +105,32 @@ class Page(unittest.TestCase):
 		for shown in ("pair 1: 1.68", "pair 2: 1.86", "pair 3: 2.76"):
 			self.assertIn(shown, titles(root))
 
+	def test_takes_the_median_of_a_ratio_from_the_file_or_from_the_pairs(self):
+		for median, shown in ((1.9, "1.90"), (None, "1.86")):
+			given = results()
+			given["ratios"][0]["median"] = median
+			self.assertEqual(cells(parsed(given))[1][1][3], shown)
+
+	def test_shows_samples_of_the_run_of_median_wall_time(self):
+		for walls, pair in (((3, 1, 2), 3), ((1, 2, 3), 2), ((2, 1, 3), 1)):
+			given = results()
+			for measured, wall_s in zip(given["runs"][3:], walls):
+				measured["wall_s"] = wall_s
+			note = figure(parsed(given), "Throughput").find("p").text
+			self.assertTrue(note.startswith(f"Pair {pair},"), note)
+
+	def test_draws_the_limit_where_the_axis_says(self):
+		given = results()
+		for measured in given["runs"]:
+			measured["limit_bps"] = 100 * MIB
+
+		plot = figure(parsed(given), "Throughput")
+
+		ticks = {e.text: float(e.get("y")) - 4 for e in plot.iter("text") if e.get("class") == "tick"}
+		limit = [e for e in plot.iter("path") if e.get("class") == "line limit"][-1]
+		self.assertAlmostEqual(float(limit.get("d").split(",")[-1]), ticks["100"], delta=0.02)
+		self.assertIn("limit 100 MiB/s", [plain(e.text) for e in plot.iter("text")])
+
 	def test_marks_where_rounds_begin(self):
 		plot = figure(parsed(results()), "Throughput")
 
@@ -126,13 +152,22 @@ class Page(unittest.TestCase):
 			self.assertAlmostEqual(end, float(after.get("x")), delta=0.02)
 
 	def test_adds_up_latencies_of_all_runs(self):
-		shown = list(map(plain, titles(figure(parsed(results()), "Latency"))))
+		given = results()
+		given["runs"][3]["latency_ns"] = {"buckets": [[1000, 100], [2000, 900]]}
+		given["runs"][4]["latency_ns"] = {"buckets": [[1000, 8900], [1000000, 90]]}
+		given["runs"][5]["latency_ns"] = {"buckets": [[1000000, 10]]}
 
-		self.assertEqual(shown, [
+		plot = figure(parsed(given), "Latency")
+
+		self.assertEqual(list(map(plain, titles(plot))), [
 			"Wherry 2 connections, 500 ns to 1.00 µs: 90.0 %",
 			"Wherry 2 connections, 1.00 to 2.00 µs: 9.00 %",
 			"Wherry 2 connections, 2.00 µs to 1.00 ms: 1.00 %",
 		])
+		tops = [float(e.get("y")) for e in plot.iter("rect") if e.find("title") is not None]
+		ticks = {e.text: float(e.get("y")) - 4 for e in plot.iter("text") if e.get("class") == "tick"}
+		self.assertAlmostEqual(tops[2], ticks["1 %"], delta=0.02)
+		self.assertAlmostEqual(tops[1] - tops[0], ticks["1 %"] - ticks["10 %"], delta=0.02)
 
 	def test_tells_runs_with_other_memory_apart(self):
 		given = results()
@@ -198,12 +233,23 @@ class Plots(unittest.TestCase):
 		self.assertEqual(c, 0)
 
 	def test_dots_are_where_the_axis_says(self):
-		drawn = ElementTree.fromstring(report_svg.strips([svg_row("a", [2, 8])], "time", "time"))
+		drawn = ElementTree.fromstring(report_svg.strips([svg_row("a", [2, 4, 8])], "time", "time"))
 
 		ticks = {e.text: float(e.get("x")) for e in drawn.iter("text") if e.get("class") == "tick"}
-		low, high = [float(dot.get("cx")) for dot in drawn.iter("circle")]
-		self.assertAlmostEqual(low, ticks["2"], delta=0.02)
-		self.assertAlmostEqual(high, ticks["8"], delta=0.02)
+		places = [float(dot.get("cx")) for dot in drawn.iter("circle")]
+		for place, tick in zip(places, "248", strict=True):
+			self.assertAlmostEqual(place, ticks[tick], delta=0.02)
+		self.assertAlmostEqual(median_of(drawn), ticks["4"], delta=0.02)
+
+	def test_equal_ratios_are_equally_far_apart(self):
+		drawn = ElementTree.fromstring(report_svg.ratio_strip([0.5, 1, 2, 4], 2, (0.5, 40), "qemu"))
+
+		half, one, two, four = [float(dot.get("cx")) for dot in drawn.iter("circle")]
+		self.assertAlmostEqual(one - half, two - one, delta=0.03)
+		self.assertAlmostEqual(two - one, four - two, delta=0.03)
+		self.assertEqual(median_of(drawn), two)
+		stroke = next(e for e in drawn.iter("line") if e.get("class") == "one")
+		self.assertEqual(float(stroke.get("x1")), one)
 
 	def test_values_far_apart_are_on_a_logarithmic_scale(self):
 		lines = [report_svg.Line("a", "wherry", "circle", [(1, 0.05), (2, 0.5), (3, 5)])]
@@ -234,6 +280,11 @@ class Plots(unittest.TestCase):
 def svg_row(label, values):
 	named = [(f"pair {i}", value) for i, value in enumerate(values, 1)]
 	return report_svg.Row(label, "wherry", named, sorted(values)[len(values) // 2])
+
+
+def median_of(drawn):
+	"""Where the stroke is that marks the median."""
+	return float(next(e for e in drawn.iter("line") if e.get("class") == "median").get("x1"))
 
 
 class Command(unittest.TestCase):
