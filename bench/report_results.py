@@ -9,6 +9,8 @@ import json
 import statistics
 
 FORMAT = 1
+# No measurement is outside, and within these all arithmetic here is safe.
+NUMBER_MIN = 1e-12
 NUMBER_MAX = 2**64
 
 # In this order, and the others behind them.
@@ -27,24 +29,25 @@ def wrong(place, expected, found):
 	return ResultsError(f"{place}: expected {expected}, found {shown}")
 
 
-def is_number(value):
-	return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def text(value, place):
 	if not isinstance(value, str):
 		raise wrong(place, "a text", value)
 
 
-def number(value, place):
-	if not is_number(value) or not 0 <= value < NUMBER_MAX:
-		raise wrong(place, "a number from 0 to 2^64", value)
+def is_positive(value):
+	is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+	return is_number and NUMBER_MIN <= value < NUMBER_MAX
 
 
 def positive(value, place):
-	number(value, place)
-	if value == 0:
-		raise wrong(place, "a number above 0", value)
+	if not is_positive(value):
+		raise wrong(place, "a number from 1e-12 to 2^64", value)
+
+
+def number(value, place):
+	# True and False are equal to numbers, too.
+	if not is_positive(value) and (value != 0 or value is False):
+		raise wrong(place, "0 or a number from 1e-12 to 2^64", value)
 
 
 def bucket(value, place):

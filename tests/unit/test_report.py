@@ -327,14 +327,18 @@ class Command(unittest.TestCase):
 		self.assertEqual(self.refused(b'{"a": "\xff"}'), "byte 7 is not UTF-8")
 
 	def test_refuses_wrong_values_and_says_where(self):
+		number = "0 or a number from 1e-12 to 2^64"
 		for path, value, said in (
-			(("runs", 1, "wall_s"), "x", 'runs[1].wall_s: expected a number from 0 to 2^64, found "x"'),
-			(("runs", 1, "wall_s"), -1, "runs[1].wall_s: expected a number from 0 to 2^64, found -1"),
+			(("runs", 1, "wall_s"), "x", f'runs[1].wall_s: expected {number}, found "x"'),
+			(("runs", 1, "wall_s"), False, f"runs[1].wall_s: expected {number}, found false"),
+			(("runs", 1, "wall_s"), 1e-300, f"runs[1].wall_s: expected {number}, found 1e-300"),
+			(("runs", 1, "wall_s"), -1, f"runs[1].wall_s: expected {number}, found -1"),
 			(("runs", 0, "peer"), None, "runs[0].peer is missing"),
 			(("runs", 3, "samples", 2, "t_s"), None, "runs[3].samples[2].t_s is missing"),
 			(("runs", 3, "latency_ns", "buckets", 0), [1],
 				"runs[3].latency_ns.buckets[0]: expected [upper_ns, count], found [1]"),
-			(("ratios", 0, "pairs", 1), 0, "ratios[0].pairs[1]: expected a number above 0, found 0"),
+			(("ratios", 0, "pairs", 1), 0,
+				"ratios[0].pairs[1]: expected a number from 1e-12 to 2^64, found 0"),
 			(("runs",), {}, "runs: expected a list, found {}"),
 		):
 			given = results()
