@@ -119,6 +119,15 @@ class Page(unittest.TestCase):
 			note = figure(parsed(given), "Throughput").find("p").text
 			self.assertTrue(note.startswith(f"Pair {pair},"), note)
 
+	def test_begins_the_dirty_rate_with_the_second_round(self):
+		plot = figure(parsed(results()), "Throughput")
+
+		begin = [float(e.get("x1")) for e in plot.iter("line") if e.get("class") == "round"]
+		starts = {e.get("class"): float(e.get("d").split(",")[0].lstrip("M"))
+			for e in plot.findall("svg/path")}
+		self.assertAlmostEqual(starts["line rate"], begin[0], delta=0.02)
+		self.assertAlmostEqual(starts["line dirty"], begin[1], delta=0.02)
+
 	def test_draws_the_limit_where_the_axis_says(self):
 		given = results()
 		for measured in given["runs"]:
