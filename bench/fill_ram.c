@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * fill_ram FILE - overwrite a guest's RAM file with random content, as long as it is.
+ * fill_ram FILE [KIND] - overwrite a guest's RAM file with content of one kind, as long as it is.
  *
- * For guests that stand still and never booted: no boot is needed to have gigabytes that neither
- * compress nor repeat. The content is always the same, so runs can be compared.
+ *	random	neither compresses nor repeats (what it is without KIND)
+ *	zero	each page written, with zeros
+ *	half	zero and random in turns, 1 MiB of each
+ *	text	words, a few of them often and most of them rarely; zstd -1 makes a third of it
+ *
+ * For guests that stand still and never booted: no boot is needed to have gigabytes of a kind. The
+ * content is always the same, so runs can be compared.
  */
 
 #include <errno.h>
@@ -16,15 +21,114 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK_WORDS (256ul * 1024) /* a huge page: it is made in one piece */
+#define CHUNK_BYTES (1024ul * 1024)
 #define SEED        0x2545f4914f6cdd1dull
+#define WORD_BYTES  16u /* room for a word and the blank behind it */
+#define LETTERS_MIN 2u
+#define LETTERS_MAX 12u
+#define WORDS       4096u
+#define DRAWS       65536u
+
+struct word {
+	char text[WORD_BYTES];
+	uint32_t len;
+};
+
+struct content {
+	uint64_t random;
+	uint64_t chunks; /* made so far */
+	struct word words[WORDS];
+	uint16_t draws[DRAWS]; /* the n-th word is there in proportion to 1 / n */
+	/* The last word of a chunk is cut off, but written in full. */
+	uint64_t chunk[(CHUNK_BYTES + WORD_BYTES) / sizeof(uint64_t)];
+};
+
+struct kind {
+	const char *name;
+	void (*make)(struct content *c); /* the next chunk */
+};
 
 /* Marsaglia's xorshift: a good generator is not needed, a quick one is. */
-static uint64_t next_random(uint64_t x)
+static uint64_t next_random(struct content *c)
 {
+	uint64_t x = c->random;
+
 	x ^= x << 13;
 	x ^= x >> 7;
-	return x ^ x << 17;
+	c->random = x ^ x << 17;
+	return c->random;
+}
+
+static void make_random(struct content *c)
+{
+	for (size_t i = 0; i < CHUNK_BYTES / sizeof(c->chunk[0]); i++)
+		c->chunk[i] = next_random(c);
+}
+
+static void make_zero(struct content *c)
+{
+	memset(c->chunk, 0, CHUNK_BYTES);
+}
+
+static void make_half(struct content *c)
+{
+	if (c->chunks % 2)
+		make_random(c);
+	else
+		make_zero(c);
+}
+
+static void invent_words(struct content *c)
+{
+	double sum = 0;
+	double until = 0;
+	uint32_t draw = 0;
+
+	for (uint32_t i = 0; i < WORDS; i++) {
+		struct word *w = &c->words[i];
+		uint64_t random = next_random(c);
+
+		w->len = LETTERS_MIN + (uint32_t)(random % (LETTERS_MAX - LETTERS_MIN + 1));
+		for (uint32_t k = 0; k < w->len; k++)
+			w->text[k] = (char)('a' + next_random(c) % 26);
+		w->text[w->len++] = ' ';
+		sum += 1.0 / (i + 1);
+	}
+	for (uint32_t i = 0; i < WORDS; i++) {
+		until += DRAWS / sum / (i + 1);
+		while (draw < DRAWS && draw < until)
+			c->draws[draw++] = (uint16_t)i;
+	}
+}
+
+static void make_text(struct content *c)
+{
+	char *text = (char *)c->chunk;
+	size_t at = 0;
+
+	if (c->chunks == 0)
+		invent_words(c);
+	while (at < CHUNK_BYTES) {
+		const struct word *w = &c->words[c->draws[next_random(c) % DRAWS]];
+
+		memcpy(text + at, w->text, WORD_BYTES);
+		at += w->len;
+	}
+}
+
+static const struct kind kinds[] = {
+	{ "random", make_random },
+	{ "zero", make_zero },
+	{ "half", make_half },
+	{ "text", make_text },
+};
+
+static const struct kind *find_kind(const char *name)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(kinds[i].name, name) == 0)
+			return &kinds[i];
+	return NULL;
 }
 
 /* Return: 0 or -errno. */
@@ -41,18 +145,17 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
-static int fill(int fd, uint64_t bytes)
+static int fill(int fd, uint64_t bytes, const struct kind *kind)
 {
-	static uint64_t chunk[CHUNK_WORDS];
-	uint64_t value = SEED;
+	static struct content content = { .random = SEED };
 
 	while (bytes > 0) {
-		size_t len = bytes < sizeof(chunk) ? (size_t)bytes : sizeof(chunk);
+		size_t len = bytes < CHUNK_BYTES ? (size_t)bytes : CHUNK_BYTES;
 		int r;
 
-		for (size_t i = 0; i < CHUNK_WORDS; i++)
-			chunk[i] = value = next_random(value);
-		r = write_all(fd, (const char *)chunk, len);
+		kind->make(&content);
+		content.chunks++;
+		r = write_all(fd, (const char *)content.chunk, len);
 		if (r < 0)
 			return r;
 		bytes -= len;
@@ -62,12 +165,14 @@ static int fill(int fd, uint64_t bytes)
 
 int main(int argc, char **argv)
 {
+	const struct kind *kind = find_kind(argc == 3 ? argv[2] : "random");
 	struct stat st;
 	int fd;
 	int r;
 
-	if (argc != 2) {
-		(void)fprintf(stderr, "usage: fill_ram FILE\n"); /* nowhere else to say it */
+	if (argc < 2 || argc > 3 || !kind) {
+		/* nowhere else to say it */
+		(void)fprintf(stderr, "usage: fill_ram FILE [random | zero | half | text]\n");
 		return EXIT_FAILURE;
 	}
 
@@ -76,7 +181,7 @@ int main(int argc, char **argv)
 		perror(argv[1]);
 		return EXIT_FAILURE;
 	}
-	r = fill(fd, (uint64_t)st.st_size);
+	r = fill(fd, (uint64_t)st.st_size, kind);
 	if (r == 0 && close(fd) < 0)
 		r = -errno;
 	if (r < 0) {

@@ -23,6 +23,14 @@ def machine_cpu():
 		"steal_s": steal * TICK_S}
 
 
+def sent_bytes(pid):
+	"""What has left by the migration network of the process's host: all that the sender's kernel
+	handed to the interface, headers once for each packet that is not cut yet."""
+	with open(f"/proc/{pid}/net/dev", encoding="ascii") as f:
+		line = next(line for line in f if line.strip().startswith("mig0:"))
+	return int(line.rpartition(":")[2].split()[8])
+
+
 class Meter:
 	"""Counts from when it is made. The processes must live until it is read.
 

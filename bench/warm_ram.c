@@ -85,22 +85,23 @@ static bool is_upper(int fd, long from)
 	return known && (entry & PFN_MASK) / (HUGE / PAGE) % 2;
 }
 
-/* Return: 0; -ENOMEM if too few huge pages could be had; or -errno. */
+/* Return: 0; -ENOSPC if the tmpfs is full before there were enough upper ones; or -errno. */
 static int warm_huge(int fd, long mib)
 {
-	const long pieces = mib + mib / 8; /* of 2 MiB: half of them will be free */
-	long missing = mib;
+	const long wanted = mib / (HUGE / MIB) + 1;
+	long upper = 0, pieces = 0;
 	int r = 0;
 
-	for (long i = 0; r == 0 && i < pieces; i++)
-		r = write_zeros(fd, i * HUGE, HUGE);
-	for (long i = 0; r == 0 && missing > 0 && i < pieces; i++) {
-		if (!is_upper(fd, i * HUGE))
-			continue;
-		r = punch(fd, i * HUGE, HUGE);
-		missing -= HUGE / MIB;
+	while (r == 0 && upper < wanted) {
+		r = write_zeros(fd, pieces * HUGE, HUGE);
+		if (r == 0 && is_upper(fd, pieces * HUGE))
+			upper++;
+		pieces++;
 	}
-	return r == 0 && missing > 0 ? -ENOMEM : r;
+	for (long i = 0; r == 0 && i < pieces; i++)
+		if (is_upper(fd, i * HUGE))
+			r = punch(fd, i * HUGE, HUGE);
+	return r;
 }
 
 static int warm(int fd, long mib)

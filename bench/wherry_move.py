@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Have Wherry move guest "vm" to node b, and measure it. Used by wherry-qemu.
 
-Prints one JSON object: what bench/meter.py counts while the guest moves, and job_s; see wherry-qemu.
-Talks to wherryd as docs/api.md says.
+Prints one JSON object: what bench/meter.py counts while the guest moves, job_s (see wherry-qemu),
+wire_bytes, samples of how it went, and with --watch downtime_ms (bench/standstill.py) and downtime,
+its parts as Wherry tells them. Talks to wherryd as docs/api.md says.
 """
 
 import argparse
@@ -12,10 +13,15 @@ import socket
 import sys
 import time
 
-from meter import Meter
+from meter import Meter, sent_bytes
+from standstill import Standstill
 
 # Looking costs CPU, too: often enough to be exact to 1 % in a second.
 LOOK_S = 0.01
+
+# Of what it sees, so much is enough to draw a curve.
+SAMPLE_S = 0.05
+DOWNTIME_PARTS = ("stop_ns", "scan_ns", "pages_ns", "device_ns", "resume_ns")
 
 
 class Wherryd:
@@ -40,28 +46,48 @@ class Wherryd:
 		return job
 
 
-def move(wherryd):
+def add_sample(samples, job):
+	t_s = round(job["moving_ns"] / 1e9, 3)
+	if samples and t_s < samples[-1]["t_s"] + SAMPLE_S:
+		return
+	stats = job["stats"]
+	samples.append({"t_s": t_s, "rate_bps": stats["rate_bps"], "dirty_bps": stats["dirty_bps"],
+		"left_bytes": stats["left_bytes"], "round": stats["rounds"]})
+
+
+def move(wherryd, options):
 	migration = wherryd.ask(command="migrate", vm="vm", to="b")["migration"]
 	job = wherryd.look(migration)
 	while job["moving_ns"] == 0:
 		job = wherryd.look(migration)
 	meter = Meter()
+	sent = sent_bytes(options.daemon)
+	standstill = Standstill(*options.watch) if options.watch else None
+	samples = []
 	before = 0
 	while job["moving_ns"] != before:
+		add_sample(samples, job)
 		before = job["moving_ns"]
 		job = wherryd.look(migration)
 	measured = meter.read()
+	measured["wire_bytes"] = sent_bytes(options.daemon) - sent
 	while not job["over"]:
 		job = wherryd.look(migration)
 	measured["wall_s"] = round(job["moving_ns"] / 1e9, 3)
 	measured["job_s"] = round(job["elapsed_ns"] / 1e9, 3)
-	measured["wire_bytes"] = job["stats"]["wire_bytes"]
+	measured["samples"] = samples
+	if standstill:
+		measured["downtime_ms"] = standstill.read_ms()
+		measured["downtime"] = {part: job["downtime"][part] for part in DOWNTIME_PARTS}
 	return measured
 
 
 def main():
 	parser = argparse.ArgumentParser()
 	parser.add_argument("--socket", required=True, help="of the source's wherryd")
+	parser.add_argument("--daemon", required=True, help="its pid")
+	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
+		help="two monitors of the guest, to measure the downtime")
 	parser.add_argument("--connections", type=int, required=True, help="for the record")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	parser.add_argument("--contents", required=True, help="for the record")
@@ -71,7 +97,7 @@ def main():
 		"mem_mib": options.mem,
 		"contents": options.contents,
 		"connections": options.connections,
-		**move(Wherryd(options.socket)),
+		**move(Wherryd(options.socket), options),
 	}))
 
 

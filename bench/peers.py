@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is measured. Each peer is a program beside this file; its last line of output is JSON."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+from scenarios import CHANNELS
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MIB = 1 << 20
+SKIPPED = 77
+
+# What is kept of a peer's JSON, where it has it.
+FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_bytes", "downtime_ms",
+	"downtime", "samples", "guest_checks", "guest_errors")
+
+
+class PeerError(Exception):
+	"""A peer's program ended badly; status is to be that of ours."""
+
+	def __init__(self, message, status):
+		super().__init__(message)
+		self.status = status
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+	name: str
+	variant: str
+	command: tuple
+
+	def move(self):
+		"""One run: what it measured, by FIELDS."""
+		found = json.loads(run(self.command).splitlines()[-1])
+		return {field: found[field] for field in FIELDS if field in found}
+
+
+def run(command):
+	"""The program's output. However this ends, the program has cleaned up after itself by then."""
+	# A group of its own: one signal ends whatever the program waits for as well.
+	with subprocess.Popen([os.path.join(HERE, command[0]), *command[1:]], text=True,
+			stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as child:
+		try:
+			output, _ = child.communicate()
+		except BaseException:
+			os.killpg(child.pid, signal.SIGTERM)
+			child.wait()
+			raise
+	if child.returncode != 0:
+		status = SKIPPED if child.returncode == SKIPPED else 1
+		raise PeerError(f"{' '.join(command)}: exit status {child.returncode}\n{output}", status)
+	return output
+
+
+def bounds(memory, network, scenario, options):
+	"""Those that show what no mover can beat, as far as they are here."""
+	connections = str(options.connections)
+	label = f"{connections} connections"
+	if os.path.exists(os.path.join(HERE, "floor")):
+		yield Peer("floor", label, ("floor", *memory, "--contents", scenario.contents,
+			"--connections", connections, *network))
+	if shutil.which("iperf3"):
+		yield Peer("iperf3", label, ("raw-iperf3", "--connections", connections, *network))
+
+
+def peers(scenario, options):
+	"""All peers of a scenario, in the order of its first pair."""
+	network = ("--mem", str(options.mem or scenario.mem_mib), "--congestion", options.congestion)
+	memory = ("--build", options.build, *(["--huge"] if options.huge else []))
+	guest = (*memory, "--limit", str(scenario.limit_mib), *network)
+	guest += ("--dirty", str(scenario.dirty_mib)) if scenario.dirty_mib else (
+		"--contents", scenario.contents)
+	connections = str(options.connections)
+
+	found = [Peer("qemu", variant, ("stock-qemu", "--channels", str(CHANNELS[variant]), *guest))
+		for variant in scenario.variants]
+	found.append(Peer("wherry", f"{connections} connections",
+		("wherry-qemu", "--connections", connections, *guest)))
+	if scenario.bounds:
+		found += bounds(memory, network, scenario, options)
+	return found

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bench/run can measure: one table. A scenario is a guest, a limit, and who moves it."""
+
+import dataclasses
+
+CHANNELS = {"precopy": 0, "multifd-1": 1, "multifd-2": 2, "multifd-4": 4, "multifd-8": 8}
+
+# Below a limit that one connection reaches, more channels have little to win.
+FEW = ("precopy", "multifd-2", "multifd-4")
+
+LIMIT_MIB = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+	name: str
+	says: str  # one line, for people
+	contents: str = ""  # of a guest that stands still, as stock-qemu takes them
+	dirty_mib: int = 0  # or a running guest, which rewrites so much each second
+	mem_mib: int = 4096
+	limit_mib: int = 0  # a second; 0 is none
+	variants: tuple = tuple(CHANNELS)  # of stock QEMU
+	bounds: bool = False  # also what bounds every mover: floor and iperf3
+
+
+TABLE = (
+	Scenario("random", "paused, random contents: neither compresses nor repeats",
+		contents="random", bounds=True),
+	Scenario("zero", "paused, each page written, with zeros", contents="zero"),
+	Scenario("untouched", "paused, memory never used", contents="untouched"),
+	Scenario("half", "paused, 1 MiB zero and 1 MiB random in turns", contents="half"),
+	Scenario("text", "paused, words: zstd -1 makes a third of it", contents="text"),
+	Scenario("limited-text", "paused, words, 256 MiB/s: bytes on the wire count", contents="text",
+		limit_mib=LIMIT_MIB, variants=FEW),
+	Scenario("dirty-10", "running, rewrites a quarter of its memory at 10 % of 256 MiB/s",
+		dirty_mib=round(LIMIT_MIB * 0.1), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW),
+	Scenario("dirty-30", "running, rewrites a quarter of its memory at 30 % of 256 MiB/s",
+		dirty_mib=round(LIMIT_MIB * 0.3), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW),
+)
+
+
+def find(name):
+	"""The scenario of that name; ValueError says which there are."""
+	for scenario in TABLE:
+		if scenario.name == name:
+			return scenario
+	names = ", ".join(scenario.name for scenario in TABLE)
+	raise ValueError(f"no scenario '{name}'; there are {names}")
