@@ -56,20 +56,21 @@ def run(command):
 	return output
 
 
-def bounds(network, scenario, options):
+def bounds(network, options):
 	"""Those that show what no mover can beat, as far as they are here."""
 	connections = str(options.connections)
 	label = f"{connections} connections"
 	if os.path.exists(os.path.join(HERE, "floor")):
-		yield Peer("floor", label, ("floor", "--build", options.build, "--contents",
-			scenario.contents, "--connections", connections, *network))
+		yield Peer("floor", label, ("floor", "--build", options.build, "--connections", connections,
+			*network))
 	if shutil.which("iperf3"):
 		yield Peer("iperf3", label, ("raw-iperf3", "--connections", connections, *network))
 
 
 def peers(scenario, options):
 	"""All peers of a scenario, in the order of its first pair."""
-	network = ("--mem", str(options.mem or scenario.mem_mib), "--congestion", options.congestion)
+	network = ("--mem", str(options.mem or scenario.mem_mib))
+	network += ("--congestion", options.congestion) if options.congestion else ()
 	guest = ("--build", options.build, "--limit", str(scenario.limit_mib), *network)
 	guest += ("--dirty", str(scenario.dirty_mib)) if scenario.dirty_mib else (
 		"--contents", scenario.contents)
@@ -80,5 +81,5 @@ def peers(scenario, options):
 	found.append(Peer("wherry", f"{connections} connections",
 		("wherry-qemu", "--connections", connections, *guest)))
 	if scenario.bounds:
-		found += bounds(network, scenario, options)
+		found += bounds(network, options)
 	return found
