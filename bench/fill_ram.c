@@ -6,6 +6,7 @@
  *	random	neither compresses nor repeats (what it is without KIND)
  *	zero	each page written, with zeros
  *	half	zero and random in turns, 1 MiB of each
+ *	sparse	the first 256 MiB random, the rest left as it is
  *	text	words, a few of them often and most of them rarely; zstd -1 makes a third of it
  *
  * For guests that stand still and never booted: no boot is needed to have gigabytes of a kind. The
@@ -21,13 +22,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK_BYTES (1024ul * 1024)
-#define SEED        0x2545f4914f6cdd1dull
-#define WORD_BYTES  16u /* room for a word and the blank behind it */
-#define LETTERS_MIN 2u
-#define LETTERS_MAX 12u
-#define WORDS       4096u
-#define DRAWS       65536u
+#define CHUNK_BYTES  (1024ul * 1024)
+#define SPARSE_BYTES (256ul << 20)
+#define SEED         0x2545f4914f6cdd1dull
+#define WORD_BYTES   16u /* room for a word and the blank behind it */
+#define LETTERS_MIN  2u
+#define LETTERS_MAX  12u
+#define WORDS        4096u
+#define DRAWS        65536u
 
 struct word {
 	char text[WORD_BYTES];
@@ -46,6 +48,7 @@ struct content {
 struct kind {
 	const char *name;
 	void (*make)(struct content *c); /* the next chunk */
+	uint64_t bytes_max;              /* 0: as many as the file has */
 };
 
 /* Marsaglia's xorshift: a good generator is not needed, a quick one is. */
@@ -117,10 +120,9 @@ static void make_text(struct content *c)
 }
 
 static const struct kind kinds[] = {
-	{ "random", make_random },
-	{ "zero", make_zero },
-	{ "half", make_half },
-	{ "text", make_text },
+	{ "random", make_random, 0 }, { "zero", make_zero, 0 },
+	{ "half", make_half, 0 },     { "sparse", make_random, SPARSE_BYTES },
+	{ "text", make_text, 0 },
 };
 
 static const struct kind *find_kind(const char *name)
@@ -149,6 +151,8 @@ static int fill(int fd, uint64_t bytes, const struct kind *kind)
 {
 	static struct content content = { .random = SEED };
 
+	if (kind->bytes_max > 0 && bytes > kind->bytes_max)
+		bytes = kind->bytes_max;
 	while (bytes > 0) {
 		size_t len = bytes < CHUNK_BYTES ? (size_t)bytes : CHUNK_BYTES;
 		int r;

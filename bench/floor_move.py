@@ -52,13 +52,12 @@ def main():
 	parser.add_argument("--receive", required=True,
 		choices=("best", "fill", "write", "map"))
 	parser.add_argument("--connections", type=int, required=True)
-	parser.add_argument("--contents", required=True, help="for the record")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	options = parser.parse_args()
 	print(json.dumps({
 		"mover": "floor",
 		"mem_mib": options.mem,
-		"contents": options.contents,
+		"contents": "random",
 		"connections": options.connections,
 		"send": options.send,
 		"receive": options.receive,

@@ -56,22 +56,23 @@ def run(command):
 	return output
 
 
-def bounds(memory, network, scenario, options):
+def bounds(memory, network, options):
 	"""Those that show what no mover can beat, as far as they are here."""
 	connections = str(options.connections)
 	label = f"{connections} connections"
 	if os.path.exists(os.path.join(HERE, "floor")):
-		yield Peer("floor", label, ("floor", *memory, "--contents", scenario.contents,
-			"--connections", connections, *network))
+		yield Peer("floor", label, ("floor", "--connections", connections, *memory, *network))
 	if shutil.which("iperf3"):
 		yield Peer("iperf3", label, ("raw-iperf3", "--connections", connections, *network))
 
 
 def peers(scenario, options):
 	"""All peers of a scenario, in the order of its first pair."""
-	network = ("--mem", str(options.mem or scenario.mem_mib), "--congestion", options.congestion)
-	memory = ("--build", options.build, *(["--huge"] if options.huge else []))
-	guest = (*memory, "--limit", str(scenario.limit_mib), *network)
+	network = ("--mem", str(options.mem or scenario.mem_mib))
+	network += ("--congestion", options.congestion) if options.congestion else ()
+	memory = ("--build", options.build)
+	memory += ("--huge",) if options.huge else ()
+	guest = ("--limit", str(scenario.limit_mib), *memory, *network)
 	guest += ("--dirty", str(scenario.dirty_mib)) if scenario.dirty_mib else (
 		"--contents", scenario.contents)
 	connections = str(options.connections)
@@ -81,5 +82,5 @@ def peers(scenario, options):
 	found.append(Peer("wherry", f"{connections} connections",
 		("wherry-qemu", "--connections", connections, *guest)))
 	if scenario.bounds:
-		found += bounds(memory, network, scenario, options)
+		found += bounds(memory, network, options)
 	return found

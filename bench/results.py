@@ -57,26 +57,38 @@ def spread(values, show):
 	return f"{show(statistics.median(values))} ({show(min(values))}..{show(max(values))})"
 
 
-def row(peer, variant, runs):
-	cells = [spread([run[of] for run in runs if of in run], show) for of, _, show in QUANTITIES]
-	return "  ".join([f"{peer:7}", f"{variant:15}", *(f"{cell:26}" for cell in cells)]).rstrip()
+def measured(peer, variant, runs):
+	"""A row of the table."""
+	return [peer, variant, *(spread([run[of] for run in runs if of in run], show)
+		for of, _, show in QUANTITIES)]
+
+
+def compared(peer, found):
+	"""A row of the table: a peer's ratios."""
+	pairs = {ratio["of"]: ratio["pairs"] for ratio in found if ratio["peer"] == peer}
+	return [f"{peer}/{TO}", "pair by pair", *(spread(pairs.get(of, []), lambda value: f"{value:.2f}")
+		for of, _, _ in QUANTITIES)]
+
+
+def rows(runs):
+	peers = sorted(names(runs, "peer"), key=lambda name: name != TO)
+	for peer in peers:
+		mine = [run for run in runs if run["peer"] == peer]
+		variants = sorted(names(mine, "variant"))
+		for variant in variants:
+			yield measured(peer, variant, [run for run in mine if run["variant"] == variant])
+		if len(variants) > 1:
+			yield measured(peer, "fastest", list(fastest(mine, peer).values()))
+	found = ratios(runs)
+	for peer in peers:
+		if peer != TO:
+			yield compared(peer, found)
 
 
 def table(scenario, runs):
-	"""Text: all runs of one scenario, and its ratios."""
-	runs = [run for run in runs if run["scenario"] == scenario]
-	lines = ["  ".join(["peer   ", f"{'variant':15}",
-		*(f"{title:26}" for _, title, _ in QUANTITIES)]).rstrip()]
-	for peer in sorted(names(runs, "peer"), key=lambda name: name != TO):
-		mine = [run for run in runs if run["peer"] == peer]
-		variants = names(mine, "variant")
-		if len(variants) > 1:
-			lines.append(row(peer, "fastest of pair", list(fastest(mine, peer).values())))
-		lines += [row(peer, variant, [run for run in mine if run["variant"] == variant])
-			for variant in sorted(variants)]
-	lines.append(f"ratios to {TO}, pair by pair")
-	for ratio in ratios(runs):
-		title = next(title for of, title, _ in QUANTITIES if of == ratio["of"]).partition(",")[0]
-		lines.append(f"{ratio['peer']:7}  {title:15}  "
-			+ spread(ratio["pairs"], lambda value: f"{value:.2f}"))
-	return "\n".join(lines)
+	"""Text: all runs of one scenario, and its ratios. What nobody measures has no column."""
+	titles = ["peer", "variant", *(title for _, title, _ in QUANTITIES)]
+	body = list(rows([run for run in runs if run["scenario"] == scenario]))
+	columns = [[title, *cells] for title, *cells in zip(titles, *body) if any(cells)]
+	widths = [max(map(len, column)) for column in columns]
+	return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in zip(*columns))

@@ -20,7 +20,7 @@ class Scenario:
 	mem_mib: int = 4096
 	limit_mib: int = 0  # a second; 0 is none
 	variants: tuple = tuple(CHANNELS)  # of stock QEMU
-	bounds: bool = False  # also what bounds every mover: floor and iperf3
+	bounds: bool = False  # also what bounds every mover of random contents: floor and iperf3
 
 
 TABLE = (

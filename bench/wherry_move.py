@@ -14,6 +14,7 @@ import sys
 import time
 
 from meter import Meter, sent_bytes
+from movers import Movers
 from standstill import Standstill
 
 # Looking costs CPU, too: often enough to be exact to 1 % in a second.
@@ -64,9 +65,11 @@ def move(wherryd, options):
 	sent = sent_bytes(options.daemon)
 	standstill = Standstill(*options.watch) if options.watch else None
 	samples = []
+	movers = Movers()
 	before = 0
 	while job["moving_ns"] != before:
 		add_sample(samples, job)
+		movers.look()
 		before = job["moving_ns"]
 		job = wherryd.look(migration)
 	measured = meter.read()
@@ -76,6 +79,8 @@ def move(wherryd, options):
 	measured["wall_s"] = round(job["moving_ns"] / 1e9, 3)
 	measured["job_s"] = round(job["elapsed_ns"] / 1e9, 3)
 	measured["samples"] = samples
+	measured["mover_kib"] = movers.most_kib()
+	measured["scan_ns"] = job["downtime"]["scan_ns"]
 	if standstill:
 		measured["downtime_ms"] = standstill.read_ms()
 		measured["downtime"] = {part: job["downtime"][part] for part in DOWNTIME_PARTS}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory the movers of a migration have, page tables included, the guest's excluded."""
+
+import os
+
+OURS = ("RssAnon", "VmPTE")
+
+
+def running():
+	"""Pids of all movers on this machine."""
+	for pid in filter(str.isdigit, os.listdir("/proc")):
+		try:
+			with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+				if f.read() == "wherry-mover\n":
+					yield pid
+		except OSError:
+			pass  # it has ended
+
+
+def memory_kib(pid):
+	with open(f"/proc/{pid}/status", encoding="ascii") as f:
+		fields = dict(line.split(":", 1) for line in f)
+	return sum(int(fields[name].split()[0]) for name in OURS)
+
+
+class Movers:
+	"""The movers that run when it is made, and the most memory that each was seen with."""
+
+	def __init__(self):
+		self.most = dict.fromkeys(running(), 0)
+
+	def look(self):
+		for pid, most in self.most.items():
+			try:
+				self.most[pid] = max(most, memory_kib(pid))
+			except (OSError, KeyError):
+				pass  # it has ended
+
+	def most_kib(self):
+		return sorted(self.most.values())
