@@ -24,12 +24,14 @@ def memory_kib(pid):
 
 
 class Movers:
-	"""The movers that run when it is made, and the most memory that each was seen with."""
+	"""The two movers of a migration, and the most memory that each was seen with."""
 
 	def __init__(self):
-		self.most = dict.fromkeys(running(), 0)
+		self.most = {}
 
 	def look(self):
+		if len(self.most) < 2:
+			self.most = {pid: self.most.get(pid, 0) for pid in running()}
 		for pid, most in self.most.items():
 			try:
 				self.most[pid] = max(most, memory_kib(pid))
