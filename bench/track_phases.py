@@ -116,8 +116,8 @@ class Wherry:
 		wait_until(lambda: self._job()["over"], "Wherry cancels")
 		if self._job()["outcome"] != "cancelled":
 			sys.exit(f"track_phases: Wherry did not cancel: {self._job()['reason']}")
-		wait_until(lambda: not os.path.exists(f"{self.target}/vm.ram"),
-			"Wherry's target goes away")
+		wait_until(lambda: not any(os.path.exists(f"{self.target}/vm.{kind}")
+			for kind in ("ram", "qmp")), "Wherry's target goes away")
 
 
 class Stock:
