@@ -11,11 +11,12 @@
  *	wherry.hot=0		rewrite only the first so many MiB; 0 is all
  *	wherry.pattern=seq	or random: the order of rewriting
  *	wherry.check=0		MiB/s to check; 0 is as fast as possible
+ *	wherry.report=1000	ms between two lines of totals
  *
  * It prints, for a test to read on the serial console:
  *
  *	memguest: ready pages=131072
- *	memguest: checks=123456 errors=0 generation=17 uptime=12.3 writes=98765	(each second)
+ *	memguest: checks=123456 errors=0 generation=17 uptime=12.3 writes=98765	(totals)
  *	memguest: error page=12 expected=7 found=6 stale			(at once)
  *
  * One more thing can go wrong than a bad page: all that was written during the last moments at the
@@ -36,6 +37,7 @@
 
 #define BATCH           16u /* pages between two looks at the clock: below 1 ms */
 #define NS_PER_S        1000000000ull
+#define NS_PER_MS       1000000ull
 #define CATCH_UP_NS     (NS_PER_S / 20)
 #define PAGES_PER_MIB   (1024 * 1024 / PAGE_BYTES)
 #define ERROR_LINES_MAX 200u
@@ -57,6 +59,7 @@ struct options {
 	uint32_t hot_mib;
 	uint32_t rate_mib;
 	uint32_t check_mib;
+	uint32_t report_ms;
 	bool random;
 };
 
@@ -71,7 +74,8 @@ struct cursor {
 
 struct totals {
 	uint64_t start_ns;
-	uint64_t report_ns; /* when the next line is due */
+	uint64_t report_ns;   /* when the next line is due */
+	uint64_t interval_ns; /* between two lines */
 	uint64_t checks;
 	uint64_t errors;
 	uint64_t writes;
@@ -156,6 +160,8 @@ static void take_option(struct options *o, const char *word)
 		o->rate_mib = number(v);
 	else if ((v = value_of(word, "wherry.check")))
 		o->check_mib = number(v);
+	else if ((v = value_of(word, "wherry.report")))
+		o->report_ms = number(v);
 	else if ((v = value_of(word, "wherry.pattern")))
 		o->random = strcmp(v, "random") == 0;
 	else if ((v = value_of(word, "wherry.mode")))
@@ -230,11 +236,11 @@ static void step(struct totals *t)
 
 static void report_totals(struct totals *t, const struct pages *p, uint64_t now)
 {
-	uint64_t up_ms = (now - t->start_ns) / 1000000;
+	uint64_t up_ms = (now - t->start_ns) / NS_PER_MS;
 
 	if (now < t->report_ns)
 		return;
-	t->report_ns = now + NS_PER_S;
+	t->report_ns = now + t->interval_ns;
 	printf("memguest: checks=%llu errors=%llu generation=%u uptime=%llu.%llu writes=%llu\n",
 	       (unsigned long long)t->checks, (unsigned long long)t->errors,
 	       p->count ? (uint32_t)p->expected[0] : 0, (unsigned long long)(up_ms / 1000),
@@ -280,7 +286,7 @@ static void work(struct pages *p, const struct options *o, struct totals *t)
 		if (check)
 			check_batch(p, &checker, t);
 		if (!write && !check)
-			nap(NS_PER_S / 1000);
+			nap(NS_PER_MS);
 
 		step(t);
 		report_totals(t, p, now);
@@ -291,13 +297,13 @@ static void rest(const struct pages *p, struct totals *t)
 {
 	for (;;) {
 		report_totals(t, p, now_ns());
-		nap(NS_PER_S);
+		nap(t->interval_ns);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	struct options o = { .mib = 512 };
+	struct options o = { .mib = 512, .report_ms = 1000 };
 	struct pages pages = { 0 };
 	struct totals totals = { .start_ns = now_ns() };
 
@@ -305,6 +311,7 @@ int main(int argc, char **argv)
 	take_kernel_options(&o);
 	for (int i = 1; i < argc; i++)
 		take_option(&o, argv[i]);
+	totals.interval_ns = o.report_ms * NS_PER_MS;
 
 	if (o.mode != MODE_UNTOUCHED && o.mib > 0) {
 		pages_init(&pages, o.mib * PAGES_PER_MIB);
