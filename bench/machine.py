@@ -5,6 +5,9 @@ import os
 import re
 import shutil
 import subprocess
+import time
+
+from meter import Meter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEM_CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
@@ -27,9 +30,18 @@ def first_line(*command):
 	return done.stdout.partition("\n")[0] if done.returncode == 0 else ""
 
 
+def busy_share():
+	"""How busy all CPUs are with something else, of 1, over a second."""
+	meter = Meter()
+	time.sleep(1)
+	seen = meter.read()
+	return round(seen["machine_cpu_s"] / seen["wall_s"] / os.cpu_count(), 2)
+
+
 def describe(congestion):
 	"""The machine; congestion is the hosts', "" for the machine's own."""
 	return {
+		"busy_before": busy_share(),
 		"cpus": os.cpu_count(),
 		"memory_mib": int(value_in("/proc/meminfo", "MemTotal").split()[0]) // 1024,
 		"kernel": os.uname().release,
