@@ -18,9 +18,11 @@ def fastest(runs, peer):
 	"""Of one scenario: pair -> the peer's run that counts, which is the one that took least time."""
 	best = {}
 	for run in runs:
-		if run["peer"] == peer:
-			known = best.get(run["pair"])
-			best[run["pair"]] = run if not known or run["wall_s"] < known["wall_s"] else known
+		if run["peer"] != peer:
+			continue
+		known = best.get(run["pair"])
+		if not known or run["wall_s"] < known["wall_s"]:
+			best[run["pair"]] = run
 	return best
 
 
