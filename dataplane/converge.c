@@ -7,6 +7,9 @@
 /* Older samples lose half of their weight when the mean covers more than this. */
 #define WINDOW_NS WH_NSEC_PER_SEC
 
+/* Of the downtime, the hypervisors need more than this: less to send would not be felt. */
+#define WORTH_NS (10 * WH_NSEC_PER_MSEC)
+
 /* Bytes times nanoseconds do not fit into 64 bits. */
 __extension__ typedef unsigned __int128 wide;
 
@@ -38,4 +41,9 @@ uint64_t wh_rate_mean_bps(const struct wh_rate_mean *mean)
 bool wh_converged(uint64_t left_bytes, uint64_t rate_bps, uint64_t target_ns)
 {
 	return (wide)left_bytes * WH_NSEC_PER_SEC <= (wide)rate_bps * target_ns;
+}
+
+bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps)
+{
+	return left_bytes <= before_bytes / 2 && !wh_converged(left_bytes, rate_bps, WORTH_NS);
 }

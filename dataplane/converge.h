@@ -30,4 +30,11 @@ uint64_t wh_bytes_per_s(uint64_t bytes, uint64_t ns);
  */
 bool wh_converged(uint64_t left_bytes, uint64_t rate_bps, uint64_t target_ns);
 
+/*
+ * Whether another round would shorten the downtime of what converged: the round that began with
+ * @before_bytes left at most half of that, so the next one should, too, and @left_bytes at
+ * @rate_bps takes long enough to matter.
+ */
+bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps);
+
 #endif

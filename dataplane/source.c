@@ -108,17 +108,23 @@ static int collect(struct wh_precopy *p, uint64_t period_ns, uint64_t *left_byte
 	return 0;
 }
 
-/* Rounds, until what is left fits into the downtime target. The daemon ends it if none does. */
+/*
+ * Rounds, until what is left fits into the downtime target and gets no smaller. The daemon ends it
+ * if it never fits.
+ */
 static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 {
 	struct wh_rate_mean rate = { 0 };
 	struct wh_round round;
-	uint64_t left_bytes;
+	uint64_t left_bytes = bytes(wh_pageset_count(p->pending));
+	uint64_t before_bytes;
+	uint64_t rate_bps;
 
 	do {
-		uint64_t rate_bps;
-		int r = wh_precopy_round(p, false, &round);
+		int r;
 
+		before_bytes = left_bytes;
+		r = wh_precopy_round(p, false, &round);
 		if (r < 0)
 			return r;
 		wh_rate_mean_add(&rate, bytes(round.data_pages), round.duration_ns);
@@ -128,7 +134,8 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		r = collect(p, round.duration_ns, &left_bytes);
 		if (r < 0)
 			return r;
-	} while (!wh_converged(left_bytes, wh_rate_mean_bps(&rate), source->downtime_target_ns));
+	} while (!wh_converged(left_bytes, rate_bps, source->downtime_target_ns) ||
+	         wh_round_helps(before_bytes, left_bytes, rate_bps));
 	return 0;
 }
 

@@ -112,6 +112,24 @@ static void one_long_sample_counts_in_full(void **state)
 	assert_int_equal(wh_rate_mean_bps(&mean), 1000 * MIB);
 }
 
+static void another_round_helps_while_each_leaves_half(void **state)
+{
+	(void)state;
+	assert_true(wh_round_helps(200 * MIB, 100 * MIB, 1000 * MIB));
+	assert_false(wh_round_helps(200 * MIB, 100 * MIB + 1, 1000 * MIB));
+	assert_false(wh_round_helps(100 * MIB, 100 * MIB, 1000 * MIB));
+	assert_true(wh_round_helps(UINT64_MAX, 100 * MIB, 1000 * MIB));
+}
+
+static void another_round_does_not_help_where_little_is_left(void **state)
+{
+	(void)state;
+	assert_false(wh_round_helps(200 * MIB, 0, 1000 * MIB));
+	assert_false(wh_round_helps(200 * MIB, 10 * MIB, 1000 * MIB));
+	assert_true(wh_round_helps(200 * MIB, 10 * MIB + 1, 1000 * MIB));
+	assert_false(wh_round_helps(0, 0, 0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +144,8 @@ int main(void)
 		cmocka_unit_test(the_mean_weighs_samples_by_their_time),
 		cmocka_unit_test(the_mean_forgets_what_is_long_ago),
 		cmocka_unit_test(one_long_sample_counts_in_full),
+		cmocka_unit_test(another_round_helps_while_each_leaves_half),
+		cmocka_unit_test(another_round_does_not_help_where_little_is_left),
 	};
 
 	return cmocka_run_group_tests_name("converge", tests, NULL, NULL);
