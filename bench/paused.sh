@@ -19,8 +19,8 @@ warm_memory() {
 	"$build/bench/warm_ram" "$(host_ram "$1")/warm" "$2"
 }
 
-# paused_hosts NAME MEM_MIB MTU - make hosts NAME-a and NAME-b for a guest of this size
-paused_hosts() {
+# guest_hosts NAME MEM_MIB MTU - make hosts NAME-a and NAME-b for a guest of this size
+guest_hosts() {
 	local size=$(($2 + $2 / 8 + 64))
 
 	if [ -n "${HOSTS_HUGE:-}" ]; then
@@ -40,7 +40,7 @@ paused_source() {
 
 	# shellcheck disable=SC2034 # guest_argv reads them
 	GUEST_KERNEL='' GUEST_INITRD='' GUEST_ACCEL=tcg
-	paused_hosts "$name" "$mem" "$mtu"
+	guest_hosts "$name" "$mem" "$mtu"
 	PAUSED_SOURCE=$(host_ram "$name-a")
 	PAUSED_TARGET=$(host_ram "$name-b")
 	GUEST_HOST=$name-a launch_guest vm "$PAUSED_SOURCE" "$mem" --paused

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # running.sh - a guest that rewrites its memory all the time, ready to be moved while it does: what
-# paused.sh is for guests that stand still. Source cleanup.sh, hosts.sh and guest.sh first.
+# paused.sh is for guests that stand still. Source paused.sh, and what it needs, first.
 
 # running_source NAME MEM_MIB RATE_MIB MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
 #
@@ -15,11 +15,11 @@ running_source() {
 	# shellcheck disable=SC2034 # guest_argv reads it
 	GUEST_ACCEL=tcg
 	prepare_guest "$build/tests/guest/guest.cpio.gz"
-	make_hosts "$name" "$mtu" "$((mem + mem / 8 + 64))m"
+	guest_hosts "$name" "$mem" "$mtu"
 	source=$(host_ram "$name-a")
 	# See paused.sh: what is filled while the clock runs must cost the same in each run.
-	"$build/bench/warm_ram" "$source/warm" "$mem"
-	"$build/bench/warm_ram" "$(host_ram "$name-b")/warm" "$((mem + mem / 16))"
+	warm_memory "$name-a" "$mem"
+	warm_memory "$name-b" "$((mem + mem / 16))"
 
 	used=$((mem / 2))
 	RUNNING_PAGES=$((used * 256))

@@ -30,6 +30,9 @@
 /* Runs that one scan call reports: 192 KiB, so that a call costs little for each run. */
 #define SCAN_RUNS 8192u
 
+/* Protected with one call: the hypervisor cannot change its mappings meanwhile. */
+#define PROTECT_BYTES (UINT64_C(1) << 30)
+
 struct wh_dirty {
 	struct wh_vmm_map map;
 	int uffd;
@@ -94,9 +97,43 @@ static void *event_thread(void *arg)
 }
 
 /*
- * Scan one range. With @into, report what was written and protect it again; without, only
- * protect everything.
+ * Protect one range for the first time. A scan could do that, too; but it would leave huge pages
+ * whole, and then a guest that writes a byte here and there dirties all of its memory. This takes
+ * them apart in the hypervisor's page tables, not in memory.
  */
+static int protect(const struct wh_dirty *dirty, const struct wh_vmm_range *range)
+{
+	uint64_t done = 0;
+
+	/* This ends: each turn gets further, and a range is finite. */
+	while (done < range->bytes) {
+		const uint64_t left = range->bytes - done;
+		struct uffdio_writeprotect wp = {
+			.range = { .start = range->addr + done,
+			           .len = left < PROTECT_BYTES ? left : PROTECT_BYTES },
+			.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+		};
+
+		if (ioctl(dirty->uffd, UFFDIO_WRITEPROTECT, &wp) == 0)
+			done += wp.range.len;
+		else if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+static int protect_all(const struct wh_dirty *dirty)
+{
+	for (size_t i = 0; i < dirty->map.count; i++) {
+		int r = protect(dirty, &dirty->map.ranges[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Scan one range: report what was written and protect it again. */
 static int scan(struct wh_dirty *dirty, const struct wh_vmm_range *range, struct wh_pageset *into)
 {
 	struct pm_scan_arg arg = {
@@ -104,8 +141,8 @@ static int scan(struct wh_dirty *dirty, const struct wh_vmm_range *range, struct
 		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
 		.start = range->addr,
 		.end = range->addr + range->bytes,
-		.vec = into ? (uint64_t)(uintptr_t)dirty->runs : 0,
-		.vec_len = into ? SCAN_RUNS : 0,
+		.vec = (uint64_t)(uintptr_t)dirty->runs,
+		.vec_len = SCAN_RUNS,
 		.category_mask = PAGE_IS_WRITTEN,
 		.return_mask = PAGE_IS_WRITTEN,
 	};
@@ -222,9 +259,10 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	r = start_thread(dirty, err);
 	if (r < 0)
 		return r;
-	r = scan_all(dirty, NULL);
+	r = protect_all(dirty);
 	if (r < 0)
-		return wh_fail(err, r, "%s: the scan failed: %s", path, strerror(-r));
+		return wh_fail(err, r, "cannot write-protect the memory of process %d: %s",
+		               (int)pid, strerror(-r));
 	*ret = wh_steal(dirty);
 	return 0;
 }
