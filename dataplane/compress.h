@@ -25,12 +25,12 @@ struct wh_compressor *wh_compressor_new(void);
 struct wh_compressor *wh_compressor_free(struct wh_compressor *c);
 
 /*
- * Compress @len bytes, at most WH_WRITE_LEN_MAX, which the guest may be writing to.
- *
- * Return: the payload, borrowed until the next call, its length in @ret; NULL, and @ret is @len, if
- * it would not be shorter than the contents.
+ * Compress @len bytes, at most WH_WRITE_LEN_MAX, which the guest may be writing to; @to has room
+ * for as many. Return: the payload's length; @len if it would not be shorter than the contents, and
+ * then there is nothing of use at @to.
  */
-const uint8_t *wh_compress(struct wh_compressor *c, const void *from, uint32_t len, uint32_t *ret);
+wh_must_check uint32_t wh_compress(struct wh_compressor *c, uint8_t *to, const void *from,
+                                   uint32_t len);
 
 struct wh_decompressor;
 

@@ -37,14 +37,19 @@ struct wh_socket_look {
 	bool backlog;         /* bytes wait that were never sent */
 };
 
+/* Contents to compress before what it brings is known. */
+#define WH_COMPRESS_SAMPLE 65536u
+
 /* Starts zeroed: not to compress. */
 struct wh_compress_pays {
 	bool on; /* it pays */
 	struct wh_socket_look last;
-	struct wh_rate_mean link;     /* while there was a backlog */
-	struct wh_compress_cost cost; /* ns_per_mib is 0 until it was measured */
-	uint64_t measured_ns;         /* when that was */
-	uint64_t idle_ns; /* compressing has left the link idle since then; 0: it does not */
+	struct wh_rate_mean link; /* while there was a backlog */
+	uint64_t idle_ns;         /* no backlog since then; 0: there is one */
+	uint64_t len;             /* contents compressed lately, in bytes */
+	uint64_t compressed;      /* what became of them */
+	uint64_t compress_ns;     /* how long that took */
+	uint64_t sample_ns;       /* when the last sample was begun */
 };
 
 /* Before a write: decide. */

@@ -14,8 +14,7 @@
  * pages on and copies none. A guest that writes to such a page before it has left may send its
  * newer contents; it will be sent again.
  *
- * Contents that are compressed (pack.h) are in a buffer that the next ones will take, so that they
- * are the last of their batch, too.
+ * Contents that are compressed (pack.h) are in a buffer that the next batch will take.
  */
 
 #include "transport_uring.h"
@@ -35,9 +34,11 @@
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
-/* Records of one SENDMSG, and the bytes after which a batch is large enough. */
+/* Records of one SENDMSG. */
 #define BATCH_RECORDS 64u
-#define BATCH_BYTES   (1u << 20)
+
+/* The bytes after which a batch is large enough: with one write more, all of it can be packed. */
+#define BATCH_BYTES (WH_PACK_BYTES - WH_WRITE_LEN_MAX)
 
 /* From this length on a write is long. Below, a system call more costs as much as the copy. */
 #define LONG_WRITE (64u * 1024u)
@@ -66,7 +67,6 @@ struct batch {
 	struct msghdr msg; /* what is left of @iov */
 	uint32_t count;
 	bool long_last; /* the last item is long: only its header is in @iov */
-	bool full;      /* nothing may follow the last item */
 	bool busy;      /* SENDMSG is on its way */
 };
 
@@ -139,30 +139,30 @@ static struct wh_record begin_write(struct wh_conn *conn, const struct wh_write 
 		contents = (void *)(uintptr_t)packed;
 	}
 	out->long_last = !packed && w->len >= LONG_WRITE;
-	out->full = packed || out->long_last;
 	*iov = (struct iovec){ .iov_base = contents,
 		               .iov_len = out->long_last ? 0 : record.length };
 	return record;
 }
 
-/* Append @item to the batch. Return: the bytes it adds. */
+/* Append @item to the batch. Return: the bytes it adds, before they are compressed. */
 static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
 {
 	struct batch *out = &conn->out;
 	struct iovec *iov = &out->iov[2 * (size_t)out->count];
+	uint8_t *header = out->headers[out->count];
 	struct wh_record record = { .type = WH_RECORD_FRAME };
 
-	if (item->is_frame) {
-		record.length = item->frame.len;
-		iov[1].iov_base = (void *)(uintptr_t)item->frame.payload;
-		iov[1].iov_len = record.length;
-	} else {
-		record = begin_write(conn, &item->write, &iov[1]);
-	}
-	wh_record_encode(out->headers[out->count], &record);
-	iov[0].iov_base = out->headers[out->count];
-	iov[0].iov_len = WH_RECORD_HEADER;
 	out->items[out->count++] = *item;
+	iov[0] = (struct iovec){ .iov_base = header, .iov_len = WH_RECORD_HEADER };
+	if (!item->is_frame) {
+		record = begin_write(conn, &item->write, &iov[1]);
+		wh_record_encode(header, &record);
+		return WH_RECORD_HEADER + item->write.len;
+	}
+	record.length = item->frame.len;
+	wh_record_encode(header, &record);
+	iov[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)item->frame.payload,
+		                 .iov_len = record.length };
 	return WH_RECORD_HEADER + record.length;
 }
 
@@ -187,8 +187,8 @@ static void start_send(struct wh_conn *conn)
 		return;
 	out->count = 0;
 	out->long_last = false;
-	out->full = false;
-	while (out->count < BATCH_RECORDS && bytes < BATCH_BYTES && !out->full &&
+	wh_pack_begin(&conn->pack);
+	while (out->count < BATCH_RECORDS && bytes < BATCH_BYTES && !out->long_last &&
 	       wh_queue_take(&conn->items, &item))
 		bytes += add_to_batch(conn, &item);
 	if (out->count == 0)
