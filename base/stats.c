@@ -19,4 +19,6 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_STOPPED_NS] = { "stopped_ns", "the guest stood still" },
 	[WH_STAT_SCANNED_NS] = { "scanned_ns", "the last scan was done" },
 	[WH_STAT_LANDED_NS] = { "landed_ns", "the destination had every byte" },
+	[WH_STAT_COMPRESSED_RAW_BYTES] = { "compressed_raw_bytes", "contents sent compressed" },
+	[WH_STAT_COMPRESSED_BYTES] = { "compressed_bytes", "what became of those contents" },
 };

@@ -150,6 +150,27 @@ static int read_congestion(void *field, const struct wh_yaml_node *node, struct 
 	return 0;
 }
 
+static int read_compression(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	static const char *const names[] = {
+		[WH_COMPRESSION_NONE] = "none",
+		[WH_COMPRESSION_AUTO] = "auto",
+		[WH_COMPRESSION_ZSTD] = "zstd",
+	};
+	const char *text;
+	int r = wh_value_string(&text, node, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*(enum wh_compression *)field = (enum wh_compression)i;
+			return 0;
+		}
+	}
+	return wh_yaml_fail(err, node, "'%.40s' is no compression; write auto, none or zstd", text);
+}
+
 static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
 	uint64_t value_ms;
@@ -386,6 +407,7 @@ static const struct wh_value_key config_keys[] = {
 	{ "port", read_port, offsetof(struct wh_config, port), false },
 	{ "connections", read_connections, offsetof(struct wh_config, connections), false },
 	{ "congestionControl", read_congestion, offsetof(struct wh_config, congestion), false },
+	{ "compression", read_compression, offsetof(struct wh_config, compression), false },
 	{ "downtimeMs", read_downtime, offsetof(struct wh_config, downtime_ns), false },
 	{ "networks", read_networks, 0, false },
 	{ "nodes", read_nodes, 0, false },
@@ -463,6 +485,7 @@ int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *er
 	config->port = PORT_DEFAULT;
 	config->connections = CONNECTIONS_DEFAULT;
 	memcpy(config->congestion, CONGESTION_DEFAULT, sizeof(CONGESTION_DEFAULT));
+	config->compression = WH_COMPRESSION_AUTO;
 	config->downtime_ns = WH_DOWNTIME_DEFAULT_NS;
 	r = read_config(config, tree, err);
 	if (r < 0)

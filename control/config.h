@@ -12,6 +12,7 @@
  *	port: 7411                           # node-to-node control
  *	connections: 2                       # TCP connections of a migration
  *	congestionControl: auto              # of these: auto, system, or a name
+ *	compression: auto                    # of page contents: auto, none or zstd
  *	downtimeMs: 300                      # downtime target
  *	networks:                            # migration networks this node is on
  *	  - {name: migration, interface: mig0}
@@ -42,6 +43,7 @@
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 #include "wherry/limits.h"
+#include "wherry/transport.h"
 
 struct wh_network {
 	char name[WH_NAME_MAX];
@@ -69,6 +71,7 @@ struct wh_config {
 	uint16_t port;
 	uint32_t connections;
 	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
+	enum wh_compression compression;
 	uint64_t downtime_ns;
 	struct wh_network *networks;
 	size_t network_count;

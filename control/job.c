@@ -206,6 +206,7 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	start->role = job->record.role;
 	start->region_count = ram->count;
 	start->connections = job->daemon->config->connections;
+	start->compression = job->daemon->config->compression;
 	start->downtime_target_ns = job->daemon->config->downtime_ns;
 	memcpy(start->congestion, job->daemon->config->congestion, sizeof(start->congestion));
 	memcpy(start->token, job->record.token, WH_TOKEN_BYTES);

@@ -62,6 +62,15 @@ static void put_downtime(FILE *out, const struct wh_view *v)
 	              wh_units_time(v->downtime.resume_ns).s);
 }
 
+static void put_compression(FILE *out, const struct wh_view *v)
+{
+	const uint64_t raw = v->stats[WH_STAT_COMPRESSED_RAW_BYTES];
+
+	if (raw > 0)
+		(void)fprintf(out, "  compressed   %s of pages, to %u%%\n", wh_units_bytes(raw).s,
+		              percent(v->stats[WH_STAT_COMPRESSED_BYTES], raw));
+}
+
 void wh_progress_summary(FILE *out, const struct wh_view *v)
 {
 	uint64_t mean = rate(v->stats[WH_STAT_WIRE_BYTES], v->copied_ns);
@@ -74,6 +83,7 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	              wh_units_bytes(v->stats[WH_STAT_PAGE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_RAM_BYTES]).s);
+	put_compression(out, v);
 	(void)fprintf(out, "  skipped      %s zero, %s never touched\n",
 	              wh_units_bytes(v->stats[WH_STAT_ZERO_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_UNTOUCHED_BYTES]).s);

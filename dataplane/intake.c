@@ -23,13 +23,15 @@ int wh_intake_init(struct wh_intake *in, const struct wh_intake_config *cfg)
 {
 	*in = (struct wh_intake){ .cfg = *cfg };
 	in->buffer = aligned_alloc(WH_PAGE_SIZE, BUFFER_BYTES);
-	return in->buffer ? 0 : -ENOMEM;
+	in->decompressor = wh_decompressor_new();
+	return in->buffer && in->decompressor ? 0 : -ENOMEM;
 }
 
 void wh_intake_done(struct wh_intake *in)
 {
 	free(in->buffer);
 	in->buffer = NULL;
+	in->decompressor = wh_decompressor_free(in->decompressor);
 }
 
 /* A frame that is all here and still in the buffer: its owner had no room for it. */
@@ -59,19 +61,30 @@ void wh_intake_add(struct wh_intake *in, uint32_t len)
 	in->have += len;
 }
 
+/* Whether @len bytes of contents may go where @record says. */
+static bool fits(const struct wh_intake *in, const struct wh_record *record, uint32_t len)
+{
+	return len > 0 && len <= WH_WRITE_LEN_MAX && len % WH_PAGE_SIZE == 0 &&
+	       record->offset % WH_PAGE_SIZE == 0 && record->region < WH_REGIONS_MAX &&
+	       wh_place_holds(&in->cfg.places[record->region], record->offset, len);
+}
+
 /* Check a record's header: a peer's words are claims. */
 static int check_record(const struct wh_intake *in, const struct wh_record *record)
 {
-	if (record->type == WH_RECORD_FRAME)
+	switch (record->type) {
+	case WH_RECORD_FRAME:
 		return record->length > 0 && record->length <= WH_FRAME_RECORD_MAX ? 0 : -EPROTO;
-	if (record->type != WH_RECORD_WRITE || record->region >= WH_REGIONS_MAX)
+	case WH_RECORD_WRITE:
+		return fits(in, record, record->length) ? 0 : -EPROTO;
+	case WH_RECORD_WRITE_ZSTD:
+		/* Where its contents go is checked when their length is here. */
+		return record->length > WH_COMPRESS_HEADER && record->length <= WH_WRITE_LEN_MAX
+		               ? 0
+		               : -EPROTO;
+	default:
 		return -EPROTO;
-
-	if (record->length == 0 || record->length > WH_WRITE_LEN_MAX ||
-	    record->length % WH_PAGE_SIZE || record->offset % WH_PAGE_SIZE ||
-	    !wh_place_holds(&in->cfg.places[record->region], record->offset, record->length))
-		return -EPROTO;
-	return 0;
+	}
 }
 
 /* Put a whole WRITE in place. Return: bytes used, 0 if more must come first, or -errno. */
@@ -90,6 +103,29 @@ static int take_write(struct wh_intake *in, const uint8_t *data, uint32_t have)
 	return (int)len;
 }
 
+/* The same for a whole WRITE_ZSTD. */
+static int take_compressed(struct wh_intake *in, const uint8_t *data, uint32_t have)
+{
+	const uint32_t len = in->left;
+	const uint8_t *contents;
+	int r, contents_len;
+
+	if (have < len)
+		return 0;
+	contents_len = wh_decompress_length(data, len);
+	if (contents_len < 0 || !fits(in, &in->record, (uint32_t)contents_len))
+		return -EPROTO;
+	r = wh_decompress(in->decompressor, data, len, &contents);
+	if (r == 0)
+		r = wh_place_put(&in->cfg.places[in->record.region], contents,
+		                 (uint32_t)contents_len, in->record.offset);
+	if (r < 0)
+		return r;
+	in->left = 0;
+	in->cfg.landed(in->cfg.context);
+	return (int)len;
+}
+
 /* Hand a whole FRAME to the owner. Return: as take_write(). */
 static int take_frame(struct wh_intake *in, const uint8_t *data, uint32_t have)
 {
@@ -101,14 +137,22 @@ static int take_frame(struct wh_intake *in, const uint8_t *data, uint32_t have)
 	return (int)len;
 }
 
+static int take_payload(struct wh_intake *in, const uint8_t *data, uint32_t have)
+{
+	if (in->record.type == WH_RECORD_WRITE)
+		return take_write(in, data, have);
+	if (in->record.type == WH_RECORD_WRITE_ZSTD)
+		return take_compressed(in, data, have);
+	return take_frame(in, data, have);
+}
+
 /* Take one step through the received bytes. Return: bytes used, 0 if stuck, or -errno. */
 static int take_some(struct wh_intake *in, const uint8_t *data, uint32_t have)
 {
 	int r;
 
 	if (in->left > 0)
-		return in->record.type == WH_RECORD_WRITE ? take_write(in, data, have)
-		                                          : take_frame(in, data, have);
+		return take_payload(in, data, have);
 	if (have < WH_RECORD_HEADER)
 		return 0;
 	in->record = wh_record_decode(data);

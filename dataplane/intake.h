@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "compress.h"
 #include "place.h"
 #include "wire.h"
 
@@ -35,8 +36,9 @@ struct wh_intake_config {
 
 struct wh_intake {
 	struct wh_intake_config cfg;
-	uint8_t *buffer; /* owned */
-	uint32_t have;   /* bytes in it */
+	struct wh_decompressor *decompressor; /* owned */
+	uint8_t *buffer;                      /* owned */
+	uint32_t have;                        /* bytes in it */
 	struct wh_record record;
 	uint32_t left; /* payload bytes of @record, until it is used */
 };

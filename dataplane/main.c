@@ -77,6 +77,7 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 		.interface = job->start.interface,
 		.local = text.local,
 		.congestion = job->start.congestion,
+		.compression = job->start.compression,
 		.token = job->start.token,
 		.deadline_ns = wh_now_ns(&wh_clock_monotonic) + WH_CONNECT_NS,
 		.listening = on_listening,

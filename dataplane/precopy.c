@@ -43,6 +43,16 @@
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
+/* Publish what has left. */
+static void note_sent(struct wh_precopy *p)
+{
+	const struct wh_sent sent = wh_transport_sent(p->link);
+
+	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, sent.bytes);
+	wh_stat_set(p->stats, WH_STAT_COMPRESSED_RAW_BYTES, sent.compressed_raw_bytes);
+	wh_stat_set(p->stats, WH_STAT_COMPRESSED_BYTES, sent.compressed_bytes);
+}
+
 /* Publish how much is left: what the round has still here, and what was probably dirtied since. */
 static void note_left(struct wh_precopy *p)
 {
@@ -54,7 +64,7 @@ static void note_left(struct wh_precopy *p)
 	if (since_ns >= RATE_NS_MIN)
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS,
 		            wh_bytes_per_s(p->written_pages * WH_PAGE_SIZE, since_ns));
-	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, wh_transport_sent_bytes(p->link));
+	note_sent(p);
 }
 
 /* The destination is silent until the round is over, and then says so once. */

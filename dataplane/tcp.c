@@ -193,11 +193,19 @@ static int connect_before(int fd, const struct sockaddr_storage *to, socklen_t l
 	const uint64_t left = deadline_ns > now ? deadline_ns - now : 1;
 	const struct timeval limit = { .tv_sec = (time_t)(left / WH_NSEC_PER_SEC),
 		                       .tv_usec = (suseconds_t)(left % WH_NSEC_PER_SEC / 1000) };
+	int r;
 
 	/* For connect() the send timeout counts. */
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
 		return -errno;
-	if (connect(fd, (const struct sockaddr *)to, len) < 0)
+	/*
+	 * The end of another link's ring interrupts us, as a signal would; calling again goes on
+	 * waiting. This ends: there are few such rings, and they end once.
+	 */
+	do
+		r = connect(fd, (const struct sockaddr *)to, len);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
 		return errno == EINPROGRESS ? -ETIMEDOUT : -errno;
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){ 0 }, sizeof(limit)) < 0)
 		return -errno;

@@ -73,7 +73,7 @@ int wh_transport_poll(struct wh_transport *link, struct wh_event *events, uint32
 	return link->ops->poll(link, events, max, deadline_ns);
 }
 
-uint64_t wh_transport_sent_bytes(const struct wh_transport *link)
+struct wh_sent wh_transport_sent(const struct wh_transport *link)
 {
-	return link->ops->sent_bytes(link);
+	return link->ops->sent(link);
 }

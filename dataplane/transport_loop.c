@@ -337,9 +337,9 @@ static int loop_poll(struct wh_transport *transport, struct wh_event *events, ui
 	return loop->broken ? loop->broken : (int)count;
 }
 
-static uint64_t loop_sent_bytes(const struct wh_transport *transport)
+static struct wh_sent loop_sent(const struct wh_transport *transport)
 {
-	return ((const struct end *)transport)->sent_bytes;
+	return (struct wh_sent){ .bytes = ((const struct end *)transport)->sent_bytes };
 }
 
 const struct wh_transport_ops wh_transport_loop = {
@@ -351,5 +351,5 @@ const struct wh_transport_ops wh_transport_loop = {
 	.write = loop_write,
 	.send = loop_send,
 	.poll = loop_poll,
-	.sent_bytes = loop_sent_bytes,
+	.sent = loop_sent,
 };

@@ -103,12 +103,13 @@ static struct link *new_link(uint32_t queue_depth)
 	return link;
 }
 
-static int start_lanes(struct link *link, struct wh_tcp *tcp, uint32_t queue_depth)
+static int start_lanes(struct link *link, struct wh_tcp *tcp, const struct wh_link_config *config)
 {
 	while (link->lane_count < tcp->count) {
 		const struct wh_conn_config cfg = {
 			.fd = tcp->fds[link->lane_count],
-			.queue_depth = queue_depth,
+			.queue_depth = config->queue_depth,
+			.compression = config->compression,
 			.regions = link->regions,
 			.owner = &link->bell,
 			.places = link->places,
@@ -136,7 +137,7 @@ static int tcp_open(struct wh_transport **ret, const struct wh_link_config *cfg,
 	r = wh_tcp_open(&tcp, cfg, err);
 	if (r < 0)
 		return r;
-	r = start_lanes(link, &tcp, cfg->queue_depth);
+	r = start_lanes(link, &tcp, cfg);
 	wh_tcp_close(&tcp);
 	if (r < 0)
 		return wh_fail(err, r, "cannot start a connection: %s", strerror(-r));
@@ -388,14 +389,19 @@ static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uin
 	return n;
 }
 
-static uint64_t tcp_sent_bytes(const struct wh_transport *transport)
+static struct wh_sent tcp_sent(const struct wh_transport *transport)
 {
 	const struct link *link = (const struct link *)transport;
-	uint64_t bytes = 0;
+	struct wh_sent all = { 0 };
 
-	for (uint32_t i = 0; i < link->lane_count; i++)
-		bytes += wh_conn_sent_bytes(link->lanes[i].conn);
-	return bytes;
+	for (uint32_t i = 0; i < link->lane_count; i++) {
+		const struct wh_sent sent = wh_conn_sent(link->lanes[i].conn);
+
+		all.bytes += sent.bytes;
+		all.compressed_raw_bytes += sent.compressed_raw_bytes;
+		all.compressed_bytes += sent.compressed_bytes;
+	}
+	return all;
 }
 
 const struct wh_transport_ops wh_transport_tcp = {
@@ -407,5 +413,5 @@ const struct wh_transport_ops wh_transport_tcp = {
 	.write = tcp_write,
 	.send = tcp_send,
 	.poll = tcp_poll,
-	.sent_bytes = tcp_sent_bytes,
+	.sent = tcp_sent,
 };

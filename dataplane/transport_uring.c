@@ -13,6 +13,8 @@
  * The contents of a long write go from the RAM file to the socket by sendfile(): the kernel hands
  * pages on and copies none. A guest that writes to such a page before it has left may send its
  * newer contents; it will be sent again.
+ *
+ * Contents that are compressed (pack.h) are in a buffer that the next batch will take.
  */
 
 #include "transport_uring.h"
@@ -27,13 +29,16 @@
 #include <unistd.h>
 
 #include "intake.h"
+#include "pack.h"
 
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
-/* Records of one SENDMSG, and the bytes after which a batch is large enough. */
+/* Records of one SENDMSG. */
 #define BATCH_RECORDS 64u
-#define BATCH_BYTES   (1u << 20)
+
+/* The bytes after which a batch is large enough: with one write more, all of it can be packed. */
+#define BATCH_BYTES (WH_PACK_BYTES - WH_WRITE_LEN_MAX)
 
 /* From this length on a write is long. Below, a system call more costs as much as the copy. */
 #define LONG_WRITE (64u * 1024u)
@@ -83,6 +88,7 @@ struct wh_conn {
 	struct wh_queue events; /* thread -> owner, struct wh_conn_event */
 
 	struct batch out;
+	struct wh_pack pack;
 	struct wh_intake in;
 	bool receiving; /* RECV is on its way */
 	bool ended;     /* the peer will send no more */
@@ -114,32 +120,49 @@ static void tell(struct wh_conn *conn, const struct wh_conn_event *event)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-/* Append @item to the batch. Return: the bytes it adds. */
+/* The record of a write, whose contents go to @iov if SENDMSG is to send them. */
+static struct wh_record begin_write(struct wh_conn *conn, const struct wh_write *w,
+                                    struct iovec *iov)
+{
+	void *contents = (uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
+	struct batch *out = &conn->out;
+	struct wh_record record = { .type = WH_RECORD_WRITE,
+		                    .region = w->dst_region,
+		                    .length = w->len,
+		                    .offset = w->dst_offset };
+	uint32_t packed_len;
+	const uint8_t *packed = wh_pack_write(&conn->pack, contents, w->len, &packed_len);
+
+	if (packed) {
+		record.type = WH_RECORD_WRITE_ZSTD;
+		record.length = packed_len;
+		contents = (void *)(uintptr_t)packed;
+	}
+	out->long_last = !packed && w->len >= LONG_WRITE;
+	*iov = (struct iovec){ .iov_base = contents,
+		               .iov_len = out->long_last ? 0 : record.length };
+	return record;
+}
+
+/* Append @item to the batch. Return: the bytes it adds, before they are compressed. */
 static uint32_t add_to_batch(struct wh_conn *conn, const struct item *item)
 {
 	struct batch *out = &conn->out;
 	struct iovec *iov = &out->iov[2 * (size_t)out->count];
+	uint8_t *header = out->headers[out->count];
 	struct wh_record record = { .type = WH_RECORD_FRAME };
 
-	out->long_last = !item->is_frame && item->write.len >= LONG_WRITE;
-	if (item->is_frame) {
-		record.length = item->frame.len;
-		iov[1].iov_base = (void *)(uintptr_t)item->frame.payload;
-	} else {
-		const struct wh_write *w = &item->write;
-
-		record = (struct wh_record){ .type = WH_RECORD_WRITE,
-			                     .region = w->dst_region,
-			                     .length = w->len,
-			                     .offset = w->dst_offset };
-		iov[1].iov_base =
-			(uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
-	}
-	wh_record_encode(out->headers[out->count], &record);
-	iov[0].iov_base = out->headers[out->count];
-	iov[0].iov_len = WH_RECORD_HEADER;
-	iov[1].iov_len = out->long_last ? 0 : record.length;
 	out->items[out->count++] = *item;
+	iov[0] = (struct iovec){ .iov_base = header, .iov_len = WH_RECORD_HEADER };
+	if (!item->is_frame) {
+		record = begin_write(conn, &item->write, &iov[1]);
+		wh_record_encode(header, &record);
+		return WH_RECORD_HEADER + item->write.len;
+	}
+	record.length = item->frame.len;
+	wh_record_encode(header, &record);
+	iov[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)item->frame.payload,
+		                 .iov_len = record.length };
 	return WH_RECORD_HEADER + record.length;
 }
 
@@ -164,6 +187,7 @@ static void start_send(struct wh_conn *conn)
 		return;
 	out->count = 0;
 	out->long_last = false;
+	wh_pack_begin(&conn->pack);
 	while (out->count < BATCH_RECORDS && bytes < BATCH_BYTES && !out->long_last &&
 	       wh_queue_take(&conn->items, &item))
 		bytes += add_to_batch(conn, &item);
@@ -405,6 +429,8 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 
 	r = wh_intake_init(&conn->in, &intake);
 	if (r == 0)
+		r = wh_pack_init(&conn->pack, cfg->fd, cfg->compression);
+	if (r == 0)
 		r = wh_bell_init(&conn->bell);
 	if (r == 0)
 		r = wh_queue_init(&conn->items, messages, sizeof(struct item));
@@ -464,6 +490,7 @@ struct wh_conn *wh_conn_stop(struct wh_conn *conn)
 		io_uring_queue_exit(&conn->ring);
 	wh_closep(&conn->fd);
 	wh_intake_done(&conn->in);
+	wh_pack_done(&conn->pack);
 	wh_bell_done(&conn->bell);
 	wh_queue_done(&conn->items);
 	wh_queue_done(&conn->events);
@@ -524,7 +551,12 @@ void wh_conn_watch(struct wh_conn *conn, bool on)
 	atomic_store(&conn->watched, on);
 }
 
-uint64_t wh_conn_sent_bytes(const struct wh_conn *conn)
+struct wh_sent wh_conn_sent(const struct wh_conn *conn)
 {
-	return atomic_load_explicit(&conn->sent_bytes, memory_order_relaxed);
+	return (struct wh_sent){
+		.bytes = atomic_load_explicit(&conn->sent_bytes, memory_order_relaxed),
+		.compressed_raw_bytes =
+			atomic_load_explicit(&conn->pack.raw_bytes, memory_order_relaxed),
+		.compressed_bytes = atomic_load_explicit(&conn->pack.bytes, memory_order_relaxed),
+	};
 }

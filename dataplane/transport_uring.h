@@ -31,8 +31,9 @@
 struct wh_conn;
 
 struct wh_conn_config {
-	int fd;                          /* the connection takes it over */
-	uint32_t queue_depth;            /* writes posted at once, at most */
+	int fd;               /* the connection takes it over */
+	uint32_t queue_depth; /* writes posted at once, at most */
+	enum wh_compression compression;
 	const struct wh_memory *regions; /* WH_REGIONS_MAX of them, borrowed; unused ones empty */
 	struct wh_bell *owner;           /* rung when there are events; borrowed */
 	struct wh_place *places;         /* the same ones, to write into; borrowed */
@@ -83,6 +84,6 @@ uint64_t wh_conn_landed(const struct wh_conn *conn);
 /* Whether to ring the owner's bell when a write has landed. */
 void wh_conn_watch(struct wh_conn *conn, bool on);
 
-uint64_t wh_conn_sent_bytes(const struct wh_conn *conn);
+struct wh_sent wh_conn_sent(const struct wh_conn *conn);
 
 #endif

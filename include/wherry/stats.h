@@ -34,6 +34,8 @@ enum wh_stat {
 	WH_STAT_STOPPED_NS,      /* the daemon said that the guest stands still */
 	WH_STAT_SCANNED_NS,      /* the last scan is done */
 	WH_STAT_LANDED_NS,       /* the destination has every byte */
+	WH_STAT_COMPRESSED_RAW_BYTES, /* page contents that were compressed */
+	WH_STAT_COMPRESSED_BYTES,     /* what became of them */
 	WH_STAT_COUNT,
 };
 

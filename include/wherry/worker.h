@@ -32,6 +32,7 @@
 
 #include "error.h"
 #include "limits.h"
+#include "transport.h"
 
 #define WH_WORKER_FD       3
 #define WH_WORKER_HOLD_MAX 8u
@@ -69,6 +70,7 @@ struct wh_worker_start {
 	uint32_t hold_count;
 	uint32_t connections; /* source: 1 to WH_CONNECTIONS_MAX; the target accepts as many */
 	int32_t vmm_pid;      /* source: the hypervisor that runs the guest */
+	uint32_t compression; /* source: enum wh_compression */
 	uint64_t downtime_target_ns;
 	uint8_t token[WH_TOKEN_BYTES];      /* the same on both sides, secret */
 	char congestion[WH_CONGESTION_MAX]; /* source: "auto", "system" or a name: see tcp.h */

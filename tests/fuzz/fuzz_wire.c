@@ -3,13 +3,15 @@
 /*
  * The wire parser under libFuzzer: whatever the peer sends, as each thing it could be.
  *
- * Beyond not crashing: what is accepted keeps to the limits, and a frame that was accepted and is
- * written again reads as the same frame, byte for byte.
+ * Beyond not crashing: what is accepted keeps to the limits, a frame that was accepted and is
+ * written again reads as the same frame, byte for byte, and contents that were decompressed are
+ * there to the last byte.
  */
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "compress.h"
 #include "wire.h"
 
 #include "wherry/assert.h"
@@ -75,6 +77,24 @@ static void try_frame(const uint8_t *data, uint32_t size)
 	wh_assert(wh_frame_encode(second, &back) == len && memcmp(first, second, len) == 0);
 }
 
+static void try_payload(const uint8_t *data, uint32_t size)
+{
+	static struct wh_decompressor *d;
+	int claimed = wh_decompress_length(data, size);
+	const uint8_t *contents;
+
+	if (!d)
+		d = wh_decompressor_new();
+	wh_assert(d);
+	if (wh_decompress(d, data, size, &contents) < 0)
+		return;
+	wh_assert(claimed >= (int)size && claimed <= (int)WH_WRITE_LEN_MAX);
+	wh_assert(claimed % WH_PAGE_SIZE == 0);
+	/* A sanitizer would tell of bytes that are not there. */
+	for (int i = 0; i < claimed; i += 64)
+		(void)*(const volatile uint8_t *)(contents + i);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size >= WH_RECORD_HEADER)
@@ -85,5 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_welcome(data);
 	if (size <= WH_FRAME_LEN_MAX)
 		try_frame(data, (uint32_t)size);
+	if (size <= WH_WRITE_LEN_MAX)
+		try_payload(data, (uint32_t)size);
 	return 0;
 }

@@ -247,14 +247,17 @@ static struct mover_pair_config config(const struct guest *g, int destination, u
 
 /* --- it moves --------------------------------------------------------------------------------- */
 
-static void move(struct guest *g, uint32_t connections)
+/* Return: the bytes that became of contents that were compressed, in a thousand of them. */
+static uint64_t move(struct guest *g, uint32_t connections, enum wh_compression compression)
 {
 	wh_cleanup(wh_closep) int destination = new_destination();
 	struct mover_pair_config cfg = config(g, destination, connections);
+	uint64_t raw_bytes, compressed_bytes;
 	struct mover_pair pair;
 	uint64_t steps = atomic_load(&g->control->steps);
 	uint64_t page_bytes, zero_bytes, untouched_bytes;
 
+	cfg.compression = compression;
 	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
 	assert_int_equal(mover_pair_await_converged(&pair), 0);
 	assert_true(is_tracked(g->pid));
@@ -265,6 +268,8 @@ static void move(struct guest *g, uint32_t connections)
 	page_bytes = wh_stat_get(pair.source.stats, WH_STAT_PAGE_BYTES);
 	zero_bytes = wh_stat_get(pair.source.stats, WH_STAT_ZERO_BYTES);
 	untouched_bytes = wh_stat_get(pair.source.stats, WH_STAT_UNTOUCHED_BYTES);
+	raw_bytes = wh_stat_get(pair.source.stats, WH_STAT_COMPRESSED_RAW_BYTES);
+	compressed_bytes = wh_stat_get(pair.source.stats, WH_STAT_COMPRESSED_BYTES);
 	assert_int_equal(mover_pair_done(&pair), 0);
 
 	print_message("# %ju MiB sent, %ju MiB zero, %ju MiB untouched, %ju steps of the guest\n",
@@ -278,16 +283,27 @@ static void move(struct guest *g, uint32_t connections)
 
 	atomic_store(&g->control->pause, false);
 	assert_no_trace(g);
+	return raw_bytes > 0 ? 1000 * compressed_bytes / raw_bytes : 0;
 }
 
 static void memory_is_equal_after_a_move_over_one_connection(void **state)
 {
-	move(*state, 1);
+	assert_int_equal(move(*state, 1, WH_COMPRESSION_NONE), 0);
 }
 
 static void memory_is_equal_after_a_move_over_four_connections(void **state)
 {
-	move(*state, 4);
+	assert_int_equal(move(*state, 4, WH_COMPRESSION_NONE), 0);
+}
+
+static void memory_is_equal_after_a_compressed_move(void **state)
+{
+	assert_in_range(move(*state, 1, WH_COMPRESSION_ZSTD), 1, 500);
+}
+
+static void memory_is_equal_after_a_compressed_move_over_four_connections(void **state)
+{
+	assert_in_range(move(*state, 4, WH_COMPRESSION_ZSTD), 1, 500);
 }
 
 /* --- it fails --------------------------------------------------------------------------------- */
@@ -341,7 +357,7 @@ static void the_guest_runs_on_when_the_target_mover_is_killed(void **state)
 static void a_move_works_after_a_killed_one(void **state)
 {
 	kill_one(*state, true, 20, 1);
-	move(*state, 1);
+	(void)move(*state, 1, WH_COMPRESSION_NONE);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -351,6 +367,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(memory_is_equal_after_a_move_over_one_connection),
 		TEST(memory_is_equal_after_a_move_over_four_connections),
+		TEST(memory_is_equal_after_a_compressed_move),
+		TEST(memory_is_equal_after_a_compressed_move_over_four_connections),
 		TEST(the_guest_runs_on_when_the_source_mover_is_killed),
 		TEST(the_guest_runs_on_when_the_target_mover_is_killed),
 		TEST(a_move_works_after_a_killed_one),

@@ -26,6 +26,7 @@
 
 #include <cmocka.h>
 
+#include "contents.h"
 #include "tcp_end.h"
 
 struct pair {
@@ -33,17 +34,23 @@ struct pair {
 	struct memory from, to;
 };
 
-static void pair_open(struct pair *p, uint32_t connections)
+static void pair_open_compressing(struct pair *p, uint32_t connections,
+                                  enum wh_compression compression)
 {
 	struct opener opener;
 	uint16_t port = opener_start(&opener);
 
-	assert_int_equal(connect_to(&p->source, port, connections, tcp_end_token), 0);
+	p->source = connect_compressing(port, connections, compression);
 	p->target = opener_join(&opener);
 	p->from = new_memory(memfd_create("from", MFD_CLOEXEC));
 	p->to = new_memory(memfd_create("to", MFD_CLOEXEC));
 	lend(p->source, &p->from);
 	lend(p->target, &p->to);
+}
+
+static void pair_open(struct pair *p, uint32_t connections)
+{
+	pair_open_compressing(p, connections, WH_COMPRESSION_NONE);
 }
 
 static int setup_one(void **state)
@@ -60,6 +67,42 @@ static int setup_four(void **state)
 	static struct pair p;
 
 	pair_open(&p, 4);
+	*state = &p;
+	return 0;
+}
+
+static int setup_one_compressing(void **state)
+{
+	static struct pair p;
+
+	pair_open_compressing(&p, 1, WH_COMPRESSION_ZSTD);
+	*state = &p;
+	return 0;
+}
+
+static int setup_four_compressing(void **state)
+{
+	static struct pair p;
+
+	pair_open_compressing(&p, 4, WH_COMPRESSION_ZSTD);
+	*state = &p;
+	return 0;
+}
+
+static int setup_one_auto(void **state)
+{
+	static struct pair p;
+
+	pair_open_compressing(&p, 1, WH_COMPRESSION_AUTO);
+	*state = &p;
+	return 0;
+}
+
+static int setup_four_auto(void **state)
+{
+	static struct pair p;
+
+	pair_open_compressing(&p, 4, WH_COMPRESSION_AUTO);
 	*state = &p;
 	return 0;
 }
@@ -110,7 +153,7 @@ static void writes_land_where_they_belong(void **state)
 		cookies += event.cookie;
 	}
 	assert_int_equal(cookies, 7);
-	assert_in_range(wh_transport_sent_bytes(p->source), 514 * WH_PAGE_SIZE, 515 * WH_PAGE_SIZE);
+	assert_in_range(wh_transport_sent(p->source).bytes, 514 * WH_PAGE_SIZE, 515 * WH_PAGE_SIZE);
 }
 
 static void frames_arrive_whole_and_in_order_both_ways(void **state)
@@ -135,17 +178,20 @@ static uint32_t roll(uint64_t *random, uint32_t sides)
 	return (uint32_t)(*random >> 33) % sides;
 }
 
-/* Post a write, and wait for room first where there is none. */
-static void post_for_sure(struct wh_transport *link, uint64_t page, uint32_t pages)
+/* Post a write, and wait for room first where there is none. Return: the writes that left. */
+static uint32_t post_for_sure(struct wh_transport *link, uint64_t page, uint32_t pages)
 {
 	struct wh_event event;
+	uint32_t left = 0;
 	int r = post(link, page, pages, 0);
 
 	while (r == WH_TX_FULL) {
 		assert_int_equal(await(link, &event), 1);
+		left++;
 		r = post(link, page, pages, 0);
 	}
 	assert_int_equal(r, 0);
+	return left;
 }
 
 static void reap_written(struct wh_transport *link)
@@ -186,7 +232,7 @@ static void write_round(struct pair *p, uint32_t round, uint64_t *random, bool s
 			p->from.addr[i * (size_t)WH_PAGE_SIZE] = (uint8_t)round;
 			sent[i] = true;
 		}
-		post_for_sure(p->source, at, pages);
+		(void)post_for_sure(p->source, at, pages);
 		at += pages + roll(random, 30);
 	}
 	assert_int_equal(wh_transport_send(p->source, &round, sizeof(round)), 0);
@@ -350,6 +396,61 @@ static void a_write_into_memory_that_is_only_sent_from_is_a_breach(void **state)
 	expect_breach(p);
 }
 
+/* --- compression ------------------------------------------------------------------------------ */
+
+/* All of the memory, in writes of many lengths. */
+static void write_all(struct pair *p)
+{
+	uint64_t random = 7;
+	uint32_t in_flight = 0, at = 0;
+	struct wh_event event;
+
+	while (at < PAGES) {
+		const uint32_t room = PAGES - at < 512 ? PAGES - at : 512;
+		const uint32_t pages = 1 + roll(&random, roll(&random, 2) ? room : 1);
+
+		in_flight += 1 - post_for_sure(p->source, at, pages);
+		at += pages;
+	}
+	assert_int_equal(wh_transport_send(p->source, "done", 4), 0);
+	await_frame(p->target, "done", 4);
+	assert_memory_equal(p->to.addr, p->from.addr, BYTES);
+	for (; in_flight > 0; in_flight--)
+		assert_int_equal(await(p->source, &event), 1);
+}
+
+static void contents_of_any_kind_arrive_intact(void **state)
+{
+	struct pair *p = *state;
+
+	fill_text(p->from.addr, BYTES);
+	write_all(p);
+	fill_random(p->from.addr, BYTES);
+	write_all(p);
+	fill_text(p->from.addr, BYTES / 2);
+	write_all(p);
+}
+
+static void only_what_becomes_shorter_goes_compressed(void **state)
+{
+	struct pair *p = *state;
+	struct wh_sent text, random;
+
+	fill_text(p->from.addr, BYTES);
+	write_all(p);
+	text = wh_transport_sent(p->source);
+	assert_int_equal(text.compressed_raw_bytes, BYTES);
+	assert_in_range(text.compressed_bytes, 1, BYTES / 2);
+	assert_in_range(text.bytes, text.compressed_bytes + 1, BYTES / 2);
+
+	fill_random(p->from.addr, BYTES);
+	write_all(p);
+	random = wh_transport_sent(p->source);
+	assert_int_equal(random.compressed_raw_bytes, text.compressed_raw_bytes);
+	assert_int_equal(random.compressed_bytes, text.compressed_bytes);
+	assert_true(random.bytes - text.bytes > BYTES);
+}
+
 /* --- congestion control ----------------------------------------------------------------------- */
 
 /* That of our connections to @port, "" if they differ or there are none. */
@@ -456,6 +557,16 @@ static void a_full_tmpfs_is_enospc_at_the_receiver(void **state)
 #fn " (4 connections)", fn, setup_four, teardown, NULL \
 	}
 #define BOTH(fn) ONE(fn), FOUR(fn)
+#define COMPRESSING(fn)                                                                  \
+	{ #fn " (1 connection, zstd)", fn, setup_one_compressing, teardown, NULL },      \
+	{                                                                                \
+#fn " (4 connections, zstd)", fn, setup_four_compressing, teardown, NULL \
+	}
+#define AUTO(fn)                                                                  \
+	{ #fn " (1 connection, auto)", fn, setup_one_auto, teardown, NULL },      \
+	{                                                                         \
+#fn " (4 connections, auto)", fn, setup_four_auto, teardown, NULL \
+	}
 
 int main(void)
 {
@@ -471,6 +582,11 @@ int main(void)
 		BOTH(a_write_behind_the_end_is_a_breach),
 		BOTH(a_write_into_a_region_that_is_none_is_a_breach),
 		BOTH(a_write_into_memory_that_is_only_sent_from_is_a_breach),
+		COMPRESSING(a_frame_arrives_after_every_write_before_it),
+		COMPRESSING(contents_of_any_kind_arrive_intact),
+		COMPRESSING(only_what_becomes_shorter_goes_compressed),
+		AUTO(a_frame_arrives_after_every_write_before_it),
+		AUTO(contents_of_any_kind_arrive_intact),
 		cmocka_unit_test(the_sender_chooses_the_congestion_control),
 		cmocka_unit_test(a_congestion_control_that_is_none_is_refused_by_name),
 		cmocka_unit_test(a_full_tmpfs_is_enospc_at_the_receiver),

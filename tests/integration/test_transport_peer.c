@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "compress.h"
+#include "contents.h"
 #include "tcp_end.h"
 #include "wire.h"
 
@@ -255,9 +257,12 @@ static void records_that_break_the_rules_break_the_link(void **state)
 		{ 0, 1, 0 },
 		{ WH_RECORD_HELLO, WH_HELLO_BYTES, 0 },
 		{ WH_RECORD_WELCOME, WH_WELCOME_BYTES, 0 },
-		{ WH_RECORD_FRAME + 1, 1, 0 },
+		{ WH_RECORD_WRITE_ZSTD + 1, 1, 0 },
 		{ WH_RECORD_FRAME, 0, 0 },
 		{ WH_RECORD_FRAME, 8 * WH_CONNECTIONS_MAX + WH_FRAME_LEN_MAX + 1, 0 },
+		{ WH_RECORD_WRITE_ZSTD, 0, 0 },
+		{ WH_RECORD_WRITE_ZSTD, WH_COMPRESS_HEADER, 0 },
+		{ WH_RECORD_WRITE_ZSTD, WH_WRITE_LEN_MAX + 1, 0 },
 		{ WH_RECORD_WRITE, 0, 0 },
 		{ WH_RECORD_WRITE, WH_PAGE_SIZE - 1, 0 },
 		{ WH_RECORD_WRITE, WH_PAGE_SIZE, 1 },
@@ -278,6 +283,144 @@ static void records_that_break_the_rules_break_the_link(void **state)
 	}
 	(void)state;
 }
+
+/* --- compressed contents ---------------------------------------------------------------------- */
+
+#define TEXT_BYTES 16384u
+
+/* A payload in good faith, for a test to spoil. */
+struct payload {
+	uint8_t bytes[TEXT_BYTES + WH_PAGE_SIZE];
+	uint32_t len;
+	uint64_t offset; /* where it shall go */
+};
+
+static struct payload good_payload(void)
+{
+	struct wh_compressor *c = wh_compressor_new();
+	struct payload p = { .offset = WH_PAGE_SIZE };
+	uint8_t text[TEXT_BYTES];
+
+	assert_non_null(c);
+	fill_text(text, sizeof(text));
+	p.len = wh_compress(c, p.bytes, text, sizeof(text));
+	assert_in_range(p.len, 1, sizeof(text) / 2);
+	(void)wh_compressor_free(c);
+	return p;
+}
+
+static void claim_length(struct payload *p, uint32_t len)
+{
+	struct wh_writer w = wh_writer_init(p->bytes, sizeof(p->bytes));
+
+	wh_put_u32(&w, len);
+}
+
+static void raw_payload(int fd, const struct payload *p)
+{
+	raw_header(fd, WH_RECORD_WRITE_ZSTD, p->len, p->offset);
+	raw_bytes(fd, p->bytes, p->len);
+}
+
+static void compressed_contents_are_a_write_like_others(void **state)
+{
+	const struct payload p = good_payload();
+	struct raw *raw = *state;
+	uint8_t text[TEXT_BYTES];
+
+	fill_text(text, sizeof(text));
+	raw_frame(raw, (uint64_t[]){ 0, 1 });
+	raw_payload(raw->fds[1], &p);
+	await_frame(raw->target, "f", 1);
+	assert_memory_equal(raw->to.addr + WH_PAGE_SIZE, text, sizeof(text));
+	assert_int_equal(raw->to.addr[0], 0);
+	assert_int_equal(raw->to.addr[WH_PAGE_SIZE + TEXT_BYTES], 0);
+}
+
+static void says_no_contents(struct payload *p)
+{
+	claim_length(p, 0);
+}
+
+static void says_too_much(struct payload *p)
+{
+	claim_length(p, WH_WRITE_LEN_MAX + WH_PAGE_SIZE);
+}
+
+static void says_half_a_page(struct payload *p)
+{
+	claim_length(p, TEXT_BYTES - WH_PAGE_SIZE / 2);
+}
+
+static void inflates_to_more(struct payload *p)
+{
+	claim_length(p, TEXT_BYTES - WH_PAGE_SIZE);
+}
+
+static void inflates_to_less(struct payload *p)
+{
+	claim_length(p, TEXT_BYTES + WH_PAGE_SIZE);
+}
+
+static void is_cut_short(struct payload *p)
+{
+	p->len--;
+}
+
+static void goes_on_behind_its_frame(struct payload *p)
+{
+	p->bytes[p->len++] = 0;
+}
+
+static void is_no_frame(struct payload *p)
+{
+	memset(p->bytes + WH_COMPRESS_HEADER, 'x', p->len - WH_COMPRESS_HEADER);
+}
+
+static void is_longer_than_its_contents(struct payload *p)
+{
+	p->len = TEXT_BYTES + 1;
+}
+
+static void goes_behind_the_end(struct payload *p)
+{
+	p->offset = BYTES - TEXT_BYTES + WH_PAGE_SIZE;
+}
+
+static void goes_between_pages(struct payload *p)
+{
+	p->offset = 1;
+}
+
+static void compressed_contents_that_break_the_rules_break_the_link(void **state)
+{
+	static void (*const spoil[])(struct payload * p) = {
+		says_no_contents,    says_too_much,
+		says_half_a_page,    inflates_to_more,
+		inflates_to_less,    is_cut_short,
+		is_no_frame,         goes_on_behind_its_frame,
+		goes_between_pages,  is_longer_than_its_contents,
+		goes_behind_the_end,
+	};
+
+	for (size_t i = 0; i < sizeof(spoil) / sizeof(spoil[0]); i++) {
+		struct raw raw = { .fds = { -1, -1 } };
+		struct payload p = good_payload();
+		struct wh_event event;
+		void *inner = &raw;
+
+		raw_open(&raw, 1);
+		spoil[i](&p);
+		raw_payload(raw.fds[0], &p);
+		assert_int_equal(await(raw.target, &event), -EPROTO);
+		for (uint64_t at = 0; at < BYTES; at += WH_PAGE_SIZE)
+			assert_int_equal(raw.to.addr[at], 0);
+		assert_int_equal(teardown_raw(&inner), 0);
+	}
+	(void)state;
+}
+
+/* --- frames ----------------------------------------------------------------------------------- */
 
 static void a_frame_belongs_on_the_first_connection(void **state)
 {
@@ -313,6 +456,8 @@ int main(void)
 		RAW_ONE(memory_taken_back_in_mid_record_is_not_written),
 		RAW_ONE(frames_that_wait_to_be_taken_outlive_a_good_end),
 		cmocka_unit_test(records_that_break_the_rules_break_the_link),
+		RAW_TWO(compressed_contents_are_a_write_like_others),
+		cmocka_unit_test(compressed_contents_that_break_the_rules_break_the_link),
 		RAW_TWO(a_frame_belongs_on_the_first_connection),
 		RAW_TWO(a_frame_shorter_than_its_list_is_a_breach),
 	};

@@ -238,12 +238,12 @@ int wh_transport_poll(struct wh_transport *transport, struct wh_event *events, u
 	return n == 0 && deadline_ns == UINT64_MAX && !link->refused ? -ETIMEDOUT : n;
 }
 
-uint64_t wh_transport_sent_bytes(const struct wh_transport *transport)
+struct wh_sent wh_transport_sent(const struct wh_transport *transport)
 {
 	const struct fake_link *link = (const struct fake_link *)transport;
-	uint64_t bytes = 0;
+	struct wh_sent sent = { 0 };
 
 	for (uint32_t i = 0; i < link->write_count; i++)
-		bytes += link->writes[i].len;
-	return bytes;
+		sent.bytes += link->writes[i].len;
+	return sent;
 }

@@ -90,6 +90,7 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 		.region_count = 1,
 		.connections = cfg->connections,
 		.congestion = "auto",
+		.compression = cfg->compression,
 		.vmm_pid = cfg->vmm_pid,
 		.downtime_target_ns = cfg->downtime_target_ns,
 		.local = { .v4 = { .sin_family = AF_INET,

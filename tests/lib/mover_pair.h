@@ -32,6 +32,7 @@ struct mover_pair_config {
 	int target_fd;
 	uint64_t bytes;
 	uint32_t connections;
+	enum wh_compression compression;
 	pid_t vmm_pid;
 	uint64_t downtime_target_ns;
 	int source_cgroup; /* cgroup.procs to enter, or -1 */

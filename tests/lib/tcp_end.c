@@ -101,6 +101,21 @@ int connect_to(struct wh_transport **ret, uint16_t port, uint32_t connections,
 	return connect_by(ret, port, &cfg, NULL);
 }
 
+struct wh_transport *connect_compressing(uint16_t port, uint32_t connections,
+                                         enum wh_compression compression)
+{
+	struct wh_link_config cfg = { .connections = connections,
+		                      .token = tcp_end_token,
+		                      .congestion = "auto",
+		                      .compression = compression };
+	struct wh_transport *link = NULL;
+	struct wh_error err;
+
+	if (connect_by(&link, port, &cfg, &err) < 0)
+		fail_msg("%s", err.text);
+	return link;
+}
+
 int connect_with(struct wh_transport **ret, uint16_t port, const char *congestion,
                  struct wh_error *err)
 {

@@ -56,6 +56,10 @@ wh_must_check int connect_to(struct wh_transport **ret, uint16_t port, uint32_t 
 wh_must_check int connect_with(struct wh_transport **ret, uint16_t port, const char *congestion,
                                struct wh_error *err);
 
+/* The same with the right token, where it must succeed. Return: the link, the caller's. */
+struct wh_transport *connect_compressing(uint16_t port, uint32_t connections,
+                                         enum wh_compression compression);
+
 struct memory {
 	int fd;
 	uint8_t *addr; /* the same, mapped */

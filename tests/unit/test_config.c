@@ -66,6 +66,7 @@ static void reads_every_key(void **state)
 	                  "port: 7412\n"
 	                  "connections: 4\n"
 	                  "congestionControl: bbr\n"
+	                  "compression: zstd\n"
 	                  "downtimeMs: 250\n"
 	                  "networks:\n"
 	                  "  - {name: migration, interface: mig0}\n"
@@ -89,6 +90,7 @@ static void reads_every_key(void **state)
 	assert_int_equal(c->port, 7412);
 	assert_int_equal(c->connections, 4);
 	assert_string_equal(c->congestion, "bbr");
+	assert_int_equal(c->compression, WH_COMPRESSION_ZSTD);
 	assert_int_equal(c->downtime_ns, 250000000);
 	assert_int_equal(c->network_count, 1);
 	assert_string_equal(c->networks[0].name, "migration");
@@ -111,7 +113,8 @@ static void fills_in_the_defaults(void **state)
 	static const char *const table[] = {
 		LEAST,
 		LEAST
-		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ndowntimeMs:\n",
+		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ncompression:\n"
+		"downtimeMs:\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
 		LEAST "networks:\nnodes:\nvms:\n",
 	};
@@ -125,6 +128,7 @@ static void fills_in_the_defaults(void **state)
 		assert_int_equal(c->port, 7411);
 		assert_int_equal(c->connections, 2);
 		assert_string_equal(c->congestion, "auto");
+		assert_int_equal(c->compression, WH_COMPRESSION_AUTO);
 		assert_int_equal(c->downtime_ns, WH_DOWNTIME_DEFAULT_NS);
 		assert_int_equal(c->network_count, 0);
 		assert_int_equal(c->node_count, 0);
@@ -222,6 +226,8 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "connections: 17\n", "f:4:14: ", "from 1 to 16" },
 		{ LEAST "congestionControl: a b\n", "f:4:20: ", "such as cubic" },
 		{ LEAST "congestionControl: abcdefghijklmnop\n", "f:4:20: ", "such as cubic" },
+		{ LEAST "compression: lz4\n", "f:4:14: ", "write auto, none or zstd" },
+		{ LEAST "compression: 1\n", "f:4:14: ", "quotes" },
 		{ LEAST "downtimeMs: 0\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 2000001\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 0.3\n", "f:4:13: ", "whole number" },

@@ -172,6 +172,22 @@ static void a_guest_that_was_paused_has_no_downtime(void **state)
 	free(text);
 }
 
+static void the_summary_tells_of_compression_where_there_was_any(void **state)
+{
+	struct wh_view v = view();
+	char *text = summary(&v);
+
+	(void)state;
+	assert_null(strstr(text, "compressed"));
+	free(text);
+
+	v.stats[WH_STAT_COMPRESSED_RAW_BYTES] = 400 * MIB;
+	v.stats[WH_STAT_COMPRESSED_BYTES] = 100 * MIB;
+	text = summary(&v);
+	assert_non_null(strstr(text, "  compressed   400 MiB of pages, to 25%\n"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +198,7 @@ int main(void)
 		cmocka_unit_test(the_line_survives_counters_an_instant_apart),
 		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
 		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
+		cmocka_unit_test(the_summary_tells_of_compression_where_there_was_any),
 		cmocka_unit_test(a_guest_that_was_paused_has_no_downtime),
 	};
 

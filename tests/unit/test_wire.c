@@ -11,26 +11,8 @@
 #include <cmocka.h>
 
 #include "golden.h"
+#include "unhex.h"
 #include "wire.h"
-
-static uint8_t nibble(char c)
-{
-	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-}
-
-/* Return: how many bytes @hex says. Blanks are for the reader. */
-static uint32_t unhex(uint8_t to[WH_FRAME_LEN_MAX], const char *hex)
-{
-	uint32_t len = 0;
-
-	for (; *hex; hex++) {
-		if (*hex == ' ')
-			continue;
-		to[len++] = (uint8_t)(nibble(hex[0]) << 4 | nibble(hex[1]));
-		hex++;
-	}
-	return len;
-}
 
 /* --- records and the greeting ----------------------------------------------------------------- */
 
@@ -46,6 +28,8 @@ static const struct {
 	    .offset = UINT64_C(0x3456789abcdef000) },
 	  GOLDEN_RECORD_WRITE },
 	{ { .type = WH_RECORD_FRAME, .length = 44 }, GOLDEN_RECORD_FRAME },
+	{ { .type = WH_RECORD_WRITE_ZSTD, .region = 2, .length = 23, .offset = 0x7000 },
+	  GOLDEN_RECORD_WRITE_ZSTD },
 };
 
 static void record_headers_have_their_golden_bytes(void **state)

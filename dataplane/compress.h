@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Compress - page contents as the payload of a WRITE_ZSTD record, and back.
+ *
+ * The payload is the contents' length and one zstd frame (docs/wire-protocol.md).
+ *
+ * Threads: each object belongs to one.
+ */
+
+#ifndef WH_COMPRESS_H
+#define WH_COMPRESS_H
+
+#include <stdint.h>
+
+#include "wherry/cleanup.h"
+
+/* A payload is longer than this. */
+#define WH_COMPRESS_HEADER 4u
+
+struct wh_compressor;
+
+/* Return: NULL if there is no memory. */
+struct wh_compressor *wh_compressor_new(void);
+struct wh_compressor *wh_compressor_free(struct wh_compressor *c);
+
+/*
+ * Compress @len bytes, at most WH_WRITE_LEN_MAX, which the guest may be writing to; @to has room
+ * for as many. Return: the payload's length; @len if it would not be shorter than the contents, and
+ * then there is nothing of use at @to.
+ */
+wh_must_check uint32_t wh_compress(struct wh_compressor *c, uint8_t *to, const void *from,
+                                   uint32_t len);
+
+struct wh_decompressor;
+
+/* Return: NULL if there is no memory. */
+struct wh_decompressor *wh_decompressor_new(void);
+struct wh_decompressor *wh_decompressor_free(struct wh_decompressor *d);
+
+/*
+ * The contents' length that a payload of @len bytes claims. Return: that, or -EPROTO if none may
+ * have it: not whole pages, more than WH_WRITE_LEN_MAX, less than the payload.
+ */
+wh_must_check int wh_decompress_length(const uint8_t *payload, uint32_t len);
+
+/*
+ * Have the contents, borrowed until the next call, in @ret. Their length is what
+ * wh_decompress_length() says. Return: 0 or -EPROTO.
+ */
+wh_must_check int wh_decompress(struct wh_decompressor *d, const uint8_t *payload, uint32_t len,
+                                const uint8_t **ret);
+
+#endif

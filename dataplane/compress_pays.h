@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Compress pays - whether a connection should compress, from what was measured on it.
+ *
+ * To compress costs time, and saves time on the link. It pays where
+ *
+ *	contents / link > contents / compressor + compressed / link
+ *
+ * The link's rate is known only while the link is what holds sending up: where bytes wait in the
+ * socket for their turn. Where none wait, the link takes whatever comes, and nothing can be saved.
+ *
+ * Threads: values, no state but what is passed. The time is passed in.
+ */
+
+#ifndef WH_COMPRESS_PAYS_H
+#define WH_COMPRESS_PAYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "converge.h"
+
+struct wh_compress_cost {
+	uint64_t link_bps;    /* what the link takes */
+	uint64_t ns_per_mib;  /* to compress a MiB of contents */
+	uint64_t len_per_mib; /* what becomes of it, in bytes */
+};
+
+/* Whether it pays; where it was found to pay, @now_on, a little less is enough. */
+bool wh_compress_cost_pays(const struct wh_compress_cost *cost, bool now_on);
+
+/* What a connection's socket says before a write. */
+struct wh_socket_look {
+	uint64_t now_ns;
+	uint64_t acked_bytes; /* that the peer has, since the start */
+	bool backlog;         /* bytes wait that were never sent */
+};
+
+/* Contents to compress before what it brings is known. */
+#define WH_COMPRESS_SAMPLE 65536u
+
+/* Starts zeroed: not to compress. */
+struct wh_compress_pays {
+	bool on; /* it pays */
+	struct wh_socket_look last;
+	struct wh_rate_mean link; /* while there was a backlog */
+	uint64_t idle_ns;         /* no backlog since then; 0: there is one */
+	uint64_t len;             /* contents compressed lately, in bytes */
+	uint64_t compressed;      /* what became of them */
+	uint64_t compress_ns;     /* how long that took */
+	uint64_t sample_ns;       /* when the last sample was begun */
+};
+
+/* Before a write: decide. */
+void wh_compress_pays_look(struct wh_compress_pays *p, const struct wh_socket_look *look);
+
+/* Whether some contents should be compressed now, only to learn what it brings. */
+bool wh_compress_pays_wants_sample(const struct wh_compress_pays *p);
+
+/* @len bytes of contents became @compressed bytes in @ns. */
+void wh_compress_pays_measured(struct wh_compress_pays *p, uint32_t len, uint32_t compressed,
+                               uint64_t ns);
+
+#endif
