@@ -127,9 +127,12 @@ uint32_t tracked_scan(struct tracked *t)
 
 void tracked_protect(const struct tracked *t)
 {
-	struct pm_scan_arg arg = whole_scan(t);
+	struct uffdio_writeprotect wp = {
+		.range = { .start = (uintptr_t)t->addr, .len = t->pages * PAGE },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
 
-	(void)scan(t, &arg);
+	tap_need(ioctl(t->uffd, UFFDIO_WRITEPROTECT, &wp) == 0, "UFFDIO_WRITEPROTECT");
 }
 
 bool tracked_only(const struct tracked *t, uint32_t first, uint32_t count)

@@ -56,7 +56,7 @@ struct tracked tracked_memory(uint32_t pages);
  */
 uint32_t tracked_scan(struct tracked *t);
 
-/* The same scan without a place for results: protects everything. */
+/* Protect everything for the first time, touched or not. */
 void tracked_protect(const struct tracked *t);
 
 /* Whether the last scan reported exactly the pages [@first, @first + @count). */
