@@ -14,10 +14,11 @@
 
 /*
  * How long the link may be without a backlog before what was measured is forgotten. Where it is
- * compressing that leaves it idle, what it takes without is then measured anew, which costs time.
+ * compressing that leaves it idle, what it takes without is then measured anew, with contents as
+ * they are; a good compressor does leave it idle, so that is for once in a while.
  */
 #define IDLE_NS    (50 * WH_NSEC_PER_MSEC)
-#define IDLE_ON_NS (500 * WH_NSEC_PER_MSEC)
+#define IDLE_ON_NS (3 * WH_NSEC_PER_SEC)
 
 /* Older contents lose half of their weight when the mean covers more than this. */
 #define WINDOW (8 * MIB)

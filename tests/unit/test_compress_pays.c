@@ -167,7 +167,7 @@ static void a_link_left_idle_for_long_is_measured_again(void **state)
 	struct line line = line_on();
 
 	(void)state;
-	run(&line, 400, 20 * MIB, false);
+	run(&line, 2900, 20 * MIB, false);
 	assert_true(line.pays.on);
 	run(&line, 200, 20 * MIB, false);
 	assert_false(line.pays.on);
