@@ -60,8 +60,7 @@ def bounds(memory, network, options):
 	"""Those that show what no mover can beat, as far as they are here."""
 	connections = str(options.connections)
 	label = f"{connections} connections"
-	if os.path.exists(os.path.join(HERE, "floor")):
-		yield Peer("floor", label, ("floor", "--connections", connections, *memory, *network))
+	yield Peer("floor", label, ("floor", "--connections", connections, *memory, *network))
 	if shutil.which("iperf3"):
 		yield Peer("iperf3", label, ("raw-iperf3", "--connections", connections, *network))
 
