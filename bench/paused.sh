@@ -2,33 +2,7 @@
 # shellcheck shell=bash
 #
 # paused.sh - a guest that stands still, ready to be moved from one host to the other: the same
-# start for every mover that is compared. Source cleanup.sh, hosts.sh and guest.sh first.
-
-# hold_page_reporting - have the kernel report no free block below 4 MiB until the end, see warm_ram.c
-hold_page_reporting() {
-	local order knob=/sys/module/page_reporting/parameters/page_reporting_order
-
-	[ -w "$knob" ] || return 0
-	order=$(cat "$knob")
-	at_exit sh -c "echo $order > $knob"
-	echo 10 > "$knob"
-}
-
-# warm_memory HOST MIB - have that much free memory that is really there, in pages as HOST's tmpfs has
-warm_memory() {
-	"$build/bench/warm_ram" "$(host_ram "$1")/warm" "$2"
-}
-
-# guest_hosts NAME MEM_MIB MTU - make hosts NAME-a and NAME-b for a guest of this size
-guest_hosts() {
-	local size=$(($2 + $2 / 8 + 64))
-
-	if [ -n "${HOSTS_HUGE:-}" ]; then
-		hold_page_reporting
-		size=$((4 * size)) # warm_ram keeps as much again as it frees
-	fi
-	make_hosts "$1" "$3" "${size}m"
-}
+# start for every mover that is compared. Source cleanup.sh, hosts.sh, guest.sh and warm.sh first.
 
 # paused_source NAME MEM_MIB CONTENTS MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
 #

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # running.sh - a guest that rewrites its memory all the time, ready to be moved while it does: what
-# paused.sh is for guests that stand still. Source paused.sh, and what it needs, first.
+# paused.sh is for guests that stand still. Source cleanup.sh, hosts.sh, guest.sh and warm.sh first.
 
 # running_source NAME MEM_MIB RATE_MIB MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
 #
@@ -17,7 +17,7 @@ running_source() {
 	prepare_guest "$build/tests/guest/guest.cpio.gz"
 	guest_hosts "$name" "$mem" "$mtu"
 	source=$(host_ram "$name-a")
-	# See paused.sh: what is filled while the clock runs must cost the same in each run.
+	# What is filled while the clock runs must cost the same in each run.
 	warm_memory "$name-a" "$mem"
 	warm_memory "$name-b" "$((mem + mem / 16))"
 

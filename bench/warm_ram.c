@@ -11,7 +11,7 @@
  * So FILE, on a tmpfs, is written and then punched out, except for what keeps the rest from being
  * reported: only whole free blocks of a certain size ever are. That is one page of each MiB, where
  * blocks of 2 MiB are reported. If the tmpfs has huge pages, free huge pages are wanted, and every
- * other huge page stays: for where blocks of 4 MiB are reported (paused.sh sees to that). What is
+ * other huge page stays: for where blocks of 4 MiB are reported (warm.sh sees to that). What is
  * free then is warm, and stays so. Keep FILE during the measurement and remove it afterwards.
  */
 

@@ -4,7 +4,7 @@
 
 Prints one JSON object: what bench/meter.py counts while the guest moves, job_s (see wherry-qemu),
 wire_bytes, samples of how it went, and with --watch downtime_ms (bench/standstill.py) and downtime,
-its parts as Wherry tells them. Talks to wherryd as docs/api.md says.
+its parts as Wherry tells them; with --watch-movers mover_kib and scan_ns. Talks to wherryd as docs/api.md says.
 """
 
 import argparse
@@ -65,11 +65,12 @@ def move(wherryd, options):
 	sent = sent_bytes(options.daemon)
 	standstill = Standstill(*options.watch) if options.watch else None
 	samples = []
-	movers = Movers()
+	movers = Movers() if options.watch_movers else None
 	before = 0
 	while job["moving_ns"] != before:
 		add_sample(samples, job)
-		movers.look()
+		if movers:
+			movers.look()
 		before = job["moving_ns"]
 		job = wherryd.look(migration)
 	measured = meter.read()
@@ -79,8 +80,9 @@ def move(wherryd, options):
 	measured["wall_s"] = round(job["moving_ns"] / 1e9, 3)
 	measured["job_s"] = round(job["elapsed_ns"] / 1e9, 3)
 	measured["samples"] = samples
-	measured["mover_kib"] = movers.most_kib()
-	measured["scan_ns"] = job["downtime"]["scan_ns"]
+	if movers:
+		measured["mover_kib"] = movers.most_kib()
+		measured["scan_ns"] = job["downtime"]["scan_ns"]
 	if standstill:
 		measured["downtime_ms"] = standstill.read_ms()
 		measured["downtime"] = {part: job["downtime"][part] for part in DOWNTIME_PARTS}
@@ -93,6 +95,8 @@ def main():
 	parser.add_argument("--daemon", required=True, help="its pid")
 	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
 		help="two monitors of the guest, to measure the downtime")
+	parser.add_argument("--watch-movers", action="store_true",
+		help="see how much memory they have, which takes CPU time")
 	parser.add_argument("--connections", type=int, required=True, help="for the record")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	parser.add_argument("--contents", required=True, help="for the record")

@@ -6,7 +6,6 @@
 # A host is a network namespace and a directory with a tmpfs of its own. The namespaces NAME-a and
 # NAME-b are joined by a veth pair, which is the migration network: interface "mig0" in both,
 # 10.77.0.1 in a and 10.77.0.2 in b.
-
 #
 # HOSTS_CONGESTION, if set, is the hosts' TCP congestion control. Else it is this machine's.
 # HOSTS_HUGE, if set, is their tmpfs' option "huge". Else it has small pages.
@@ -51,7 +50,8 @@ make_host() {
 			"$HOSTS_CONGESTION" || fail "no TCP congestion control '$HOSTS_CONGESTION'"
 	fi
 	mkdir -p "$(host_ram "$host")"
-	mount -t tmpfs -o "size=$size,mode=700,huge=${HOSTS_HUGE:-never}" wherry-test "$(host_ram "$host")"
+	mount -t tmpfs -o "size=$size,mode=700,huge=${HOSTS_HUGE:-never}" \
+		wherry-test "$(host_ram "$host")"
 }
 
 # make_hosts NAME [MTU] [SIZE] - make NAME-a and NAME-b, which drop_hosts removes at exit
