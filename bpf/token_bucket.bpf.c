@@ -25,6 +25,11 @@
  *
  * Where sch_fq owns the device it does the waiting, and charge() tells it the time of departure.
  *
+ * Urgent is a socket with SO_PRIORITY 6: a vCPU waits for what it carries. It is charged like any
+ * other, so bulk gives way, but it has no pace until the debt is half of what bulk is dropped at.
+ * Beyond that it alone takes the whole limit, and the same law paces it by the rest of the debt.
+ * Its bound is far behind: what waits when told never gets there.
+ *
  * keep_pace() refuses the sender's own attempts at its pace. arm() is run once when a limit is
  * set while connections are open: it switches the callbacks of pace() on in each of them.
  */
@@ -62,6 +67,13 @@
 #define DEBT_MAX_BYTES    (2ull << 20)
 #define FQ_DEBT_MAX_NS    (30 * NSEC_PER_MSEC)
 #define FQ_DEBT_MAX_BYTES (3ull << 20)
+
+/* Urgent sockets' bound, with sch_fq or without: above bulk's at every limit. */
+#define URGENT_DEBT_MAX_NS    (100 * NSEC_PER_MSEC)
+#define URGENT_DEBT_MAX_BYTES (4ull << 20)
+
+/* TC_PRIO_INTERACTIVE: the highest that needs no privilege. */
+#define URGENT_PRIORITY 6
 
 /* The law's q is at least this: shorter sleeps are below what timers can do. */
 #define MEAN_MIN_NS (50 * NSEC_PER_USEC)
@@ -172,17 +184,20 @@ static __always_inline __u64 charge_clock(__u64 now, __u64 price)
 	return __sync_fetch_and_add(&bucket.clock_ns, price);
 }
 
-static __always_inline bool over_the_bound(__u64 now, bool fq)
+/* The debt at which packets are dropped. */
+static __always_inline __u64 bound_ns(bool urgent, bool fq)
 {
-	__u64 bound_ns = fq ? FQ_DEBT_MAX_NS : DEBT_MAX_NS;
-	__u64 bound_bytes = fq ? FQ_DEBT_MAX_BYTES : DEBT_MAX_BYTES;
-
-	return READ(clock_ns) > now + bound_ns + price_ns(bound_bytes);
+	if (urgent)
+		return URGENT_DEBT_MAX_NS + price_ns(URGENT_DEBT_MAX_BYTES);
+	if (fq)
+		return FQ_DEBT_MAX_NS + price_ns(FQ_DEBT_MAX_BYTES);
+	return DEBT_MAX_NS + price_ns(DEBT_MAX_BYTES);
 }
 
 SEC("cgroup_skb/egress")
 int charge(struct __sk_buff *skb)
 {
+	bool urgent = skb->priority == URGENT_PRIORITY;
 	__u64 now, departure;
 	__u32 bytes;
 	bool fq;
@@ -195,7 +210,7 @@ int charge(struct __sk_buff *skb)
 
 	now = bpf_ktime_get_ns();
 	fq = paced_by_fq(skb->sk);
-	if (over_the_bound(now, fq)) {
+	if (READ(clock_ns) > now + bound_ns(urgent, fq)) {
 		/* Debt made during grace would be slept off later, so it is not recorded. */
 		if (now < READ(grace_end_ns))
 			return PASS;
@@ -206,7 +221,9 @@ int charge(struct __sk_buff *skb)
 
 	departure = charge_clock(now, price_ns(bytes));
 	count(&bucket.charged_bytes, bytes);
-	if (bytes < BULK_BYTES)
+	if (urgent)
+		count(&bucket.urgent_bytes, bytes);
+	if (urgent || bytes < BULK_BYTES)
 		return PASS;
 
 	/* Two CPUs may lose each other's step here; it is an average. */
@@ -216,10 +233,10 @@ int charge(struct __sk_buff *skb)
 	return PASS;
 }
 
-/* The fair law. @limit is not 0. */
-static __always_inline __u64 fair_pace(__u64 limit)
+/* The fair law, for a flow that takes no notice of the first @free_ns of debt. @limit is not 0. */
+static __always_inline __u64 fair_pace(__u64 limit, __u64 free_ns)
 {
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns() + free_ns;
 	__u64 clock = READ(clock_ns);
 	__u64 q = price_ns(READ(mean_bytes));
 	__u64 debt, credit, wait;
@@ -231,12 +248,23 @@ static __always_inline __u64 fair_pace(__u64 limit)
 		debt = clock - now;
 		wait = q + (debt < DEBT_MAX_MEANS * q ? debt : DEBT_MAX_MEANS * q);
 		count(&bucket.waits, 1);
+	} else if (free_ns) {
+		return PACE_NONE;
 	} else {
 		/* Credit is spent at up to four times the limit. */
 		credit = now - clock < CREDIT_NS ? now - clock : CREDIT_NS;
 		wait = q > credit + q / 4 ? q - credit : q / 4;
 	}
 	return limit * q / wait;
+}
+
+static __always_inline __u64 pace_of(struct bpf_sock_ops *ops, __u64 limit)
+{
+	struct bpf_sock *sk = ops->sk;
+
+	if (sk && sk->priority == URGENT_PRIORITY)
+		return fair_pace(limit, bound_ns(false, false) / 2);
+	return paced_by_fq(ops->sk) ? limit : fair_pace(limit, 0);
 }
 
 static __always_inline void set_pace(struct bpf_sock_ops *ops)
@@ -246,8 +274,8 @@ static __always_inline void set_pace(struct bpf_sock_ops *ops)
 	__u32 value;
 
 	if (limit) {
-		pace = paced_by_fq(ops->sk) ? limit : fair_pace(limit);
-		if (pace > PACE_MAX)
+		pace = pace_of(ops, limit);
+		if (pace > PACE_MAX && pace != PACE_NONE)
 			pace = PACE_MAX;
 		if (!pace)
 			pace = 1;

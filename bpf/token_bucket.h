@@ -30,11 +30,11 @@ struct wh_bucket {
 	__u64 charged_bytes;
 	__u64 dropped_packets; /* by the backstop; a sender that waits when told never gets here */
 	__u64 dropped_bytes;
-	__u64 waits;      /* transmissions that were told to wait for the bucket */
-	__u64 mean_bytes; /* moving average of the bulk packets' payload */
-	__u64 armed;      /* sockets that were open before the limit, now listening to it */
-	__u64 unarmed;    /* such sockets that the kernel could not arm */
-	__u64 counter_line;
+	__u64 waits;        /* transmissions that were told to wait for the bucket */
+	__u64 mean_bytes;   /* moving average of the bulk packets' payload */
+	__u64 armed;        /* sockets that were open before the limit, now listening to it */
+	__u64 unarmed;      /* such sockets that the kernel could not arm */
+	__u64 urgent_bytes; /* of the charged ones, on sockets that are marked as urgent */
 };
 
 _Static_assert(sizeof(struct wh_bucket) == 192, "three cache lines");

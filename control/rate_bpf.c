@@ -250,6 +250,7 @@ void wh_rate_bpf_stats(const struct wh_rate_bpf *rate, struct wh_rate_stats *ret
 	*ret = (struct wh_rate_stats){
 		.limit_bps = word(&bucket->limit_bps),
 		.charged_bytes = word(&bucket->charged_bytes),
+		.urgent_bytes = word(&bucket->urgent_bytes),
 		.dropped_packets = word(&bucket->dropped_packets),
 		.dropped_bytes = word(&bucket->dropped_bytes),
 		.waits = word(&bucket->waits),

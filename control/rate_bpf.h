@@ -33,6 +33,7 @@ struct wh_rate_bpf;
 struct wh_rate_stats {
 	uint64_t limit_bps;
 	uint64_t charged_bytes;   /* payload that took its share of the limit */
+	uint64_t urgent_bytes;    /* of it, on sockets marked as urgent: SO_PRIORITY 6 */
 	uint64_t dropped_packets; /* by the backstop; 0 unless the sender evades TCP's pacing */
 	uint64_t dropped_bytes;
 	uint64_t waits;   /* packets that made their connection wait for the limit */

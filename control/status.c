@@ -43,6 +43,7 @@ static json_t *limiter(const struct wh_job *job)
 
 	wh_job_limiter(job, &stats);
 	put(json, "charged_bytes", stats.charged_bytes);
+	put(json, "urgent_bytes", stats.urgent_bytes);
 	put(json, "dropped_packets", stats.dropped_packets);
 	put(json, "waits", stats.waits);
 	put(json, "debt_ns", stats.debt_ns);
