@@ -10,11 +10,15 @@ static const struct {
 	const char *name;
 	unsigned next; /* set of TO() */
 } states[WH_SESSION_STATES] = {
-	[WH_SESSION_OPENING] = { "opening", TO(ATTACHING) | TO(PRECOPY) | TO(FAILED) },
-	[WH_SESSION_ATTACHING] = { "attaching", TO(PRECOPY) | TO(FAILED) },
-	[WH_SESSION_PRECOPY] = { "precopy", TO(CONVERGED) | TO(LANDED) | TO(FAILED) },
+	[WH_SESSION_OPENING] = { "opening",
+	                         TO(ATTACHING) | TO(PRECOPY) | TO(POSTCOPY) | TO(FAILED) },
+	[WH_SESSION_ATTACHING] = { "attaching",
+	                           TO(PRECOPY) | TO(POSTCOPY) | TO(LANDED) | TO(FAILED) },
+	[WH_SESSION_PRECOPY] = { "precopy",
+	                         TO(ATTACHING) | TO(CONVERGED) | TO(LANDED) | TO(FAILED) },
 	[WH_SESSION_CONVERGED] = { "converged", TO(LAST_PASS) | TO(FAILED) },
-	[WH_SESSION_LAST_PASS] = { "last-pass", TO(LANDED) | TO(FAILED) },
+	[WH_SESSION_LAST_PASS] = { "last-pass", TO(POSTCOPY) | TO(LANDED) | TO(FAILED) },
+	[WH_SESSION_POSTCOPY] = { "postcopy", TO(ATTACHING) | TO(LANDED) | TO(FAILED) },
 	[WH_SESSION_LANDED] = { "landed", 0 },
 	[WH_SESSION_FAILED] = { "failed", 0 },
 };

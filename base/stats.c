@@ -21,4 +21,23 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_LANDED_NS] = { "landed_ns", "the destination had every byte" },
 	[WH_STAT_COMPRESSED_RAW_BYTES] = { "compressed_raw_bytes", "contents sent compressed" },
 	[WH_STAT_COMPRESSED_BYTES] = { "compressed_bytes", "what became of those contents" },
+	[WH_STAT_POSTCOPY_NS] = { "postcopy_ns", "post-copy began, or was resumed" },
+	[WH_STAT_FAULTS] = { "faults", "pages that the guest waited for in post-copy" },
+	[WH_STAT_FAULT_BYTES] = { "fault_bytes", "page contents carried for those waits" },
+	[WH_STAT_PUSH_BYTES] = { "push_bytes", "page contents sent unasked in post-copy" },
+	[WH_STAT_STALL_NS] = { "stall_ns", "sum of the waits for pages in post-copy" },
 };
+
+const struct wh_stat_info wh_stat_faults_info = {
+	"fault_ns_log2", "how many waits were of 2^i ns and more, below twice that, for each i"
+};
+
+void wh_stat_count_fault(struct wh_stats *stats, uint64_t ns)
+{
+	uint32_t bucket = ns > 0 ? 63u - (uint32_t)__builtin_clzll(ns) : 0;
+
+	if (bucket >= WH_FAULT_BUCKETS)
+		bucket = WH_FAULT_BUCKETS - 1;
+	atomic_fetch_add_explicit(&stats->fault_ns_log2[bucket], 1, memory_order_relaxed);
+	wh_stat_add(stats, WH_STAT_STALL_NS, ns);
+}

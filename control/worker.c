@@ -50,6 +50,7 @@ struct wh_worker {
 union message {
 	uint32_t type;
 	struct wh_worker_listening listening;
+	struct wh_worker_landed landed;
 	struct wh_worker_failed failed;
 };
 
@@ -57,6 +58,8 @@ static size_t size_of(uint32_t type)
 {
 	if (type == WH_WORKER_LISTENING)
 		return sizeof(struct wh_worker_listening);
+	if (type == WH_WORKER_LANDED)
+		return sizeof(struct wh_worker_landed);
 	return type == WH_WORKER_FAILED ? sizeof(struct wh_worker_failed)
 	                                : sizeof(struct wh_worker_note);
 }
@@ -88,8 +91,10 @@ static void dispatch(struct wh_worker *w, union message *m)
 		m->failed.error.text[WH_ERROR_TEXT_MAX - 1] = '\0';
 		fail(w, m->failed.code < 0 ? m->failed.code : -EPROTO, m->failed.error.text);
 		return;
+	case WH_WORKER_ARRIVED: /* of post-copy, which nobody asked for */
 	case WH_WORKER_START:
 	case WH_WORKER_FINISH:
+	case WH_WORKER_SWITCH:
 		break;
 	}
 	fail(w, -EPROTO, "the mover said what a mover cannot say");

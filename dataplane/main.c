@@ -142,7 +142,7 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_e
 		return wh_fail(err, r, "cannot lend the guest's RAM to the link");
 	r = wh_source_run(&source, err);
 	if (r == 0)
-		r = wh_worker_note(WH_WORKER_LANDED, err);
+		r = wh_worker_landed(false, -1, err);
 	/* After the word is out: it takes the longer the larger the guest, which stands still. */
 	source.dirty = wh_dirty_close(source.dirty);
 	return r;
@@ -162,7 +162,7 @@ static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_e
 		step = wh_target_step(&target, UINT64_MAX, err);
 	if (step < 0)
 		return step;
-	step = wh_worker_note(WH_WORKER_LANDED, err);
+	step = wh_worker_landed(false, -1, err);
 	/* The source has still to hear that: wait until it closes the link. */
 	while (step >= 0 && step != WH_TARGET_CLOSED)
 		step = wh_target_step(&target, UINT64_MAX, err);

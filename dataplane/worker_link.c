@@ -13,6 +13,14 @@ static int gone(struct wh_error *err, int r)
 	return wh_fail(err, r, "wherryd is gone: %s", strerror(-r));
 }
 
+/* Descriptors that START must bring: the stats page, RAM, the missing file, what is only held. */
+static uint32_t descriptors_of(const struct wh_worker_start *start)
+{
+	const bool missing = start->role == WH_ROLE_TARGET && start->postcopy;
+
+	return 1 + start->region_count + missing + start->hold_count;
+}
+
 static int check_start(const struct wh_job *job, const struct wh_fdpass *msg, struct wh_error *err)
 {
 	const struct wh_worker_start *start = &job->start;
@@ -20,15 +28,15 @@ static int check_start(const struct wh_job *job, const struct wh_fdpass *msg, st
 	if (msg->len != sizeof(*start) || start->type != WH_WORKER_START ||
 	    start->region_count == 0 || start->region_count > WH_REGIONS_MAX ||
 	    start->connections == 0 || start->connections > WH_CONNECTIONS_MAX ||
-	    start->hold_count > WH_WORKER_HOLD_MAX ||
-	    msg->fd_count != 1 + start->region_count + start->hold_count)
+	    start->hold_count > WH_WORKER_HOLD_MAX || (start->resume && !start->postcopy) ||
+	    msg->fd_count != descriptors_of(start))
 		return wh_fail(err, -EPROTO, "wherryd and wherry-mover are not of one version");
 	return 0;
 }
 
 int wh_worker_receive(struct wh_job *ret, struct wh_error *err)
 {
-	int fds[1 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
+	int fds[2 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
 	struct wh_fdpass msg = { .data = &ret->start,
 		                 .len = sizeof(ret->start),
 		                 .fds = fds,
@@ -49,6 +57,9 @@ int wh_worker_receive(struct wh_job *ret, struct wh_error *err)
 
 		r = wh_ram_add(&ret->ram, region->name, region->bytes, fds[1 + i], err);
 	}
+	ret->missing_fd = -1;
+	if (ret->start.role == WH_ROLE_TARGET && ret->start.postcopy)
+		ret->missing_fd = fds[1 + ret->start.region_count];
 	return r; /* the descriptors behind these are only held */
 }
 
@@ -65,6 +76,15 @@ int wh_worker_note(enum wh_worker_type type, struct wh_error *err)
 	const struct wh_worker_note note = { .type = (uint32_t)type };
 
 	return send_message(&note, sizeof(note), err);
+}
+
+int wh_worker_landed(bool postcopy, int vmm_uffd, struct wh_error *err)
+{
+	const struct wh_worker_landed landed = { .type = WH_WORKER_LANDED,
+		                                 .postcopy = postcopy,
+		                                 .vmm_uffd = vmm_uffd };
+
+	return send_message(&landed, sizeof(landed), err);
 }
 
 void wh_worker_listening(uint16_t port)

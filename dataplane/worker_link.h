@@ -9,6 +9,8 @@
 #ifndef WH_WORKER_LINK_H
 #define WH_WORKER_LINK_H
 
+#include <stdbool.h>
+
 #include "ram.h"
 
 #include "wherry/cleanup.h"
@@ -21,6 +23,7 @@ struct wh_job {
 	struct wh_worker_start start;
 	struct wh_stats *stats; /* shared with the daemon */
 	struct wh_ram ram;
+	int missing_fd; /* target: the missing file; -1 without @postcopy */
 };
 
 /* Wait for START. The job lives as long as the process does. Return: 0 or -errno. */
@@ -28,6 +31,9 @@ wh_must_check int wh_worker_receive(struct wh_job *ret, struct wh_error *err);
 
 /* Send a message that is only its type. Return: 0, or -errno if the daemon is gone. */
 wh_must_check int wh_worker_note(enum wh_worker_type type, struct wh_error *err);
+
+/* Send LANDED; @vmm_uffd as in struct wh_worker_landed. Return: as wh_worker_note(). */
+wh_must_check int wh_worker_landed(bool postcopy, int vmm_uffd, struct wh_error *err);
 
 /* The daemon may be gone: then the kernel is about to kill us. */
 void wh_worker_listening(uint16_t port);

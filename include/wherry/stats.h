@@ -9,6 +9,8 @@
  *
  * Times are CLOCK_MONOTONIC ns, 0 until they happened. The table in base/stats.c gives each
  * value its name for JSON and metrics.
+ *
+ * A mover that resumes gets a fresh page: its counters begin at 0 again.
  */
 
 #ifndef WH_STATS_H
@@ -36,11 +38,20 @@ enum wh_stat {
 	WH_STAT_LANDED_NS,       /* the destination has every byte */
 	WH_STAT_COMPRESSED_RAW_BYTES, /* page contents that were compressed */
 	WH_STAT_COMPRESSED_BYTES,     /* what became of them */
+	WH_STAT_POSTCOPY_NS,          /* post-copy began, or was resumed */
+	WH_STAT_FAULTS,               /* post-copy: pages that the guest waited for */
+	WH_STAT_FAULT_BYTES,          /* post-copy: page contents carried for them */
+	WH_STAT_PUSH_BYTES,           /* source, post-copy: page contents sent unasked */
+	WH_STAT_STALL_NS,             /* target, post-copy: sum of the waits for those pages */
 	WH_STAT_COUNT,
 };
 
+/* How long those waits were: bucket i counts the ones of 2^i to 2^(i+1) - 1 ns; the last, longer. */
+#define WH_FAULT_BUCKETS 40u
+
 struct wh_stats {
 	_Atomic uint64_t value[WH_STAT_COUNT];
+	_Atomic uint64_t fault_ns_log2[WH_FAULT_BUCKETS]; /* target, post-copy */
 };
 
 struct wh_stat_info {
@@ -49,6 +60,9 @@ struct wh_stat_info {
 };
 
 extern const struct wh_stat_info wh_stat_table[WH_STAT_COUNT];
+
+/* The name of @fault_ns_log2, an array of WH_FAULT_BUCKETS numbers. */
+extern const struct wh_stat_info wh_stat_faults_info;
 
 static inline uint64_t wh_stat_get(const struct wh_stats *stats, enum wh_stat which)
 {
@@ -63,6 +77,15 @@ static inline void wh_stat_set(struct wh_stats *stats, enum wh_stat which, uint6
 static inline void wh_stat_add(struct wh_stats *stats, enum wh_stat which, uint64_t more)
 {
 	atomic_fetch_add_explicit(&stats->value[which], more, memory_order_relaxed);
+}
+
+/* Count a wait of @ns. */
+void wh_stat_count_fault(struct wh_stats *stats, uint64_t ns);
+
+/* Waits counted in bucket @bucket, below WH_FAULT_BUCKETS. */
+static inline uint64_t wh_stat_fault_bucket(const struct wh_stats *stats, uint32_t bucket)
+{
+	return atomic_load_explicit(&stats->fault_ns_log2[bucket], memory_order_relaxed);
 }
 
 #endif

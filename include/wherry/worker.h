@@ -12,12 +12,32 @@
  *
  * and FAILED instead of any answer. After LANDED or FAILED the mover exits by itself.
  *
+ * SWITCH, at any time between OPEN and CONVERGED, has the source end its rounds at once: it says
+ * CONVERGED as if the rest were small. What follows is its mode's:
+ *
+ *	PAUSE		the last pass sends all of it, however long that takes
+ *	POSTCOPY	nothing is sent while the guest stands still; both sides say LANDED with
+ *			@postcopy set: the destination may run the guest now. They go on, and say
+ *			ARRIVED when it has every byte, and exit.
+ *
+ * A SWITCH that comes after CONVERGED is too late and has no effect; so is a second one. Whether it
+ * became post-copy is what LANDED says. POSTCOPY needs @postcopy in START on both sides, and an
+ * error in words says so.
+ *
+ * Post-copy that fails after LANDED leaves a guest that waits, and can be resumed: both daemons
+ * start a mover again with @resume set, the target's with the same missing file and @vmm_uffd as
+ * LANDED gave it. They say LISTENING and OPEN as ever, LANDED when the guest's faults are served
+ * again, and ARRIVED.
+ *
  * To cancel, kill the mover: all it holds are descriptors and mappings, and they die with it. A
  * mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
  *
  * Descriptors of START, in this order:
  *	1			stats page, a memfd of sizeof(struct wh_stats)
  *	region_count		RAM files, in the order of @regions, opened read-write
+ *	1			target, if @postcopy is set: the missing file, read-write, of
+ *				wh_missing_file_bytes(). Zeroed for a new migration; for one that
+ *				resumes, as the last mover left it
  *	hold_count		kept open and never used: BPF links, so that the limit lives as long
  *				as the mover does, even if the daemon is gone
  */
@@ -43,13 +63,21 @@ enum wh_worker_type {
 	WH_WORKER_LISTENING, /* target -> daemon, struct wh_worker_listening */
 	WH_WORKER_OPEN,      /* mover -> daemon: the link is up, copying begins */
 	WH_WORKER_CONVERGED, /* source -> daemon: stop the guest, then FINISH */
-	WH_WORKER_LANDED,    /* mover -> daemon: the destination has every byte */
+	WH_WORKER_SWITCH,    /* daemon -> source, struct wh_worker_switch */
+	WH_WORKER_LANDED,    /* mover -> daemon, struct wh_worker_landed */
+	WH_WORKER_ARRIVED,   /* mover -> daemon, after post-copy: the destination has every byte */
 	WH_WORKER_FAILED,    /* mover -> daemon, struct wh_worker_failed; nothing follows */
 };
 
 enum wh_worker_role {
 	WH_ROLE_SOURCE,
 	WH_ROLE_TARGET,
+};
+
+enum wh_switch_mode {
+	WH_SWITCH_NONE,
+	WH_SWITCH_POSTCOPY,
+	WH_SWITCH_PAUSE,
 };
 
 struct wh_worker_region {
@@ -69,8 +97,11 @@ struct wh_worker_start {
 	uint32_t region_count; /* 1 to WH_REGIONS_MAX */
 	uint32_t hold_count;
 	uint32_t connections; /* source: 1 to WH_CONNECTIONS_MAX; the target accepts as many */
-	int32_t vmm_pid;      /* source: the hypervisor that runs the guest */
+	int32_t vmm_pid; /* the hypervisor that runs the guest, or will; target: for post-copy */
 	uint32_t compression; /* source: enum wh_compression */
+	uint32_t postcopy;    /* 1: it may become post-copy; both sides alike */
+	uint32_t resume;      /* 1: go on with post-copy that broke off; @postcopy is set, too */
+	int32_t vmm_uffd;     /* target that resumes: its descriptor in the hypervisor; else -1 */
 	uint64_t downtime_target_ns;
 	uint8_t token[WH_TOKEN_BYTES];      /* the same on both sides, secret */
 	char congestion[WH_CONGESTION_MAX]; /* source: "auto", "system" or a name: see tcp.h */
@@ -86,17 +117,36 @@ struct wh_worker_listening {
 	uint16_t reserved;
 };
 
+struct wh_worker_switch {
+	uint32_t type; /* WH_WORKER_SWITCH */
+	uint32_t mode; /* enum wh_switch_mode, not NONE */
+};
+
+struct wh_worker_landed {
+	uint32_t type;     /* WH_WORKER_LANDED */
+	uint32_t postcopy; /* 0: the destination has every byte; 1: ARRIVED will say so */
+	int32_t vmm_uffd;  /* target, post-copy: for who resumes; else -1 */
+};
+
 struct wh_worker_failed {
 	uint32_t type; /* WH_WORKER_FAILED */
 	int32_t code;  /* negative errno */
 	struct wh_error error;
 };
 
-/* FINISH, OPEN, CONVERGED and LANDED carry nothing but their type. */
+/* FINISH, OPEN, CONVERGED and ARRIVED carry nothing but their type. */
 struct wh_worker_note {
 	uint32_t type;
 };
 
+/* Size of the missing file for a guest of @ram_bytes: a bit for each page, in words of 64. */
+static inline uint64_t wh_missing_file_bytes(uint64_t ram_bytes)
+{
+	return (ram_bytes / WH_PAGE_SIZE + 63) / 64 * 8;
+}
+
+static_assert(sizeof(struct wh_worker_switch) == 8, "no padding travels");
+static_assert(sizeof(struct wh_worker_landed) == 12, "no padding travels");
 static_assert(sizeof(struct wh_worker_failed) == 8 + WH_ERROR_TEXT_MAX, "no padding travels");
 static_assert(sizeof(struct wh_worker_listening) == 8, "no padding travels");
 

@@ -57,6 +57,7 @@ static int start(struct mover *mover, struct wh_worker_start *msg, int stats, in
 union message {
 	uint32_t type;
 	struct wh_worker_listening listening;
+	struct wh_worker_landed landed;
 	struct wh_worker_failed failed;
 };
 

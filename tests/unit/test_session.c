@@ -16,16 +16,24 @@ struct move {
 static const struct move legal[] = {
 	{ WH_SESSION_OPENING, WH_SESSION_ATTACHING }, /* the source's way */
 	{ WH_SESSION_OPENING, WH_SESSION_PRECOPY },   /* the target's way */
+	{ WH_SESSION_OPENING, WH_SESSION_POSTCOPY },  /* resumed */
 	{ WH_SESSION_OPENING, WH_SESSION_FAILED },
 	{ WH_SESSION_ATTACHING, WH_SESSION_PRECOPY },
+	{ WH_SESSION_ATTACHING, WH_SESSION_POSTCOPY }, /* the target's way */
+	{ WH_SESSION_ATTACHING, WH_SESSION_LANDED },   /* the target's way, out of post-copy */
 	{ WH_SESSION_ATTACHING, WH_SESSION_FAILED },
 	{ WH_SESSION_PRECOPY, WH_SESSION_CONVERGED },
-	{ WH_SESSION_PRECOPY, WH_SESSION_LANDED }, /* the target's way */
+	{ WH_SESSION_PRECOPY, WH_SESSION_LANDED },    /* the target's way */
+	{ WH_SESSION_PRECOPY, WH_SESSION_ATTACHING }, /* the target's way to post-copy */
 	{ WH_SESSION_PRECOPY, WH_SESSION_FAILED },
 	{ WH_SESSION_CONVERGED, WH_SESSION_LAST_PASS },
 	{ WH_SESSION_CONVERGED, WH_SESSION_FAILED },
 	{ WH_SESSION_LAST_PASS, WH_SESSION_LANDED },
+	{ WH_SESSION_LAST_PASS, WH_SESSION_POSTCOPY },
 	{ WH_SESSION_LAST_PASS, WH_SESSION_FAILED },
+	{ WH_SESSION_POSTCOPY, WH_SESSION_ATTACHING }, /* the target's way */
+	{ WH_SESSION_POSTCOPY, WH_SESSION_LANDED },
+	{ WH_SESSION_POSTCOPY, WH_SESSION_FAILED },
 };
 
 static bool is_legal(enum wh_session_state from, enum wh_session_state to)
@@ -69,7 +77,7 @@ static void a_move_is_published(void **state)
 static void every_state_has_its_name(void **state)
 {
 	static const char *const names[] = { "opening",   "attaching", "precopy", "converged",
-		                             "last-pass", "landed",    "failed" };
+		                             "last-pass", "postcopy",  "landed",  "failed" };
 
 	(void)state;
 	assert_int_equal(sizeof(names) / sizeof(names[0]), WH_SESSION_STATES);

@@ -43,12 +43,31 @@ static void values_are_set_added_to_and_kept_apart(void **state)
 			assert_int_equal(wh_stat_get(&stats, (enum wh_stat)i), 0);
 }
 
+static void a_wait_is_counted_by_its_binary_logarithm(void **state)
+{
+	struct wh_stats stats = { 0 };
+
+	(void)state;
+	wh_stat_count_fault(&stats, 0);
+	wh_stat_count_fault(&stats, 1);
+	wh_stat_count_fault(&stats, 65535);
+	wh_stat_count_fault(&stats, 65536);
+	wh_stat_count_fault(&stats, UINT64_C(1) << 50);
+
+	assert_int_equal(wh_stat_fault_bucket(&stats, 0), 2);
+	assert_int_equal(wh_stat_fault_bucket(&stats, 15), 1);
+	assert_int_equal(wh_stat_fault_bucket(&stats, 16), 1);
+	assert_int_equal(wh_stat_fault_bucket(&stats, WH_FAULT_BUCKETS - 1), 1);
+	assert_int_equal(wh_stat_get(&stats, WH_STAT_STALL_NS), 131072 + (UINT64_C(1) << 50));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_value_has_a_name_of_its_own_and_help),
 		cmocka_unit_test(a_suffix_is_the_unit),
 		cmocka_unit_test(values_are_set_added_to_and_kept_apart),
+		cmocka_unit_test(a_wait_is_counted_by_its_binary_logarithm),
 	};
 
 	return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
