@@ -123,11 +123,46 @@ static int do_cancel(struct wh_daemon *d, const json_t *request, json_t *answer,
 
 	if (r < 0)
 		return r;
+	if (wh_job_in_postcopy(job))
+		return wh_fail(err, -EBUSY,
+		               "migration %s cannot be cancelled: the guest already runs %s%s, and "
+		               "only the rest of its memory is still to follow",
+		               job->record.id,
+		               job->record.role == WH_ROLE_SOURCE ? "at node " : "here",
+		               job->record.role == WH_ROLE_SOURCE ? job->record.peer : "");
 	if (!wh_job_can_undo(job))
 		return wh_fail(err, -EBUSY, "migration %s is '%s', which cannot be cancelled",
 		               job->record.id, wh_job_state_name(job->state));
 	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
 	wh_job_fail(job, WH_OUTCOME_CANCELLED, "cancelled by the operator");
+	return 0;
+}
+
+static int do_postcopy(struct wh_daemon *d, const json_t *request, json_t *answer,
+                       struct wh_error *err)
+{
+	struct wh_job *job;
+	int r = find_job(d, request, &job, err);
+
+	if (r == 0)
+		r = wh_postcopy_ask(job, err);
+	if (r < 0)
+		return r;
+	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
+	return 0;
+}
+
+static int do_recover(struct wh_daemon *d, const json_t *request, json_t *answer,
+                      struct wh_error *err)
+{
+	struct wh_job *job;
+	int r = find_job(d, request, &job, err);
+
+	if (r == 0)
+		r = wh_postcopy_recover(job, err);
+	if (r < 0)
+		return r;
+	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
 	return 0;
 }
 
@@ -190,6 +225,8 @@ static const struct {
 	{ "get", do_get },
 	{ "migrate", do_migrate },
 	{ "cancel", do_cancel },
+	{ "postcopy", do_postcopy },
+	{ "recover", do_recover },
 	{ "set-bandwidth", do_set_bandwidth },
 	{ "status", do_status },
 };

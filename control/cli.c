@@ -34,6 +34,10 @@ static const struct command {
 	{ "migrate", "VM --to NODE [--detach]", "move a VM, and wait for the end", wh_cli_migrate },
 	{ "cancel", "MIGRATION|VM", "undo a migration; the guest goes on where it is",
 	  wh_cli_cancel },
+	{ "postcopy", "MIGRATION|VM", "let the guest run at its target now, and memory follow",
+	  wh_cli_postcopy },
+	{ "recover", "MIGRATION|VM", "try at once to resume post-copy that broke off",
+	  wh_cli_recover },
 	{ "set-bandwidth", "MIGRATION|VM RATE", "change the limit of a running migration",
 	  wh_cli_set_bandwidth },
 	{ "status", "[MIGRATION|VM] [--json] [--watch]", "show migrations", wh_cli_status },
@@ -104,18 +108,35 @@ int wh_cli_apply(struct wh_cli *cli)
 	return WH_EXIT_DONE;
 }
 
-int wh_cli_cancel(struct wh_cli *cli)
+/* A command that only has a migration, as its name in the API is; then say what happens to it. */
+static int ask_about(struct wh_cli *cli, const char *happens)
 {
 	wh_cleanup(wh_json_unrefp) json_t *answer = NULL;
 	struct wh_error err;
 
 	if (cli->argc != 2)
 		return wh_cli_usage(cli);
-	if (wh_cli_ask(cli, json_pack("{s:s, s:s}", "command", "cancel", "migration", cli->argv[1]),
+	if (wh_cli_ask(cli,
+	               json_pack("{s:s, s:s}", "command", cli->argv[0], "migration", cli->argv[1]),
 	               &answer, &err) < 0)
 		return wh_cli_fail(&err);
-	(void)printf("migration %s is being undone\n", wh_json_text(answer, "migration"));
+	(void)printf("migration %s %s\n", wh_json_text(answer, "migration"), happens);
 	return WH_EXIT_DONE;
+}
+
+int wh_cli_cancel(struct wh_cli *cli)
+{
+	return ask_about(cli, "is being undone");
+}
+
+int wh_cli_postcopy(struct wh_cli *cli)
+{
+	return ask_about(cli, "goes into post-copy");
+}
+
+int wh_cli_recover(struct wh_cli *cli)
+{
+	return ask_about(cli, "is being resumed");
 }
 
 int wh_cli_set_bandwidth(struct wh_cli *cli)

@@ -49,6 +49,8 @@ int wh_cli_apply(struct wh_cli *cli);
 int wh_cli_get(struct wh_cli *cli);
 int wh_cli_migrate(struct wh_cli *cli);
 int wh_cli_cancel(struct wh_cli *cli);
+int wh_cli_postcopy(struct wh_cli *cli);
+int wh_cli_recover(struct wh_cli *cli);
 int wh_cli_set_bandwidth(struct wh_cli *cli);
 int wh_cli_status(struct wh_cli *cli);
 

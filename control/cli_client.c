@@ -151,9 +151,20 @@ static int parse_names(struct wh_view *v, const json_t *json, struct wh_error *e
 	return r;
 }
 
+static int parse_stats(struct wh_view *v, const json_t *stats, struct wh_error *err)
+{
+	const json_t *waits = json_object_get(stats, wh_stat_faults_info.name);
+	int r = 0;
+
+	for (enum wh_stat s = 0; r == 0 && s < WH_STAT_COUNT; s++)
+		r = wh_json_u64(stats, wh_stat_table[s].name, INT64_MAX, &v->stats[s], err);
+	for (size_t i = 0; r == 0 && i < WH_FAULT_BUCKETS; i++)
+		v->fault_ns_log2[i] = (uint64_t)json_integer_value(json_array_get(waits, i));
+	return r;
+}
+
 int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
 {
-	const json_t *stats = json_object_get(json, "stats");
 	struct wh_view v = { 0 };
 	int r = parse_names(&v, json, err);
 
@@ -167,8 +178,10 @@ int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
 		r = wh_json_u64(json, "copied_ns", INT64_MAX, &v.copied_ns, err);
 	if (r == 0)
 		r = parse_downtime(&v, json_object_get(json, "downtime"), err);
-	for (enum wh_stat s = 0; r == 0 && s < WH_STAT_COUNT; s++)
-		r = wh_json_u64(stats, wh_stat_table[s].name, INT64_MAX, &v.stats[s], err);
+	if (r == 0)
+		r = wh_json_u64(json, "postcopy_ns", INT64_MAX, &v.postcopy_ns, err);
+	if (r == 0)
+		r = parse_stats(&v, json_object_get(json, "stats"), err);
 	if (r == 0)
 		*ret = v;
 	return r;

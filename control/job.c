@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "job.h"
+#include "missing.h"
 #include "schedule.h"
 
 #include <errno.h>
@@ -27,9 +28,13 @@ static const struct {
 } states[WH_JOB_STATES] = {
 	[WH_JOB_PENDING] = { "Pending", TO(PREPARING) | TO(CANCELLING) },
 	[WH_JOB_PREPARING] = { "Preparing", TO(PRECOPY) | TO(CANCELLING) },
-	[WH_JOB_PRECOPY] = { "PreCopy", TO(HAND_OVER) | TO(CANCELLING) },
-	[WH_JOB_HAND_OVER] = { "HandOver", TO(ASKING) | TO(SUCCEEDED) | TO(CANCELLING) },
-	[WH_JOB_ASKING] = { "Asking", TO(SUCCEEDED) | TO(CANCELLING) },
+	[WH_JOB_PRECOPY] = { "PreCopy", TO(PAUSED) | TO(HAND_OVER) | TO(CANCELLING) },
+	[WH_JOB_PAUSED] = { "Paused", TO(HAND_OVER) | TO(CANCELLING) },
+	[WH_JOB_HAND_OVER] = { "HandOver", TO(ASKING) | TO(POSTCOPY) | TO(POSTCOPY_PAUSED) |
+	                                           TO(SUCCEEDED) | TO(CANCELLING) },
+	[WH_JOB_ASKING] = { "Asking", TO(POSTCOPY_PAUSED) | TO(SUCCEEDED) | TO(CANCELLING) },
+	[WH_JOB_POSTCOPY] = { "PostCopy", TO(POSTCOPY_PAUSED) | TO(SUCCEEDED) },
+	[WH_JOB_POSTCOPY_PAUSED] = { "PostCopyPaused", TO(POSTCOPY) | TO(SUCCEEDED) },
 	[WH_JOB_CANCELLING] = { "Cancelling", TO(CANCELLED) | TO(FAILED) },
 	[WH_JOB_SUCCEEDED] = { "Succeeded", 0 },
 	[WH_JOB_CANCELLED] = { "Cancelled", 0 },
@@ -78,6 +83,7 @@ struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
 	job->daemon = daemon;
 	job->state = state;
 	job->record.role = role;
+	job->record.vmm_uffd = -1;
 	job->tunnel_fd = job->listen_fd = -1;
 	job->times.created_ns = wh_now_ns(&wh_clock_monotonic);
 	job->next = daemon->jobs;
@@ -197,11 +203,34 @@ int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handl
 	                      err);
 }
 
+/* The target's, for a mover that begins with nothing, or for one that goes on. */
+static int open_missing(const struct wh_job *job, bool resume, int *ret, struct wh_error *err)
+{
+	uint64_t bytes = wh_ram_bytes(&job->guest.ram);
+	int fd;
+
+	if (job->record.role == WH_ROLE_SOURCE || !job->may_postcopy)
+		return 0;
+	fd = resume ? wh_missing_open(job->record.missing, bytes, err)
+	            : wh_missing_make(job->record.missing, bytes, err);
+	if (fd < 0)
+		return fd;
+	*ret = fd;
+	return 0;
+}
+
 int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struct wh_error *err)
 {
 	struct wh_worker_fds fds = { 0 };
 	const struct wh_ram *ram = &job->guest.ram;
+	wh_cleanup(wh_closep) int missing = -1;
+	int r = open_missing(job, start->resume, &missing, err);
 
+	if (r < 0)
+		return r;
+	start->postcopy = job->may_postcopy;
+	start->vmm_pid = (int32_t)job->record.vmm.pid;
+	start->vmm_uffd = start->resume ? job->record.vmm_uffd : -1;
 	start->type = WH_WORKER_START;
 	start->role = job->record.role;
 	start->region_count = ram->count;
@@ -216,17 +245,74 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 		start->regions[i].bytes = ram->files[i].bytes;
 		fds.fds[fds.count++] = ram->files[i].fd;
 	}
+	if (missing >= 0)
+		fds.fds[fds.count++] = missing;
 	if (job->rate)
 		start->hold_count = (uint32_t)wh_rate_bpf_links(job->rate, &fds.fds[fds.count]);
 	fds.count += start->hold_count;
 	return wh_worker_begin(job->worker, start, &fds, err);
 }
 
+/*
+ * Each mover counts on a page of its own, and post-copy that was resumed has had several. What is
+ * neither a sum nor known from the first one on is the last one's.
+ */
+static const enum {
+	LAST,
+	SUM,
+	FIRST,
+} kinds[WH_STAT_COUNT] = {
+	[WH_STAT_ROUND] = SUM,
+	[WH_STAT_ZERO_BYTES] = SUM,
+	[WH_STAT_PAGE_BYTES] = SUM,
+	[WH_STAT_WIRE_BYTES] = SUM,
+	[WH_STAT_COMPRESSED_RAW_BYTES] = SUM,
+	[WH_STAT_COMPRESSED_BYTES] = SUM,
+	[WH_STAT_FAULTS] = SUM,
+	[WH_STAT_FAULT_BYTES] = SUM,
+	[WH_STAT_PUSH_BYTES] = SUM,
+	[WH_STAT_STALL_NS] = SUM,
+	[WH_STAT_RAM_BYTES] = FIRST,
+	[WH_STAT_UNTOUCHED_BYTES] = FIRST,
+	[WH_STAT_STARTED_NS] = FIRST,
+	[WH_STAT_CONVERGED_NS] = FIRST,
+	[WH_STAT_STOPPED_NS] = FIRST,
+	[WH_STAT_SCANNED_NS] = FIRST,
+	[WH_STAT_POSTCOPY_NS] = FIRST,
+};
+
+static uint64_t count_of(const struct wh_job *job, enum wh_stat which)
+{
+	uint64_t gone = job->stats.value[which];
+	uint64_t live;
+
+	if (!job->worker)
+		return gone;
+	live = wh_stat_get(wh_worker_stats(job->worker), which);
+	if (kinds[which] == SUM)
+		return gone + live;
+	return kinds[which] == FIRST && gone ? gone : live;
+}
+
+static uint64_t bucket_of(const struct wh_job *job, uint32_t bucket)
+{
+	uint64_t gone = job->stats.fault_ns_log2[bucket];
+
+	return job->worker ? gone + wh_stat_fault_bucket(wh_worker_stats(job->worker), bucket)
+	                   : gone;
+}
+
 uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which)
 {
-	if (!job->worker)
-		return job->stats[which];
-	return wh_stat_get(wh_worker_stats(job->worker), which);
+	if (job->theirs_known && (which == WH_STAT_FAULTS || which == WH_STAT_STALL_NS))
+		return job->theirs_stats.value[which];
+	return count_of(job, which);
+}
+
+uint64_t wh_job_fault_bucket(const struct wh_job *job, uint32_t bucket)
+{
+	wh_assert(bucket < WH_FAULT_BUCKETS);
+	return job->theirs_known ? job->theirs_stats.fault_ns_log2[bucket] : bucket_of(job, bucket);
 }
 
 void wh_job_limiter(const struct wh_job *job, struct wh_rate_stats *ret)
@@ -243,7 +329,9 @@ void wh_job_drop_worker(struct wh_job *job)
 	struct wh_error err;
 
 	for (enum wh_stat s = 0; job->worker && s < WH_STAT_COUNT; s++)
-		job->stats[s] = wh_job_stat(job, s);
+		job->stats.value[s] = count_of(job, s);
+	for (uint32_t i = 0; job->worker && i < WH_FAULT_BUCKETS; i++)
+		job->stats.fault_ns_log2[i] = bucket_of(job, i);
 	job->worker = wh_worker_close(job->worker);
 	wh_job_limiter(job, &job->limiter);
 	job->rate = wh_rate_bpf_close(job->rate);
@@ -260,6 +348,7 @@ static void release(struct wh_job *job)
 	wh_timer_stop(&job->tick);
 	wh_timer_stop(&job->timer);
 	wh_timer_stop(&job->patience);
+	wh_timer_stop(&job->beat);
 	wh_connect_stop(&job->connecting);
 	wh_watch_stop(&job->accept);
 	wh_closep(&job->tunnel_fd);
@@ -280,6 +369,8 @@ static void release(struct wh_job *job)
 void wh_job_end(struct wh_job *job, enum wh_job_state state)
 {
 	release(job);
+	if (*job->record.missing)
+		(void)unlink(job->record.missing); /* it may never have been made */
 	job->times.ended_ns = wh_now_ns(&wh_clock_monotonic);
 	if (!job->closing && job->record.role == WH_ROLE_SOURCE)
 		job->peer = wh_peer_close(job->peer);
@@ -301,8 +392,13 @@ void wh_job_free(struct wh_job *job)
 bool wh_job_can_undo(const struct wh_job *job)
 {
 	if (job->record.role == WH_ROLE_TARGET)
-		return job->state < WH_JOB_CANCELLING && job->record.phase != WH_PHASE_DONE;
+		return job->state < WH_JOB_CANCELLING && !wh_phase_is_committed(job->record.phase);
 	return job->state < WH_JOB_ASKING && !job->continued;
+}
+
+bool wh_job_in_postcopy(const struct wh_job *job)
+{
+	return job->state == WH_JOB_POSTCOPY || job->state == WH_JOB_POSTCOPY_PAUSED;
 }
 
 void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason)

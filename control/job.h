@@ -3,16 +3,17 @@
 /*
  * Job - one side of one migration, from the request to its end.
  *
- * The states are those of docs/semantics.md section 5, and Asking: a source that handed its
- * guest over and has lost the target keeps the guest paused until it knows. The table in job.c
- * says which moves are legal; wh_job_move() makes them all.
+ * The states are those of docs/session-states.md. The table in job.c says which moves are legal;
+ * wh_job_move() makes them all.
  *
- *	job.c             states, what both sides have, end
- *	job_source.c      Pending, Preparing, PreCopy
- *	job_hand_over.c   HandOver and Asking of a source, and finishing
- *	job_undo.c        Cancelling of a source
- *	job_target.c      all of a target
- *	job_recover.c     what an earlier wherryd left in the journal
+ *	job.c                 states, what both sides have, end
+ *	job_source.c          Pending, Preparing, PreCopy
+ *	job_hand_over.c       Paused, HandOver and Asking of a source, and finishing
+ *	job_postcopy.c        the switch; PostCopy and PostCopyPaused of a source
+ *	job_undo.c            Cancelling of a source
+ *	job_target.c          a target, but for
+ *	job_target_owed.c     PostCopy and PostCopyPaused of a target
+ *	job_recover.c         what an earlier wherryd left in the journal
  *
  * Threads: the loop's own.
  */
@@ -47,8 +48,11 @@ enum wh_job_state {
 	WH_JOB_PENDING,
 	WH_JOB_PREPARING,
 	WH_JOB_PRECOPY,
+	WH_JOB_PAUSED, /* the last pass is long, and the guest stands still for it */
 	WH_JOB_HAND_OVER,
-	WH_JOB_ASKING,
+	WH_JOB_ASKING, /* handed over, and the target was lost: the guest waits until it is known */
+	WH_JOB_POSTCOPY,        /* the guest runs at the target, memory follows */
+	WH_JOB_POSTCOPY_PAUSED, /* the same, and nothing follows at the moment */
 	WH_JOB_CANCELLING,
 	WH_JOB_SUCCEEDED,
 	WH_JOB_CANCELLED,
@@ -77,6 +81,12 @@ struct wh_job_times {
 	uint64_t ended_ns;
 };
 
+/* What movers have counted. */
+struct wh_job_stats {
+	uint64_t value[WH_STAT_COUNT];
+	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
+};
+
 struct wh_job {
 	struct wh_job *next;
 	struct wh_daemon *daemon;
@@ -90,8 +100,8 @@ struct wh_job {
 	struct wh_record record;     /* who, where, and what the journal holds */
 	bool journaled;
 	struct wh_job_times times;
-	uint64_t stats[WH_STAT_COUNT]; /* the mover's last */
-	struct wh_rate_stats limiter;  /* the limit's last */
+	struct wh_job_stats stats;    /* of the movers that are gone */
+	struct wh_rate_stats limiter; /* the limit's last */
 	uint64_t peak_rate_bps;
 
 	struct wh_qmp *qmp;
@@ -107,6 +117,10 @@ struct wh_job {
 	bool retiring;
 	bool landed_here;  /* our mover says so */
 	bool landed_there; /* source: the target says so */
+	bool may_postcopy; /* both sides know how, and the settings allow it */
+	bool postcopy;     /* landed without all of its memory */
+	bool arrived;      /* now with all of it */
+	bool mover_lost;   /* in post-copy, before it was known that the guest has moved */
 
 	/* Source. */
 	uint16_t mover_port; /* the target's mover listens there */
@@ -118,19 +132,25 @@ struct wh_job {
 	int tunnel_fd;
 	int listen_fd;
 	struct wh_watch accept;
-	bool stopped;   /* we stopped the guest */
-	bool migrating; /* "migrate" was sent */
-	bool continued; /* migrate-continue was sent: the guest may run elsewhere */
-	bool closing;   /* has moved; the target still holds its record */
+	enum wh_switch_mode switching; /* what our mover was told, if anything */
+	bool stopped;                  /* we stopped the guest */
+	bool migrating;                /* "migrate" was sent */
+	bool continued;                /* migrate-continue was sent: the guest may run elsewhere */
+	bool closing;                  /* has moved; the target still holds its record */
 	uint64_t retry_ns;
+	uint64_t postcopy_ns; /* when post-copy began or was resumed */
+	bool resume_sent;     /* PostCopyPaused: an attempt is under way */
+	bool theirs_known;    /* the target has told how long its guest waited: */
+	struct wh_job_stats theirs_stats;
 
 	/* Target. */
 	struct wh_child *child;
 	struct wh_worker_region theirs[WH_REGIONS_MAX]; /* the source's RAM blocks */
 	uint32_t their_count;
-	bool loaded;   /* QEMU has the device state */
-	bool resuming; /* committed, "cont" not yet answered */
-	bool asked;    /* the source waits for an answer meanwhile */
+	struct wh_timer beat; /* PostCopy: tells the source about faults */
+	bool loaded;          /* QEMU has the device state */
+	bool resuming;        /* committed, "cont" not yet answered */
+	bool asked;           /* the source waits for an answer meanwhile */
 };
 
 const char *wh_job_state_name(enum wh_job_state state); /* "PreCopy" */
@@ -166,8 +186,11 @@ wh_must_check int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start
 /* Kill the mover and remove its leaf and limit; its last stats stay. */
 void wh_job_drop_worker(struct wh_job *job);
 
-/* The mover's counter, also after its end. */
+/*
+ * The movers' counter, also after their end; of the faults what the target says, where it does.
+ */
 uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which);
+uint64_t wh_job_fault_bucket(const struct wh_job *job, uint32_t bucket);
 
 /* What the limit has counted, also after its end. All is 0 if there never was one. */
 void wh_job_limiter(const struct wh_job *job, struct wh_rate_stats *ret);
@@ -184,6 +207,9 @@ void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason
 /* Whether it can still be cancelled. */
 bool wh_job_can_undo(const struct wh_job *job);
 
+/* Whether it is in PostCopy or PostCopyPaused: the guest is at the target for good. */
+bool wh_job_in_postcopy(const struct wh_job *job);
+
 /* The unix socket of this migration's device state. -ENAMETOOLONG if it does not fit. */
 wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size);
 
@@ -191,6 +217,7 @@ wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t
 wh_must_check int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node,
                                 struct wh_job **ret, struct wh_error *err);
 void wh_source_start(struct wh_job *job);
+void wh_source_watch_time(struct wh_job *job); /* PreCopy and Paused: until tick is stopped */
 /* The configuration's entries by name; NULL if there is none. */
 const struct wh_vm *wh_find_vm(const struct wh_config *config, const char *name);
 const struct wh_node *wh_find_node(const struct wh_config *config, const char *name);
@@ -202,15 +229,49 @@ wh_must_check int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx)
 
 /* job_hand_over.c: all are called by job_source.c as things happen. */
 void wh_hand_over_enter(struct wh_job *job);
+bool wh_hand_over_is_on(const struct wh_job *job); /* Paused or HandOver */
 void wh_hand_over_landed(struct wh_job *job);
 void wh_hand_over_event(struct wh_job *job, const char *name, const char *status);
 void wh_hand_over_running(struct wh_job *job); /* the target runs the guest */
 void wh_asking_enter(struct wh_job *job, const char *why);
 void wh_asking_lost(struct wh_job *job, const char *why); /* the connection broke meanwhile */
 void wh_asking_welcome(struct wh_job *job);
-void wh_asking_answer(struct wh_job *job, bool committed);
+/* @owed: committed, but memory has still to follow. */
+void wh_asking_answer(struct wh_job *job, bool committed, bool owed);
 void wh_finish_enter(struct wh_job *job);  /* the guest has moved: remove it here */
 void wh_finish_closed(struct wh_job *job); /* the target has forgotten its record */
+
+/* job_postcopy.c: a source's. */
+/* Tell the mover to end its rounds. Return: 0 or -errno. */
+wh_must_check int wh_source_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why,
+                                   struct wh_error *err);
+/* Somebody asks for post-copy, or for an attempt to resume it. Return: 0 or -errno. */
+wh_must_check int wh_postcopy_ask(struct wh_job *job, struct wh_error *err);
+wh_must_check int wh_postcopy_recover(struct wh_job *job, struct wh_error *err);
+void wh_postcopy_enter(struct wh_job *job);  /* the guest runs at the target */
+void wh_postcopy_owed(struct wh_job *job);   /* it does, as we hear now, and waits for memory */
+void wh_postcopy_resume(struct wh_job *job); /* try it, in PostCopyPaused */
+void wh_postcopy_lost(struct wh_job *job, const char *why); /* our mover is */
+void wh_postcopy_peer_lost(struct wh_job *job, const char *why);
+void wh_postcopy_message(struct wh_job *job, const struct wh_node_message *msg);
+void wh_postcopy_faults(struct wh_job *job, const struct wh_node_message *msg);
+/* job_source.c: start a mover against the target's, at mover_port. Return: 0 or -errno. */
+wh_must_check int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err);
+
+/* job_target_owed.c: a target's. */
+void wh_owed_enter(struct wh_job *job);                    /* the guest runs here */
+void wh_owed_landed(struct wh_job *job, int32_t vmm_uffd); /* again: a mover serves it */
+void wh_owed_arrived(struct wh_job *job);                  /* all of its memory is here */
+void wh_owed_lost(struct wh_job *job, const char *why);    /* our mover is */
+void wh_owed_recover(struct wh_job *job);                  /* found in the journal */
+void wh_owed_monitor_lost(struct wh_job *job, const char *why);
+void wh_owed_resume(struct wh_job *job, struct wh_peer *peer); /* the source asks for it */
+/* job_target.c: start a mover. Return: 0 or -errno. */
+wh_must_check int wh_target_start_mover(struct wh_job *job, bool resume, struct wh_error *err);
+void wh_target_answer(const struct wh_job *job); /* as the record says */
+void wh_target_tell(const struct wh_job *job, enum wh_node_type type);
+void wh_target_settle(struct wh_job *job); /* QEMU has resumed the guest */
+void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missing */
 
 /* job_undo.c */
 void wh_undo_source(struct wh_job *job);

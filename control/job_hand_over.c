@@ -96,7 +96,7 @@ static void on_started(void *ctx, const json_t *result, const char *error)
 	struct wh_job *job = ctx;
 	struct wh_error err;
 
-	if (result || job->state != WH_JOB_HAND_OVER)
+	if (result || !wh_hand_over_is_on(job))
 		return;
 	(void)wh_fail(&err, 0, "QEMU does not start to migrate: %s", error);
 	fail(job, err.text);
@@ -119,7 +119,7 @@ static bool send_first_line(const struct wh_job *job)
 {
 	struct wh_node_message msg = {
 		.type = WH_NODE_TUNNEL,
-		.version_max = WH_NODE_VERSION,
+		.version_max = WH_NODE_VERSION_MAX,
 		.running = job->record.running,
 	};
 	char *line;
@@ -169,13 +169,36 @@ static int enter(struct wh_job *job, struct wh_error *err)
 	return r < 0 ? wh_fail(err, r, "no tunnel to node %s", job->record.peer) : 0;
 }
 
+bool wh_hand_over_is_on(const struct wh_job *job)
+{
+	return job->state == WH_JOB_PAUSED || job->state == WH_JOB_HAND_OVER;
+}
+
+static void hand_over(struct wh_job *job)
+{
+	wh_timer_stop(&job->tick);
+	wh_job_move(job, WH_JOB_HAND_OVER);
+	job->timer = (struct wh_timer){ .fired = on_too_late, .ctx = job };
+	wh_timer_start(&job->timer, job->daemon->loop, WH_HAND_OVER_NS);
+}
+
+/* The guest stands still for as long as the last pass takes, and the deadline allows. */
+static void pause_first(struct wh_job *job)
+{
+	wh_job_move(job, WH_JOB_PAUSED);
+	wh_deadline_pause(&job->deadline, now());
+	wh_timer_stop(&job->tick);
+	wh_source_watch_time(job);
+}
+
 void wh_hand_over_enter(struct wh_job *job)
 {
 	struct wh_error err;
 
-	wh_job_move(job, WH_JOB_HAND_OVER);
-	job->timer = (struct wh_timer){ .fired = on_too_late, .ctx = job };
-	wh_timer_start(&job->timer, job->daemon->loop, WH_HAND_OVER_NS);
+	if (job->switching == WH_SWITCH_PAUSE)
+		pause_first(job);
+	else
+		hand_over(job);
 	if (enter(job, &err) < 0)
 		fail(job, err.text);
 }
@@ -194,8 +217,10 @@ static void on_continued(void *ctx, const json_t *result, const char *error)
 
 void wh_hand_over_landed(struct wh_job *job)
 {
-	if (job->state != WH_JOB_HAND_OVER || !job->landed_here || !job->landed_there)
+	if (!wh_hand_over_is_on(job) || !job->landed_here || !job->landed_there)
 		return;
+	if (job->state == WH_JOB_PAUSED)
+		hand_over(job);
 	job->times.landed_ns = now();
 	job->continued = true;
 	wh_qmp_call(job->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
@@ -239,7 +264,7 @@ void wh_hand_over_event(struct wh_job *job, const char *name, const char *status
 		job->record.running = false; /* by somebody else: it stays so at the target */
 	else if (copying && !strcmp(name, "RESUME"))
 		job->record.running = true;
-	else if (!strcmp(name, "MIGRATION") && job->state == WH_JOB_HAND_OVER && !job->retiring)
+	else if (!strcmp(name, "MIGRATION") && wh_hand_over_is_on(job) && !job->retiring)
 		on_migration_status(job, status);
 }
 
@@ -306,8 +331,12 @@ void wh_asking_welcome(struct wh_job *job)
 	send_ask(job);
 }
 
-void wh_asking_answer(struct wh_job *job, bool committed)
+void wh_asking_answer(struct wh_job *job, bool committed, bool owed)
 {
+	if (committed && owed && !job->arrived) {
+		wh_postcopy_owed(job);
+		return;
+	}
 	if (committed) {
 		wh_finish_enter(job);
 		return;
@@ -323,7 +352,10 @@ void wh_asking_answer(struct wh_job *job, bool committed)
 void wh_hand_over_running(struct wh_job *job)
 {
 	job->times.running_ns = now();
-	wh_finish_enter(job);
+	if (job->postcopy)
+		wh_postcopy_enter(job);
+	else
+		wh_finish_enter(job);
 }
 
 static void log_end(const struct wh_job *job)

@@ -23,13 +23,7 @@ static void copy_record(struct wh_record *to, const struct wh_record *from)
 {
 	*to = *from;
 	to->ram = (struct wh_ram){ 0 };
-	for (uint32_t i = 0; i < from->ram.count; i++) {
-		const struct wh_ram_file *f = &from->ram.files[i];
-
-		wh_assert(wh_ram_add(&to->ram, f->name, f->path, f->bytes) == 0);
-		to->ram.files[i].dev = f->dev;
-		to->ram.files[i].ino = f->ino;
-	}
+	wh_assert(wh_ram_copy(&to->ram, &from->ram) == 0);
 }
 
 static struct wh_job *new_job(struct wh_daemon *daemon, const struct wh_record *record,
@@ -54,7 +48,7 @@ static void on_status(void *ctx, const json_t *result, const char *error)
 
 	(void)error;
 	if (result && wh_guest_never_left(wh_json_text(result, "status")))
-		wh_asking_answer(job, false);
+		wh_asking_answer(job, false, false);
 	else
 		wh_asking_lost(job, restarted);
 }
@@ -76,6 +70,15 @@ static void recover_asking(struct wh_job *job)
 		wh_asking_lost(job, err.text);
 }
 
+/* Source in phase postcopy: neither QEMU nor what it says matters, only its memory. */
+static void recover_postcopy(struct wh_job *job)
+{
+	job->continued = job->migrating = job->stopped = true;
+	job->postcopy = job->may_postcopy = true;
+	job->reason.text[0] = '\0';
+	wh_postcopy_resume(job);
+}
+
 static void recover_source(struct wh_daemon *daemon, const struct wh_record *record)
 {
 	struct wh_job *job;
@@ -88,6 +91,9 @@ static void recover_source(struct wh_daemon *daemon, const struct wh_record *rec
 		return;
 	case WH_PHASE_ASKING:
 		recover_asking(new_job(daemon, record, WH_JOB_ASKING));
+		return;
+	case WH_PHASE_POSTCOPY:
+		recover_postcopy(new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED));
 		return;
 	case WH_PHASE_DONE:
 		wh_finish_enter(new_job(daemon, record, WH_JOB_ASKING));
@@ -163,6 +169,10 @@ static void recover_target(struct wh_daemon *daemon, const struct wh_record *rec
 {
 	struct wh_job *job;
 
+	if (record->phase == WH_PHASE_POSTCOPY) {
+		wh_owed_recover(new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED));
+		return;
+	}
 	if (record->phase == WH_PHASE_DONE) {
 		recover_committed(new_job(daemon, record, WH_JOB_HAND_OVER));
 		return;

@@ -6,7 +6,8 @@
  *	Pending    for a slot
  *	Preparing  monitor -> description -> RAM files -> journal -> target -> capabilities
  *	           -> cgroup, limit, mover; each step begins when the one before was answered
- *	PreCopy    the mover copies; ten times a second its counters are judged
+ *	PreCopy    the mover copies; ten times a second its counters are judged, and the verdict is
+ *	           to go on, to switch to post-copy or to a pause, or to cancel
  *
  * Nothing here changes the guest, but for capabilities that job_undo.c takes back.
  */
@@ -85,23 +86,47 @@ static void on_worker_listening(void *ctx, uint16_t port)
 	wh_job_fail(ctx, WH_OUTCOME_FAILED, "the source's mover said that it listens");
 }
 
+/* Return: 0 if the migration goes on. */
+static int follow(struct wh_job *job, enum wh_verdict verdict, struct wh_error *err)
+{
+	struct wh_error why;
+
+	if (verdict == WH_IN_TIME)
+		return 0;
+	wh_deadline_explain(&why, verdict, &job->deadline, &job->settings);
+	if (verdict == WH_GO_POST_COPY)
+		return wh_source_switch(job, WH_SWITCH_POSTCOPY, why.text, err);
+	if (verdict == WH_GO_PAUSE)
+		return wh_source_switch(job, WH_SWITCH_PAUSE, why.text, err);
+	return wh_fail(err, -ETIME, "%s", why.text);
+}
+
 static void on_tick(void *ctx)
 {
 	struct wh_job *job = ctx;
+	struct wh_settings settings = job->settings;
 	const struct wh_left left = {
 		.round_bytes = wh_job_stat(job, WH_STAT_ROUND_BYTES),
 		.left_bytes = wh_job_stat(job, WH_STAT_LEFT_BYTES),
 	};
-	enum wh_verdict verdict = wh_deadline_check(&job->deadline, &job->settings, left,
-	                                            wh_now_ns(&wh_clock_monotonic));
+	enum wh_verdict verdict;
 	struct wh_error err;
+	int r;
 
-	if (verdict == WH_IN_TIME) {
+	settings.allow_post_copy = job->may_postcopy;
+	verdict =
+		wh_deadline_check(&job->deadline, &settings, left, wh_now_ns(&wh_clock_monotonic));
+	r = follow(job, verdict, &err);
+	if (r == 0)
 		wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
-		return;
-	}
-	wh_deadline_explain(&err, verdict, &job->deadline, &job->settings);
-	wh_job_fail(job, WH_OUTCOME_DEADLINE, err.text);
+	else
+		wh_job_fail(job, r == -ETIME ? WH_OUTCOME_DEADLINE : WH_OUTCOME_FAILED, err.text);
+}
+
+void wh_source_watch_time(struct wh_job *job)
+{
+	job->tick = (struct wh_timer){ .fired = on_tick, .ctx = job };
+	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }
 
 static void on_worker_open(void *ctx)
@@ -113,8 +138,7 @@ static void on_worker_open(void *ctx)
 	wh_job_move(job, WH_JOB_PRECOPY);
 	wh_deadline_start(&job->deadline, wh_ram_bytes(&job->guest.ram),
 	                  wh_now_ns(&wh_clock_monotonic));
-	job->tick = (struct wh_timer){ .fired = on_tick, .ctx = job };
-	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
+	wh_source_watch_time(job);
 }
 
 static void on_worker_converged(void *ctx)
@@ -126,12 +150,26 @@ static void on_worker_converged(void *ctx)
 		wh_hand_over_enter(job);
 }
 
-static void on_worker_landed(void *ctx)
+static void on_worker_landed(void *ctx, const struct wh_worker_landed *landed)
 {
 	struct wh_job *job = ctx;
 
+	if (job->state == WH_JOB_POSTCOPY_PAUSED) {
+		wh_postcopy_enter(job); /* again */
+		return;
+	}
 	job->landed_here = true;
+	job->postcopy = landed->postcopy;
 	wh_hand_over_landed(job);
+}
+
+static void on_worker_arrived(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->arrived = true;
+	if (wh_job_in_postcopy(job))
+		wh_finish_enter(job);
 }
 
 static bool is_lost_link(int code)
@@ -151,31 +189,42 @@ static void on_worker_failed(void *ctx, int code, const char *why)
 {
 	struct wh_job *job = ctx;
 
-	if (!is_lost_link(code)) {
+	if (wh_job_in_postcopy(job)) {
+		wh_postcopy_lost(job, why);
+		return;
+	}
+	/* The target may have committed: then it is resumed, as soon as that is known. */
+	job->mover_lost = job->postcopy && job->continued;
+	if (!is_lost_link(code) && !job->mover_lost) {
 		wh_job_fail(job, WH_OUTCOME_FAILED, why);
 		return;
 	}
 	/* The target may know why the link was lost: its memory was full, its mover was killed. */
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
+	if (job->mover_lost)
+		return;
 	job->patience = (struct wh_timer){ .fired = on_patience_over, .ctx = job };
 	wh_timer_start(&job->patience, job->daemon->loop, WH_REASON_NS);
 }
 
-static int start_mover(struct wh_job *job, struct wh_error *err)
+int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 {
 	const struct wh_worker_handler handler = {
 		.listening = on_worker_listening,
 		.open = on_worker_open,
 		.converged = on_worker_converged,
 		.landed = on_worker_landed,
+		.arrived = on_worker_arrived,
 		.failed = on_worker_failed,
 		.ctx = job,
 	};
-	struct wh_worker_start start = { .vmm_pid = (int32_t)job->record.vmm.pid };
+	struct wh_worker_start start = { .resume = resume };
 	int r = wh_job_open_worker(job, &handler, err);
 
 	if (r < 0)
 		return r;
+	if (!job->node || !job->peer)
+		return wh_fail(err, -ENOTCONN, "the control connection is lost");
 	r = wh_address_parse(&start.peer, job->node->address, job->mover_port);
 	if (r == 0)
 		r = wh_peer_local_address(job->peer, &start.local);
@@ -196,7 +245,7 @@ static void on_prepared(void *ctx, const json_t *result, const char *error)
 		return;
 	if (!result)
 		(void)wh_fail(&err, 0, "QEMU refuses the migration capabilities: %s", error);
-	if (!result || start_mover(job, &err) < 0)
+	if (!result || wh_source_start_mover(job, false, &err) < 0)
 		fail(job, &err);
 }
 
@@ -207,6 +256,8 @@ static void send_prepare(struct wh_job *job)
 		.ram_count = job->guest.ram.count,
 	};
 
+	job->may_postcopy = job->settings.allow_post_copy && wh_peer_knows_post_copy(job->peer);
+	msg.postcopy = job->may_postcopy;
 	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
 	memcpy(msg.vm, job->record.vm, WH_NAME_MAX);
 	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
@@ -231,13 +282,17 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 {
 	struct wh_job *job = ctx;
 
-	if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_WELCOME) {
+	if (msg->type == WH_NODE_FAULTS) {
+		wh_postcopy_faults(job, msg);
+	} else if (wh_job_in_postcopy(job)) {
+		wh_postcopy_message(job, msg);
+	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_WELCOME) {
 		send_prepare(job);
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
 		job->mover_port = msg->port;
 		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
 		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
-	} else if (job->state == WH_JOB_HAND_OVER && msg->type == WH_NODE_LANDED) {
+	} else if (wh_hand_over_is_on(job) && msg->type == WH_NODE_LANDED) {
 		job->landed_there = true;
 		wh_hand_over_landed(job);
 	} else if (job->state == WH_JOB_HAND_OVER && msg->type == WH_NODE_RUNNING &&
@@ -248,11 +303,11 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 	} else if (msg->type == WH_NODE_WELCOME) {
 		wh_asking_welcome(job);
 	} else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_ANSWER) {
-		wh_asking_answer(job, msg->committed);
+		wh_asking_answer(job, msg->committed, msg->postcopy);
 	} else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_RUNNING) {
-		wh_asking_answer(job, true);
+		return; /* the answer follows, and says whether memory has to */
 	} else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_FAILED) {
-		wh_asking_answer(job, false);
+		wh_asking_answer(job, false, false);
 	} else if (job->closing && msg->type == WH_NODE_CLOSED) {
 		wh_finish_closed(job);
 	} else {
@@ -269,7 +324,9 @@ static void on_lost(void *ctx, const char *why)
 
 	job->peer = wh_peer_close(job->peer);
 	(void)wh_fail(&err, 0, "the connection to node %s is lost: %s", job->record.peer, why);
-	if (job->state == WH_JOB_ASKING || job->closing)
+	if (wh_job_in_postcopy(job))
+		wh_postcopy_peer_lost(job, err.text);
+	else if (job->state == WH_JOB_ASKING || job->closing)
 		wh_asking_lost(job, err.text);
 	else if (job->continued && !job->retiring)
 		wh_asking_enter(job, err.text);
@@ -318,31 +375,14 @@ static int check_state(struct wh_job *job, struct wh_error *err)
 	return 0;
 }
 
-/* Take over what is known of the RAM files for the journal; it holds no descriptors. */
-static int record_ram(struct wh_job *job, struct wh_error *err)
-{
-	const struct wh_ram *ram = &job->guest.ram;
-
-	for (uint32_t i = 0; i < ram->count; i++) {
-		const struct wh_ram_file *f = &ram->files[i];
-		int r = wh_ram_add(&job->record.ram, f->name, f->path, f->bytes);
-
-		if (r < 0)
-			return wh_fail(err, r, "out of memory");
-		job->record.ram.files[i].dev = f->dev;
-		job->record.ram.files[i].ino = f->ino;
-	}
-	return 0;
-}
-
 static int begin(struct wh_job *job, struct wh_error *err)
 {
 	int r = check_state(job, err);
 
 	if (r == 0)
 		r = wh_ram_open(&job->guest.ram, job->record.vmm.pid, err);
-	if (r == 0)
-		r = record_ram(job, err);
+	if (r == 0 && wh_ram_copy(&job->record.ram, &job->guest.ram) < 0)
+		r = wh_fail(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
 	if (r == 0)
@@ -386,8 +426,8 @@ static void on_qmp_closed(void *ctx, const char *why)
 	job->qmp = wh_qmp_close(job->qmp);
 	job->qmp_ready = false;
 	job->retire.qmp = NULL;
-	if (job->retiring)
-		return; /* that is what was asked for */
+	if (job->retiring || wh_job_in_postcopy(job))
+		return; /* that is what was asked for, or its memory is all that is needed */
 	(void)wh_fail(&err, 0, "the source's QEMU is lost: %s", why);
 	if (job->state == WH_JOB_CANCELLING)
 		wh_undo_monitor_lost(job, err.text);

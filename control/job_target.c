@@ -7,7 +7,7 @@
  *	           migrate-incoming -> mover -> tell the source where the mover listens
  *	PreCopy    the mover receives
  *	HandOver   landed; the device state comes through the tunnel; QEMU: completed
- *	           -> journal: done (the commit) -> cont -> tell the source
+ *	           -> journal: done or postcopy (the commit) -> cont -> tell the source
  *
  * Until the commit is on disk the guest never runs here, and any failure tears everything down.
  * Afterwards it is never torn down; the only way back is a QEMU that refuses "cont": then the
@@ -41,7 +41,7 @@ static void fail(struct wh_job *job, const char *why)
 	wh_job_fail(job, WH_OUTCOME_FAILED, why);
 }
 
-static void tell(const struct wh_job *job, enum wh_node_type type)
+void wh_target_tell(const struct wh_job *job, enum wh_node_type type)
 {
 	const struct wh_node_message msg = { .type = type };
 
@@ -49,11 +49,21 @@ static void tell(const struct wh_job *job, enum wh_node_type type)
 		wh_peer_send(job->peer, &msg);
 }
 
-static void answer(struct wh_peer *peer, bool committed)
+static void answer(const struct wh_job *job, struct wh_peer *peer)
 {
-	const struct wh_node_message msg = { .type = WH_NODE_ANSWER, .committed = committed };
+	const struct wh_node_message msg = {
+		.type = WH_NODE_ANSWER,
+		.committed = wh_phase_is_committed(job->record.phase),
+		.postcopy = job->record.phase == WH_PHASE_POSTCOPY,
+	};
 
 	wh_peer_send(peer, &msg);
+}
+
+void wh_target_answer(const struct wh_job *job)
+{
+	if (job->peer)
+		answer(job, job->peer);
 }
 
 /* Commit. */
@@ -69,24 +79,73 @@ static void on_all_done(void *ctx, const json_t *result, const char *error)
 	wh_job_end(job, WH_JOB_SUCCEEDED);
 }
 
-/* The guest is here for good. */
-static void settle(struct wh_job *job)
+static void on_new_monitor(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->qmp_ready = true;
+	wh_guest_restore(job->qmp, on_all_done, job);
+}
+
+static void on_new_event(void *ctx, const char *name, const json_t *data)
+{
+	(void)ctx;
+	(void)name;
+	(void)data;
+}
+
+static void on_new_monitor_closed(void *ctx, const char *why)
+{
+	on_all_done(ctx, NULL, why);
+}
+
+/* The one it was prepared by was lost: QEMU waited for memory, or wherryd was killed. */
+static void restore_by_a_new_monitor(struct wh_job *job)
+{
+	const struct wh_qmp_handler handler = {
+		.ready = on_new_monitor,
+		.event = on_new_event,
+		.closed = on_new_monitor_closed,
+		.ctx = job,
+	};
+	struct wh_error err;
+
+	job->qmp = wh_qmp_close(job->qmp);
+	if (!job->vm)
+		on_all_done(job, NULL, "the VM is not in the configuration any more");
+	else if (wh_qmp_open(&job->qmp, job->daemon->loop, job->vm->qmp, &handler, &err) < 0)
+		on_all_done(job, NULL, err.text);
+}
+
+void wh_target_finish(struct wh_job *job)
 {
 	struct wh_error err;
 
+	if (wh_job_record(job, WH_PHASE_DONE, &err) < 0)
+		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+	if (job->qmp_ready)
+		wh_guest_restore(job->qmp, on_all_done, job);
+	else
+		restore_by_a_new_monitor(job);
+}
+
+/* The guest is here for good. */
+void wh_target_settle(struct wh_job *job)
+{
 	job->resuming = false;
 	job->times.running_ns = now();
-	tell(job, WH_NODE_RUNNING);
-	if (job->asked && job->peer)
-		answer(job->peer, true);
+	wh_target_tell(job, WH_NODE_RUNNING);
+	if (job->asked)
+		wh_target_answer(job);
 	wh_log(WH_LOG_INFO, "migration.arrived", WH_STR("migration", job->record.id),
 	       WH_STR("vm", job->record.vm), WH_STR("peer", job->record.peer));
 	/* A later wherryd must not resume a guest that somebody has paused since. */
 	job->record.running = false;
-	if (wh_job_record(job, WH_PHASE_DONE, &err) < 0)
-		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
-		       WH_STR("reason", err.text));
-	wh_guest_restore(job->qmp, on_all_done, job);
+	if (job->postcopy && !job->arrived)
+		wh_owed_enter(job);
+	else
+		wh_target_finish(job);
 }
 
 static void on_resumed(void *ctx, const json_t *result, const char *error)
@@ -95,15 +154,15 @@ static void on_resumed(void *ctx, const json_t *result, const char *error)
 	struct wh_error err;
 
 	if (result) {
-		settle(job);
+		wh_target_settle(job);
 		return;
 	}
 	job->resuming = false;
-	if (wh_job_record(job, WH_PHASE_BEGUN, &err) < 0) {
+	if (job->asked || wh_job_record(job, WH_PHASE_BEGUN, &err) < 0) {
 		/* It stays committed, and the source must not run it again. */
 		wh_log(WH_LOG_ERROR, "migration.resume-failed", WH_STR("migration", job->record.id),
 		       WH_STR("vm", job->record.vm), WH_STR("reason", error));
-		settle(job);
+		wh_target_settle(job);
 		return;
 	}
 	(void)wh_fail(&err, 0, "QEMU does not resume the guest: %s", error);
@@ -113,10 +172,12 @@ static void on_resumed(void *ctx, const json_t *result, const char *error)
 static void commit(struct wh_job *job)
 {
 	struct wh_error err;
+	bool owed;
 
 	if (!job->landed_here || !job->loaded || job->state != WH_JOB_HAND_OVER)
 		return;
-	if (wh_job_record(job, WH_PHASE_DONE, &err) < 0) {
+	owed = job->postcopy && !job->arrived;
+	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {
 		fail(job, err.text);
 		return;
 	}
@@ -125,7 +186,7 @@ static void commit(struct wh_job *job)
 	if (job->record.running)
 		wh_qmp_call(job->qmp, "cont", NULL, on_resumed, job);
 	else
-		settle(job);
+		wh_target_settle(job);
 }
 
 /* The mover. */
@@ -134,9 +195,12 @@ static void on_listening(void *ctx, uint16_t port)
 {
 	struct wh_node_message msg = { .type = WH_NODE_READY, .port = port };
 	struct wh_job *job = ctx;
+	bool wanted = job->state == WH_JOB_PREPARING || job->state == WH_JOB_POSTCOPY_PAUSED;
 
-	if (port > 0 && job->peer && job->state == WH_JOB_PREPARING)
+	if (port > 0 && job->peer && wanted)
 		wh_peer_send(job->peer, &msg);
+	else if (wh_job_in_postcopy(job))
+		wh_owed_lost(job, "the source is lost");
 	else
 		fail(job, "the mover listens where it should not");
 }
@@ -154,36 +218,51 @@ static void on_converged(void *ctx)
 	fail(ctx, "the target's mover said that it converged");
 }
 
-static void on_landed(void *ctx)
+static void on_landed(void *ctx, const struct wh_worker_landed *landed)
 {
 	struct wh_job *job = ctx;
 
+	if (job->state == WH_JOB_POSTCOPY_PAUSED)
+		wh_owed_landed(job, landed->vmm_uffd);
 	if (job->state != WH_JOB_PRECOPY)
 		return;
 	job->landed_here = true;
+	job->postcopy = landed->postcopy;
+	job->record.vmm_uffd = landed->vmm_uffd;
 	job->times.landed_ns = now();
 	wh_job_move(job, WH_JOB_HAND_OVER);
-	tell(job, WH_NODE_LANDED);
+	wh_target_tell(job, WH_NODE_LANDED);
 	commit(job);
+}
+
+static void on_arrived(void *ctx)
+{
+	wh_owed_arrived(ctx);
 }
 
 static void on_mover_failed(void *ctx, int code, const char *why)
 {
+	struct wh_job *job = ctx;
+
 	(void)code;
-	fail(ctx, why);
+	if (wh_phase_is_committed(job->record.phase))
+		wh_owed_lost(job, why);
+	else
+		fail(job, why);
 }
 
-static int start_mover(struct wh_job *job, struct wh_error *err)
+int wh_target_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 {
 	const struct wh_worker_handler handler = {
 		.listening = on_listening,
 		.open = on_open,
 		.converged = on_converged,
 		.landed = on_landed,
+		.arrived = on_arrived,
 		.failed = on_mover_failed,
 		.ctx = job,
 	};
-	struct wh_worker_start start = { 0 };
+	struct wh_worker_start start = { .resume = resume };
 	int r = wh_job_open_worker(job, &handler, err);
 
 	if (r < 0)
@@ -205,7 +284,7 @@ static void on_incoming(void *ctx, const json_t *result, const char *error)
 		return;
 	if (!result)
 		(void)wh_fail(&err, 0, "QEMU does not accept an incoming migration: %s", error);
-	if (!result || start_mover(job, &err) < 0)
+	if (!result || wh_target_start_mover(job, false, &err) < 0)
 		fail(job, err.text);
 }
 
@@ -238,14 +317,8 @@ static int check_guest(struct wh_job *job, struct wh_error *err)
 		               job->guest.run_state);
 	/* First the files, so that the teardown knows them whatever comes next. */
 	r = wh_ram_open(&job->guest.ram, job->record.vmm.pid, err);
-	for (uint32_t i = 0; r == 0 && i < ram->count; i++) {
-		r = wh_ram_add(&job->record.ram, ram->files[i].name, ram->files[i].path,
-		               ram->files[i].bytes);
-		if (r < 0)
-			return wh_fail(err, r, "out of memory");
-		job->record.ram.files[i].dev = ram->files[i].dev;
-		job->record.ram.files[i].ino = ram->files[i].ino;
-	}
+	if (r == 0 && wh_ram_copy(&job->record.ram, ram) < 0)
+		return wh_fail(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
 	if (r == 0)
@@ -306,6 +379,10 @@ static void on_qmp_closed(void *ctx, const char *why)
 	if (job->retiring)
 		return;
 	(void)wh_fail(&err, 0, "the incoming QEMU is lost: %s", why);
+	if (job->record.phase == WH_PHASE_POSTCOPY) {
+		wh_owed_monitor_lost(job, err.text);
+		return;
+	}
 	if (job->record.phase != WH_PHASE_DONE) {
 		fail(job, err.text);
 		return;
@@ -314,7 +391,7 @@ static void on_qmp_closed(void *ctx, const char *why)
 	wh_log(WH_LOG_ERROR, "migration.resume-failed", WH_STR("migration", job->record.id),
 	       WH_STR("vm", job->record.vm), WH_STR("reason", err.text));
 	if (job->resuming)
-		tell(job, WH_NODE_RUNNING);
+		wh_target_tell(job, WH_NODE_RUNNING);
 	wh_job_end(job, WH_JOB_SUCCEEDED);
 }
 
@@ -355,9 +432,24 @@ static void on_child_ended(void *ctx, const char *how)
 	fail(job, err.text);
 }
 
+/* Beside the socket; the record has it before it is made. */
+static int name_missing(struct wh_job *job, struct wh_error *err)
+{
+	int n = snprintf(job->record.missing, sizeof(job->record.missing), "%s/%s.missing",
+	                 job->daemon->socket_dir, job->record.id);
+
+	if (n > 0 && (size_t)n < sizeof(job->record.missing))
+		return 0;
+	job->record.missing[0] = '\0';
+	return wh_fail(err, -ENAMETOOLONG, "the directory of wherryd's socket has too long a path");
+}
+
 static int launch(struct wh_job *job, struct wh_error *err)
 {
-	int r = wh_job_record(job, WH_PHASE_BEGUN, err);
+	int r = job->may_postcopy ? name_missing(job, err) : 0;
+
+	if (r == 0)
+		r = wh_job_record(job, WH_PHASE_BEGUN, err);
 
 	if (r == 0)
 		r = wh_child_start(&job->child,
@@ -420,6 +512,7 @@ int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	memcpy(job->interface, interface, sizeof(interface));
 	memcpy(job->theirs, prepare->ram, sizeof(job->theirs));
 	job->their_count = prepare->ram_count;
+	job->may_postcopy = prepare->postcopy;
 	job->vm = wh_find_vm(daemon->config, prepare->vm);
 	job->settings = daemon->settings;
 	job->times.begun_ns = job->times.created_ns;
@@ -471,12 +564,15 @@ void wh_target_ask(struct wh_job *job, struct wh_peer *peer)
 {
 	if (job->resuming) {
 		job->peer = peer;
-		job->asked = true; /* answered when QEMU has */
+		job->asked = true;
+		/* Else answered when QEMU has, which may wait for the memory that is owed. */
+		if (job->record.phase == WH_PHASE_POSTCOPY)
+			wh_target_answer(job);
 		return;
 	}
 	/* A source that asks has lost the stream: here it ends, too. */
 	fail(job, "the source lost the connection and asks");
-	answer(peer, job->record.phase == WH_PHASE_DONE);
+	answer(job, peer);
 }
 
 void wh_target_lost(struct wh_job *job, const char *why)

@@ -24,6 +24,7 @@ static const char *const roles[] = { [WH_ROLE_SOURCE] = "source", [WH_ROLE_TARGE
 static const char *const phases[WH_PHASES] = {
 	[WH_PHASE_BEGUN] = "begun",
 	[WH_PHASE_ASKING] = "asking",
+	[WH_PHASE_POSTCOPY] = "postcopy",
 	[WH_PHASE_DONE] = "done",
 };
 
@@ -53,11 +54,12 @@ static char *format(const struct wh_record *rec)
 	char token[WH_TOKEN_TEXT_MAX];
 
 	wh_node_token_format(token, rec->token);
-	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o}", "id", rec->id, "vm",
-	                 rec->vm, "peer", rec->peer, "role", roles[rec->role], "phase",
-	                 phases[rec->phase], "running", rec->running, "token", token, "vmm",
-	                 put_process(&rec->vmm), "launcher", put_process(&rec->launcher), "ram",
-	                 put_ram(&rec->ram));
+	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:i, s:s}", "id",
+	                 rec->id, "vm", rec->vm, "peer", rec->peer, "role", roles[rec->role],
+	                 "phase", phases[rec->phase], "running", rec->running, "token", token,
+	                 "vmm", put_process(&rec->vmm), "launcher", put_process(&rec->launcher),
+	                 "ram", put_ram(&rec->ram), "vmm_uffd", (int)rec->vmm_uffd, "missing",
+	                 rec->missing);
 	return json ? wh_json_line(json) : NULL;
 }
 
@@ -131,6 +133,21 @@ static int get_names(const json_t *json, struct wh_record *rec, struct wh_error 
 	return r;
 }
 
+/* What a record has for post-copy; one of an earlier version has none of it. */
+static int get_postcopy(const json_t *json, struct wh_record *rec, struct wh_error *err)
+{
+	const json_t *uffd = json_object_get(json, "vmm_uffd");
+
+	rec->vmm_uffd = -1;
+	if (uffd && !json_is_integer(uffd))
+		return wh_fail(err, -EPROTO, "'vmm_uffd' must be a number");
+	if (uffd && json_integer_value(uffd) >= 0 && json_integer_value(uffd) <= INT_MAX)
+		rec->vmm_uffd = (int32_t)json_integer_value(uffd);
+	if (!json_object_get(json, "missing"))
+		return 0;
+	return wh_json_string(json, "missing", rec->missing, sizeof(rec->missing), err);
+}
+
 static int parse(const char *text, size_t len, struct wh_record *rec, struct wh_error *err)
 {
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
@@ -145,6 +162,8 @@ static int parse(const char *text, size_t len, struct wh_record *rec, struct wh_
 		r = get_process(json, "vmm", &rec->vmm, err);
 	if (r == 0)
 		r = get_process(json, "launcher", &rec->launcher, err);
+	if (r == 0)
+		r = get_postcopy(json, rec, err);
 	if (r < 0)
 		return r;
 	r = get_choice(json, "role", roles, 2, err);
@@ -254,6 +273,11 @@ int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visi
 	}
 	free(entries);
 	return 0;
+}
+
+bool wh_phase_is_committed(enum wh_phase phase)
+{
+	return phase == WH_PHASE_POSTCOPY || phase == WH_PHASE_DONE;
 }
 
 void wh_record_done(struct wh_record *rec)

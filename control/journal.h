@@ -8,10 +8,15 @@
  *
  * Phases, and what the next wherryd makes of them:
  *
- *	        source                                   target
- *	begun   the guest is here: undo                  never ran here: tear down
- *	asking  may have moved: ask the target           -
- *	done    has moved: remove what is left           it is here: let it run, keep the record
+ *	          source                                 target
+ *	begun     the guest is here: undo                never ran here: tear down
+ *	asking    may have moved: ask the target         -
+ *	postcopy  has moved, memory must follow:         it is here and waits for memory: let it
+ *	          resume                                 run, wait for the source to resume
+ *	done      has moved: remove what is left         it is here: let it run, keep the record
+ *
+ * From postcopy on the guest is at the target for good, and what is here of its memory at the
+ * source is the only copy of some of it.
  */
 
 #ifndef WH_JOURNAL_H
@@ -31,9 +36,13 @@
 enum wh_phase {
 	WH_PHASE_BEGUN,
 	WH_PHASE_ASKING,
-	WH_PHASE_DONE, /* on the target, writing this is the commit */
+	WH_PHASE_POSTCOPY, /* on the target, writing one of these two is the commit */
+	WH_PHASE_DONE,
 	WH_PHASES,
 };
+
+/* Room for the path of a missing file. */
+#define WH_MISSING_PATH_MAX 256
 
 struct wh_record {
 	char id[WH_NAME_MAX];
@@ -44,8 +53,10 @@ struct wh_record {
 	bool running; /* the guest ran before the migration */
 	uint8_t token[WH_TOKEN_BYTES];
 	struct wh_process vmm;
-	struct wh_process launcher; /* target: what "incoming" started */
-	struct wh_ram ram;          /* names, paths and inodes; not opened */
+	struct wh_process launcher;        /* target: what "incoming" started */
+	struct wh_ram ram;                 /* names, paths and inodes; not opened */
+	int32_t vmm_uffd;                  /* target: worker.h; -1 but in post-copy */
+	char missing[WH_MISSING_PATH_MAX]; /* target: the missing file; "" if there is none */
 };
 
 /* Write the record of @record->id. Return: 0 once it is on disk, or -errno. */
@@ -70,6 +81,9 @@ struct wh_journal_visitor {
 };
 wh_must_check int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visitor,
                                   struct wh_error *err);
+
+/* Whether the guest is at the target for good. */
+bool wh_phase_is_committed(enum wh_phase phase);
 
 void wh_record_done(struct wh_record *record);
 

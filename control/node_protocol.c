@@ -28,23 +28,30 @@ enum field {
 	PORT = 1 << 9,
 	REASON = 1 << 10,
 	RAM = 1 << 11,
+	POSTCOPY = 1 << 12,
+	COUNT = 1 << 13,
+	STALL = 1 << 14,
+	HISTOGRAM = 1 << 15,
 };
 
 static const struct {
 	const char *name;
 	unsigned fields;
+	unsigned optional; /* flags of a later version: written only if set */
 } types[WH_NODE_TYPES] = {
 	[WH_NODE_HELLO] = { "hello", MIN | MAX | NODE },
 	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE },
 	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN },
-	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM },
+	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY },
 	[WH_NODE_READY] = { "ready", PORT },
 	[WH_NODE_LANDED] = { "landed", 0 },
 	[WH_NODE_RUNNING] = { "running", 0 },
 	[WH_NODE_FAILED] = { "failed", REASON },
 	[WH_NODE_CANCEL] = { "cancel", REASON },
 	[WH_NODE_ASK] = { "ask", MIGRATION | TOKEN },
-	[WH_NODE_ANSWER] = { "answer", COMMITTED },
+	[WH_NODE_ANSWER] = { "answer", COMMITTED, POSTCOPY },
+	[WH_NODE_RESUME] = { "resume", MIGRATION | TOKEN },
+	[WH_NODE_FAULTS] = { "faults", COUNT | STALL | HISTOGRAM },
 	[WH_NODE_FINISHED] = { "finished", MIGRATION | TOKEN },
 	[WH_NODE_CLOSED] = { "closed", 0 },
 	[WH_NODE_PING] = { "ping", 0 },
@@ -175,6 +182,38 @@ static int get_committed(const json_t *json, struct wh_node_message *m, struct w
 	return wh_json_bool(json, "committed", &m->committed, err);
 }
 
+static int get_postcopy(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return wh_json_bool(json, "postcopy", &m->postcopy, err);
+}
+
+static int get_count(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return wh_json_u64(json, "count", INT64_MAX, &m->faults, err);
+}
+
+static int get_stall(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return wh_json_u64(json, "stall_ns", INT64_MAX, &m->stall_ns, err);
+}
+
+static int get_histogram(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *list = json_object_get(json, "ns_log2");
+
+	if (json_array_size(list) != WH_FAULT_BUCKETS)
+		return wh_fail(err, -EPROTO, "'ns_log2' must be a list of %u numbers",
+		               WH_FAULT_BUCKETS);
+	for (size_t i = 0; i < WH_FAULT_BUCKETS; i++) {
+		const json_t *value = json_array_get(list, i);
+
+		if (!json_is_integer(value) || json_integer_value(value) < 0)
+			return wh_fail(err, -EPROTO, "'ns_log2' must be a list of whole numbers");
+		m->fault_ns_log2[i] = (uint64_t)json_integer_value(value);
+	}
+	return 0;
+}
+
 static int get_port(const json_t *json, struct wh_node_message *m, struct wh_error *err)
 {
 	uint64_t port;
@@ -290,6 +329,30 @@ static json_t *put_committed(const struct wh_node_message *m)
 	return json_boolean(m->committed);
 }
 
+static json_t *put_postcopy(const struct wh_node_message *m)
+{
+	return m->postcopy ? json_true() : NULL;
+}
+
+static json_t *put_count(const struct wh_node_message *m)
+{
+	return wh_json_number(m->faults);
+}
+
+static json_t *put_stall(const struct wh_node_message *m)
+{
+	return wh_json_number(m->stall_ns);
+}
+
+static json_t *put_histogram(const struct wh_node_message *m)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < WH_FAULT_BUCKETS; i++)
+		(void)json_array_append_new(list, wh_json_number(m->fault_ns_log2[i]));
+	return list;
+}
+
 static json_t *put_port(const struct wh_node_message *m)
 {
 	return json_integer(m->port);
@@ -303,7 +366,10 @@ static json_t *put_reason(const struct wh_node_message *m)
 	return text ? text : json_string("(unreadable)");
 }
 
-/* Order matters where a check compares two fields: 'min' is read before 'max'. */
+/*
+ * Order matters where a check compares two fields: 'min' is read before 'max'. An optional field
+ * is put as NULL where it is not to be written.
+ */
 static const struct {
 	enum field field;
 	const char *key;
@@ -322,6 +388,10 @@ static const struct {
 	{ PORT, "port", get_port, put_port },
 	{ REASON, "reason", get_reason, put_reason },
 	{ RAM, "ram", get_ram, put_ram },
+	{ POSTCOPY, "postcopy", get_postcopy, put_postcopy },
+	{ COUNT, "count", get_count, put_count },
+	{ STALL, "stall_ns", get_stall, put_stall },
+	{ HISTOGRAM, "ns_log2", get_histogram, put_histogram },
 };
 
 #define FIELDS (sizeof(fields) / sizeof(*fields))
@@ -342,6 +412,14 @@ static int find_type(const json_t *json, enum wh_node_type *ret, struct wh_error
 	return wh_fail(err, -EPROTO, "unknown type of message");
 }
 
+/* Whether @field is to be read from @json, which is a message of @type. */
+static bool expects(const json_t *json, enum wh_node_type type, size_t field)
+{
+	if (types[type].optional & fields[field].field)
+		return json_object_get(json, fields[field].key) != NULL;
+	return (types[type].fields & fields[field].field) != 0;
+}
+
 int wh_node_parse(struct wh_node_message *ret, const char *line, size_t len, struct wh_error *err)
 {
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
@@ -356,7 +434,7 @@ int wh_node_parse(struct wh_node_message *ret, const char *line, size_t len, str
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < FIELDS; i++) {
-		if (!(types[msg.type].fields & fields[i].field))
+		if (!expects(json, msg.type, i))
 			continue;
 		expected++;
 		r = fields[i].get(json, &msg, err);
@@ -376,7 +454,7 @@ char *wh_node_format(const struct wh_node_message *msg)
 	char *line;
 
 	for (size_t i = 0; i < FIELDS; i++)
-		if (types[msg->type].fields & fields[i].field)
+		if ((types[msg->type].fields | types[msg->type].optional) & fields[i].field)
 			(void)json_object_set_new(json, fields[i].key, fields[i].put(msg));
 	line = wh_json_line(json);
 	wh_assert(line); /* a few KiB: without them nothing else works either */

@@ -18,10 +18,15 @@
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 #include "wherry/limits.h"
+#include "wherry/stats.h"
 #include "wherry/worker.h"
 
-/* The version spoken here; a hello offers a range, so that both can grow. */
-#define WH_NODE_VERSION 1u
+/* The versions spoken here; a hello offers them, and the answer picks one. */
+#define WH_NODE_VERSION_MIN 1u
+#define WH_NODE_VERSION_MAX 2u
+
+/* The first one that knows post-copy. */
+#define WH_NODE_VERSION_POST_COPY 2u
 
 enum wh_node_type {
 	WH_NODE_HELLO,    /* caller's first line on a control connection */
@@ -35,6 +40,8 @@ enum wh_node_type {
 	WH_NODE_CANCEL,   /* source: undo */
 	WH_NODE_ASK,      /* source: did you commit? */
 	WH_NODE_ANSWER,   /* target */
+	WH_NODE_RESUME,   /* source: post-copy broke off, go on */
+	WH_NODE_FAULTS,   /* target: how long the guest has waited for pages */
 	WH_NODE_FINISHED, /* source: its guest is gone, the record may go, too */
 	WH_NODE_CLOSED,   /* target: the record is gone */
 	WH_NODE_PING,     /* either, each second */
@@ -52,8 +59,12 @@ struct wh_node_message {
 	char vm[WH_NAME_MAX];
 	bool running;   /* TUNNEL: the guest ran until now */
 	bool committed; /* ANSWER */
+	bool postcopy;  /* PREPARE: it may become post-copy; ANSWER: memory is still owed */
 	uint16_t port;
 	char reason[WH_ERROR_TEXT_MAX];
+	uint64_t faults;
+	uint64_t stall_ns;
+	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
 	uint32_t ram_count; /* 1 to WH_REGIONS_MAX */
 	struct wh_worker_region ram[WH_REGIONS_MAX];
 };

@@ -97,7 +97,7 @@ static bool is_committed(const struct caller *c, const struct wh_node_message *m
 
 	if (wh_journal_read(c->server->daemon->config->state, msg->migration, &rec, NULL) < 0)
 		return false;
-	committed = rec.role == WH_ROLE_TARGET && rec.phase == WH_PHASE_DONE &&
+	committed = rec.role == WH_ROLE_TARGET && wh_phase_is_committed(rec.phase) &&
 	            !strcmp(rec.peer, c->node) && same_token(rec.token, msg->token);
 	wh_record_done(&rec);
 	return committed;
@@ -145,9 +145,24 @@ static void on_ask(struct caller *c, const struct wh_node_message *msg)
 	struct wh_node_message answer = { .type = WH_NODE_ANSWER };
 	struct wh_job *job = job_of(c, msg);
 
-	if (job && (job->record.phase != WH_PHASE_DONE || job->resuming)) {
+	if (job && (!wh_phase_is_committed(job->record.phase) || job->resuming)) {
 		hand_job_to(c, job);
 		wh_target_ask(job, c->peer);
+		return;
+	}
+	answer.committed = is_committed(c, msg);
+	answer.postcopy = answer.committed && job && job->record.phase == WH_PHASE_POSTCOPY;
+	wh_peer_send(c->peer, &answer);
+}
+
+static void on_resume(struct caller *c, const struct wh_node_message *msg)
+{
+	struct wh_node_message answer = { .type = WH_NODE_ANSWER };
+	struct wh_job *job = job_of(c, msg);
+
+	if (job && job->record.phase == WH_PHASE_POSTCOPY) {
+		hand_job_to(c, job);
+		wh_owed_resume(job, c->peer);
 		return;
 	}
 	answer.committed = is_committed(c, msg);
@@ -157,8 +172,12 @@ static void on_ask(struct caller *c, const struct wh_node_message *msg)
 static void on_finished(struct caller *c, const struct wh_node_message *msg)
 {
 	const struct wh_node_message closed = { .type = WH_NODE_CLOSED };
+	struct wh_job *job = job_of(c, msg);
 	struct wh_error err;
 
+	/* Its mover has heard that all has arrived, and ours did not live to tell. */
+	if (job && wh_job_in_postcopy(job))
+		wh_owed_arrived(job);
 	if (is_committed(c, msg) &&
 	    wh_journal_remove(c->server->daemon->config->state, msg->migration, &err) < 0)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", msg->migration),
@@ -183,6 +202,8 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 		on_prepare(c, msg);
 	else if (msg->type == WH_NODE_ASK)
 		on_ask(c, msg);
+	else if (msg->type == WH_NODE_RESUME)
+		on_resume(c, msg);
 	else if (msg->type == WH_NODE_FINISHED)
 		on_finished(c, msg);
 	else if (msg->type == WH_NODE_CANCEL)
@@ -213,10 +234,17 @@ static bool comes_from(const struct caller *c, const struct wh_node *node)
 	       wh_address_same_host(&theirs, &known);
 }
 
+/* The highest version that both speak. */
+static uint32_t common_version(const struct wh_node_message *hello)
+{
+	return hello->version_max < WH_NODE_VERSION_MAX ? hello->version_max : WH_NODE_VERSION_MAX;
+}
+
 static void welcome(struct caller *c, const struct wh_node_message *hello)
 {
 	const struct wh_config *config = c->server->daemon->config;
-	struct wh_node_message msg = { .type = WH_NODE_WELCOME, .version_max = WH_NODE_VERSION };
+	struct wh_node_message msg = { .type = WH_NODE_WELCOME,
+		                       .version_max = common_version(hello) };
 	struct wh_peer_config cfg = {
 		.loop = c->server->daemon->loop,
 		.node = config->node,
@@ -228,7 +256,7 @@ static void welcome(struct caller *c, const struct wh_node_message *hello)
 	memcpy(c->node, hello->node, WH_NAME_MAX);
 	memcpy(msg.node, config->node, WH_NAME_MAX);
 	wh_timer_stop(&c->timer);
-	if (wh_peer_adopt(&c->peer, c->lines, &cfg) < 0) {
+	if (wh_peer_adopt(&c->peer, c->lines, msg.version_max, &cfg) < 0) {
 		c->lines = NULL;
 		drop(c);
 		return;
@@ -245,8 +273,10 @@ static void on_hello(struct caller *c, const struct wh_node_message *hello)
 		refuse(c, "no node of that name is in the configuration");
 	else if (!comes_from(c, node))
 		refuse(c, "that node has another address in the configuration");
-	else if (hello->version_min > WH_NODE_VERSION || hello->version_max < WH_NODE_VERSION)
-		refuse(c, "no version of the protocol in common: this node speaks version 1");
+	else if (hello->version_min > WH_NODE_VERSION_MAX ||
+	         hello->version_max < WH_NODE_VERSION_MIN)
+		refuse(c,
+		       "no version of the protocol in common: this node speaks versions 1 and 2");
 	else
 		welcome(c, hello);
 }

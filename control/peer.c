@@ -17,7 +17,8 @@ struct wh_peer {
 	struct wh_lines *lines; /* NULL until connected */
 	struct wh_timer ping;
 	struct wh_timer silence;
-	bool welcome; /* the hello was answered */
+	bool welcome;     /* the hello was answered */
+	uint32_t version; /* then: what was agreed upon */
 };
 
 static void lose(struct wh_peer *p, const char *why)
@@ -53,7 +54,7 @@ static const char *check_welcome(const struct wh_peer *p, const struct wh_node_m
 		return msg->reason;
 	if (msg->type != WH_NODE_WELCOME)
 		return "it does not answer our hello";
-	if (msg->version_max != WH_NODE_VERSION)
+	if (msg->version_max < WH_NODE_VERSION_MIN || msg->version_max > WH_NODE_VERSION_MAX)
 		return "it speaks a version of the protocol that was not offered";
 	if (strcmp(msg->node, p->cfg.peer) != 0)
 		return "another node answers at its address";
@@ -78,6 +79,8 @@ static void on_line(void *ctx, const char *text, size_t len)
 		lose(p, why);
 		return;
 	}
+	if (!p->welcome)
+		p->version = msg.version_max;
 	p->welcome = true;
 	p->cfg.handler.message(p->cfg.handler.ctx, &msg);
 }
@@ -103,8 +106,8 @@ static void on_connected(void *ctx, int fd, const char *why)
 {
 	struct wh_node_message hello = {
 		.type = WH_NODE_HELLO,
-		.version_min = WH_NODE_VERSION,
-		.version_max = WH_NODE_VERSION,
+		.version_min = WH_NODE_VERSION_MIN,
+		.version_max = WH_NODE_VERSION_MAX,
 	};
 	struct wh_peer *p = ctx;
 	struct wh_lines_config cfg = lines_config(p);
@@ -147,7 +150,8 @@ int wh_peer_call(struct wh_peer **ret, const struct wh_peer_config *cfg, struct 
 	return 0;
 }
 
-int wh_peer_adopt(struct wh_peer **ret, struct wh_lines *lines, const struct wh_peer_config *cfg)
+int wh_peer_adopt(struct wh_peer **ret, struct wh_lines *lines, uint32_t version,
+                  const struct wh_peer_config *cfg)
 {
 	struct wh_peer *p = new_peer(cfg);
 	struct wh_lines_config lines_cfg;
@@ -160,6 +164,7 @@ int wh_peer_adopt(struct wh_peer **ret, struct wh_lines *lines, const struct wh_
 	wh_lines_redirect(lines, &lines_cfg);
 	p->lines = lines;
 	p->welcome = true;
+	p->version = version;
 	start_timers(p);
 	*ret = p;
 	return 0;
@@ -174,6 +179,11 @@ void wh_peer_send(struct wh_peer *p, const struct wh_node_message *msg)
 	line = wh_node_format(msg);
 	wh_lines_send(p->lines, line);
 	free(line);
+}
+
+bool wh_peer_knows_post_copy(const struct wh_peer *p)
+{
+	return p->version >= WH_NODE_VERSION_POST_COPY;
 }
 
 int wh_peer_local_address(const struct wh_peer *p, union wh_worker_address *ret)

@@ -43,12 +43,18 @@ struct wh_peer_config {
 wh_must_check int wh_peer_call(struct wh_peer **ret, const struct wh_peer_config *cfg,
                                struct wh_error *err);
 
-/* Go on with a connection whose hello was answered; @lines is owned from here on. 0 or -errno. */
-wh_must_check int wh_peer_adopt(struct wh_peer **ret, struct wh_lines *lines,
+/*
+ * Go on with a connection whose hello was answered with @version; @lines is owned from here on.
+ * Return: 0 or -errno.
+ */
+wh_must_check int wh_peer_adopt(struct wh_peer **ret, struct wh_lines *lines, uint32_t version,
                                 const struct wh_peer_config *cfg);
 
 /* Does nothing before the connection is made. */
 void wh_peer_send(struct wh_peer *peer, const struct wh_node_message *msg);
+
+/* Whether the other side speaks a version that has post-copy. Valid from WELCOME on. */
+bool wh_peer_knows_post_copy(const struct wh_peer *peer);
 
 /* This end's address of the connection. Return: 0 or -errno. */
 wh_must_check int wh_peer_local_address(const struct wh_peer *peer, union wh_worker_address *ret);

@@ -22,6 +22,53 @@ static uint64_t rate(uint64_t bytes, uint64_t ns)
 	return ns == 0 ? 0 : (uint64_t)((double)bytes * (double)WH_NSEC_PER_SEC / (double)ns);
 }
 
+uint64_t wh_progress_wait_ns(const uint64_t buckets[WH_FAULT_BUCKETS], uint32_t per_mille)
+{
+	uint64_t all = 0;
+	uint64_t seen = 0;
+
+	for (uint32_t i = 0; i < WH_FAULT_BUCKETS; i++)
+		all += buckets[i];
+	for (uint32_t i = 0; all > 0 && i < WH_FAULT_BUCKETS; i++) {
+		seen += buckets[i];
+		if ((double)seen * 1000 >= (double)all * per_mille)
+			return UINT64_C(2) << i;
+	}
+	return 0;
+}
+
+static struct wh_text wait_of(const struct wh_view *v, uint32_t per_mille)
+{
+	uint64_t ns = wh_progress_wait_ns(v->fault_ns_log2, per_mille);
+	struct wh_text text;
+
+	if (ns >= 10 * WH_NSEC_PER_MSEC)
+		return wh_units_time(ns);
+	(void)snprintf(text.s, sizeof(text.s), "%" PRIu64 " us", ns / 1000);
+	return text;
+}
+
+/* The guest runs at its target; what is left follows, or would. */
+static void postcopy_line(char line[WH_PROGRESS_MAX], const struct wh_view *v, struct wh_text eta)
+{
+	(void)snprintf(line, WH_PROGRESS_MAX,
+	               "%-8s  left %s  %s  faults %" PRIu64 "  99%% below %s  ETA %s", v->state,
+	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s,
+	               wh_units_rate(v->stats[WH_STAT_RATE_BPS]).s, v->stats[WH_STAT_FAULTS],
+	               wait_of(v, 990).s, eta.s);
+}
+
+/* States in which the mover's counters say how far it is. */
+static bool is_copying(const char *state)
+{
+	static const char *const states[] = { "PreCopy", "Paused", "HandOver", "PostCopy" };
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+		if (!strcmp(state, states[i]))
+			return true;
+	return false;
+}
+
 void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 {
 	uint64_t left = v->stats[WH_STAT_LEFT_BYTES];
@@ -29,7 +76,7 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 	uint64_t bps = v->stats[WH_STAT_RATE_BPS];
 	struct wh_text eta = { "-" };
 
-	if (strcmp(v->state, "PreCopy") != 0 && strcmp(v->state, "HandOver") != 0) {
+	if (!is_copying(v->state)) {
 		(void)snprintf(line, WH_PROGRESS_MAX, "%s%s%.180s", v->state, *v->note ? "  " : "",
 		               v->note);
 		return;
@@ -40,6 +87,10 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 	if (bps > 0)
 		eta = wh_units_time(
 			(uint64_t)((double)left * (double)WH_NSEC_PER_SEC / (double)bps));
+	if (!strcmp(v->state, "PostCopy")) {
+		postcopy_line(line, v, eta);
+		return;
+	}
 	(void)snprintf(line, WH_PROGRESS_MAX,
 	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s", v->state,
 	               v->stats[WH_STAT_ROUND],
@@ -62,6 +113,21 @@ static void put_downtime(FILE *out, const struct wh_view *v)
 	              wh_units_time(v->downtime.resume_ns).s);
 }
 
+static void put_postcopy(FILE *out, const struct wh_view *v)
+{
+	if (v->postcopy_ns == 0)
+		return;
+	(void)fprintf(
+		out,
+		"  post-copy    %s: %s for faults, %s pushed\n"
+		"  faults       %" PRIu64
+		", half of them below %s, 99%% below %s, 99.9%% below %s, stalled %s in all\n",
+		wh_units_time(v->postcopy_ns).s, wh_units_bytes(v->stats[WH_STAT_FAULT_BYTES]).s,
+		wh_units_bytes(v->stats[WH_STAT_PUSH_BYTES]).s, v->stats[WH_STAT_FAULTS],
+		wait_of(v, 500).s, wait_of(v, 990).s, wait_of(v, 999).s,
+		wh_units_time(v->stats[WH_STAT_STALL_NS]).s);
+}
+
 static void put_compression(FILE *out, const struct wh_view *v)
 {
 	const uint64_t raw = v->stats[WH_STAT_COMPRESSED_RAW_BYTES];
@@ -78,6 +144,7 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	(void)fprintf(out, "VM %s runs on node %s (migration %s)\n", v->vm, v->peer, v->migration);
 	(void)fprintf(out, "  total        %s\n", wh_units_time(v->elapsed_ns).s);
 	put_downtime(out, v);
+	put_postcopy(out, v);
 	(void)fprintf(out, "  rounds       %" PRIu64 "\n", v->stats[WH_STAT_ROUND]);
 	(void)fprintf(out, "  moved        %s of pages, %s on the network, guest RAM %s\n",
 	              wh_units_bytes(v->stats[WH_STAT_PAGE_BYTES]).s,

@@ -26,7 +26,8 @@ struct wh_view {
 	bool over;
 	uint64_t bandwidth_bps;
 	uint64_t elapsed_ns;
-	uint64_t copied_ns; /* from the first byte copied to the last */
+	uint64_t postcopy_ns; /* how long memory followed the guest; 0 if it did not */
+	uint64_t copied_ns;   /* from the first byte copied to the last */
 	struct {
 		uint64_t total_ns;
 		uint64_t stop_ns;
@@ -36,12 +37,19 @@ struct wh_view {
 		uint64_t resume_ns;
 	} downtime;
 	uint64_t stats[WH_STAT_COUNT];
+	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
 };
 
 #define WH_PROGRESS_MAX 256
 
 /* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms" */
 void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *view);
+
+/*
+ * The wait that @per_mille of all waits did not exceed: the upper end of its bucket, so it is
+ * rather too much than too little. 0 if there was none.
+ */
+uint64_t wh_progress_wait_ns(const uint64_t buckets[WH_FAULT_BUCKETS], uint32_t per_mille);
 
 /* Several lines for a migration that has succeeded. */
 void wh_progress_summary(FILE *out, const struct wh_view *view);

@@ -88,7 +88,7 @@ static int check_mapped(const struct wh_ram_file *file, pid_t pid, struct wh_err
 	return 0;
 }
 
-static int open_one(struct wh_ram_file *file, pid_t pid, struct wh_error *err)
+static int open_file(struct wh_ram_file *file, struct stat *ret, struct wh_error *err)
 {
 	struct statfs fs;
 	struct stat st;
@@ -104,9 +104,57 @@ static int open_one(struct wh_ram_file *file, pid_t pid, struct wh_error *err)
 		return wh_fail(err, -EINVAL,
 		               "%s has %" PRIu64 " bytes; the guest's block has %" PRIu64,
 		               file->path, (uint64_t)st.st_size, file->bytes);
+	*ret = st;
+	return 0;
+}
+
+static int open_one(struct wh_ram_file *file, pid_t pid, struct wh_error *err)
+{
+	struct stat st = { 0 };
+	int r = open_file(file, &st, err);
+
+	if (r < 0)
+		return r;
 	file->dev = st.st_dev;
 	file->ino = st.st_ino;
 	return check_mapped(file, pid, err);
+}
+
+static int reopen_one(struct wh_ram_file *file, struct wh_error *err)
+{
+	struct stat st = { 0 };
+	int r = open_file(file, &st, err);
+
+	if (r == 0 && (st.st_dev != file->dev || st.st_ino != file->ino))
+		r = wh_fail(err, -ESTALE, "%s is another file now", file->path);
+	if (r < 0)
+		wh_closep(&file->fd);
+	return r;
+}
+
+int wh_ram_reopen(struct wh_ram *ram, struct wh_error *err)
+{
+	for (uint32_t i = 0; i < ram->count; i++) {
+		int r = ram->files[i].fd >= 0 ? 0 : reopen_one(&ram->files[i], err);
+
+		if (r < 0)
+			return wh_context(err, r, "RAM block '%s'", ram->files[i].name);
+	}
+	return 0;
+}
+
+int wh_ram_copy(struct wh_ram *to, const struct wh_ram *from)
+{
+	for (uint32_t i = 0; i < from->count; i++) {
+		const struct wh_ram_file *f = &from->files[i];
+		int r = wh_ram_add(to, f->name, f->path, f->bytes);
+
+		if (r < 0)
+			return r;
+		to->files[to->count - 1].dev = f->dev;
+		to->files[to->count - 1].ino = f->ino;
+	}
+	return 0;
 }
 
 int wh_ram_open(struct wh_ram *ram, pid_t vmm_pid, struct wh_error *err)

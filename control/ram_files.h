@@ -45,6 +45,15 @@ wh_must_check int wh_ram_add(struct wh_ram *ram, const char *name, const char *p
 wh_must_check int wh_ram_open(struct wh_ram *ram, pid_t vmm_pid, struct wh_error *err);
 
 /*
+ * Open files again that are known by device and inode, without a hypervisor: it may be gone, or
+ * too busy with faults to be asked. Those that are open stay as they are. Return: 0 or -errno.
+ */
+wh_must_check int wh_ram_reopen(struct wh_ram *ram, struct wh_error *err);
+
+/* Add all files of @from, not opened, with what is known of them. Return: 0; -E2BIG; -ENOMEM. */
+wh_must_check int wh_ram_copy(struct wh_ram *to, const struct wh_ram *from);
+
+/*
  * Whether @theirs has the same names and sizes as @ram, in any order. Return: 0 or -EINVAL with
  * the difference in words.
  */

@@ -104,7 +104,8 @@ static void run_queue(struct wh_daemon *d)
 static bool is_busy(const struct wh_daemon *d)
 {
 	for (const struct wh_job *job = d->jobs; job; job = job->next)
-		if (!wh_job_is_over(job->state) && job->state != WH_JOB_ASKING)
+		if (!wh_job_is_over(job->state) && job->state != WH_JOB_ASKING &&
+		    job->state != WH_JOB_POSTCOPY_PAUSED)
 			return true;
 	return false;
 }

@@ -50,13 +50,26 @@ static json_t *limiter(const struct wh_job *job)
 	return json;
 }
 
+static json_t *stats_of(const struct wh_job *job)
+{
+	json_t *stats = json_object();
+	json_t *waits = json_array();
+
+	for (enum wh_stat s = 0; s < WH_STAT_COUNT; s++)
+		put(stats, wh_stat_table[s].name, wh_job_stat(job, s));
+	for (uint32_t i = 0; i < WH_FAULT_BUCKETS; i++)
+		(void)json_array_append_new(waits, wh_json_number(wh_job_fault_bucket(job, i)));
+	(void)json_object_set_new(stats, wh_stat_faults_info.name, waits);
+	return stats;
+}
+
 json_t *wh_status_job(const struct wh_job *job)
 {
 	uint64_t now = wh_now_ns(&wh_clock_monotonic);
 	uint64_t end = job->times.ended_ns ? job->times.ended_ns : now;
 	uint64_t landed_ns = wh_job_stat(job, WH_STAT_LANDED_NS);
+	uint64_t postcopy_ns = wh_job_stat(job, WH_STAT_POSTCOPY_NS);
 	json_t *json = json_object();
-	json_t *stats = json_object();
 
 	(void)json_object_set_new(json, "migration", json_string(job->record.id));
 	(void)json_object_set_new(json, "vm", json_string(job->record.vm));
@@ -75,12 +88,11 @@ json_t *wh_status_job(const struct wh_job *job)
 	    between(job->times.ready_ns, job->times.running_ns ? job->times.running_ns : end));
 	put(json, "copied_ns",
 	    between(wh_job_stat(job, WH_STAT_STARTED_NS), landed_ns ? landed_ns : end));
+	put(json, "postcopy_ns", between(postcopy_ns, landed_ns ? landed_ns : end));
 	(void)json_object_set_new(json, "downtime", downtime(job));
 	if (job->record.role == WH_ROLE_SOURCE)
 		(void)json_object_set_new(json, "limiter", limiter(job));
-	for (enum wh_stat s = 0; s < WH_STAT_COUNT; s++)
-		put(stats, wh_stat_table[s].name, wh_job_stat(job, s));
-	(void)json_object_set_new(json, "stats", stats);
+	(void)json_object_set_new(json, "stats", stats_of(job));
 	return json;
 }
 

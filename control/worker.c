@@ -84,14 +84,17 @@ static void dispatch(struct wh_worker *w, union message *m)
 		w->handler.converged(w->handler.ctx);
 		return;
 	case WH_WORKER_LANDED:
+		w->over = !m->landed.postcopy;
+		w->handler.landed(w->handler.ctx, &m->landed);
+		return;
+	case WH_WORKER_ARRIVED:
 		w->over = true;
-		w->handler.landed(w->handler.ctx);
+		w->handler.arrived(w->handler.ctx);
 		return;
 	case WH_WORKER_FAILED:
 		m->failed.error.text[WH_ERROR_TEXT_MAX - 1] = '\0';
 		fail(w, m->failed.code < 0 ? m->failed.code : -EPROTO, m->failed.error.text);
 		return;
-	case WH_WORKER_ARRIVED: /* of post-copy, which nobody asked for */
 	case WH_WORKER_START:
 	case WH_WORKER_FINISH:
 	case WH_WORKER_SWITCH:
@@ -239,14 +242,16 @@ int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, s
 int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_message,
                     const struct wh_worker_fds *more, struct wh_error *err)
 {
-	int fds[1 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
+	int fds[2 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
 	struct wh_worker_start copy = *start_message;
 	struct wh_fdpass pass = {
 		.data = &copy, .len = sizeof(copy), .fds = fds, .fd_count = 1 + more->count
 	};
 	int r;
 
-	wh_assert(more->count == copy.region_count + copy.hold_count);
+	const bool missing = copy.role == WH_ROLE_TARGET && copy.postcopy;
+
+	wh_assert(more->count == copy.region_count + missing + copy.hold_count);
 	fds[0] = w->stats_fd;
 	memcpy(fds + 1, more->fds, more->count * sizeof(int));
 	r = wh_fdpass_send(w->sock, &pass);
@@ -255,15 +260,26 @@ int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_mes
 	return 0;
 }
 
+static int tell(struct wh_worker *w, void *message, size_t len, struct wh_error *err)
+{
+	struct wh_fdpass pass = { .data = message, .len = len };
+	int r = wh_fdpass_send(w->sock, &pass);
+
+	return r < 0 ? wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r)) : 0;
+}
+
 int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
 {
 	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
-	struct wh_fdpass pass = { .data = &note, .len = sizeof(note) };
-	int r = wh_fdpass_send(w->sock, &pass);
 
-	if (r < 0)
-		return wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r));
-	return 0;
+	return tell(w, &note, sizeof(note), err);
+}
+
+int wh_worker_switch(struct wh_worker *w, enum wh_switch_mode mode, struct wh_error *err)
+{
+	struct wh_worker_switch message = { .type = WH_WORKER_SWITCH, .mode = mode };
+
+	return tell(w, &message, sizeof(message), err);
 }
 
 const struct wh_stats *wh_worker_stats(const struct wh_worker *w)

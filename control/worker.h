@@ -4,7 +4,8 @@
  * Worker - one wherry-mover process, seen from wherryd: include/wherry/worker.h.
  *
  * The mover starts inside its cgroup, with its end of the socket and nothing else of ours. It
- * ends by itself after LANDED or FAILED; any other end is told by @died. Closing kills it.
+ * ends by itself after its last word: LANDED, ARRIVED after post-copy, or FAILED. Any other end is
+ * told by @failed. Closing kills it.
  *
  * Threads: the loop's own. Callbacks may close the worker.
  */
@@ -25,7 +26,8 @@ struct wh_worker_handler {
 	void (*listening)(void *ctx, uint16_t port);
 	void (*open)(void *ctx);
 	void (*converged)(void *ctx);
-	void (*landed)(void *ctx);
+	void (*landed)(void *ctx, const struct wh_worker_landed *landed);
+	void (*arrived)(void *ctx);                           /* after a LANDED of post-copy */
 	void (*failed)(void *ctx, int code, const char *why); /* also if it died by itself */
 	void *ctx;
 };
@@ -39,7 +41,8 @@ struct wh_worker_config {
 
 /* Descriptors for START besides the stats page, all borrowed. */
 struct wh_worker_fds {
-	int fds[WH_REGIONS_MAX + WH_WORKER_HOLD_MAX]; /* RAM files, then those to hold */
+	/* RAM files, the missing file if there is to be one, then those to hold. */
+	int fds[WH_REGIONS_MAX + 1 + WH_WORKER_HOLD_MAX];
 	size_t count;
 };
 
@@ -53,6 +56,10 @@ wh_must_check int wh_worker_begin(struct wh_worker *worker, const struct wh_work
 
 /* Tell a source that the guest stands still. Return: 0 or -errno. */
 wh_must_check int wh_worker_finish(struct wh_worker *worker, struct wh_error *err);
+
+/* Tell a source to end its rounds, for what comes then. Return: 0 or -errno. */
+wh_must_check int wh_worker_switch(struct wh_worker *worker, enum wh_switch_mode mode,
+                                   struct wh_error *err);
 
 /* What it has counted; valid until the worker is closed. */
 const struct wh_stats *wh_worker_stats(const struct wh_worker *worker);

@@ -8,6 +8,7 @@ regular expression finds in the sources, one group for each column. Both are com
 
 import dataclasses
 import re
+import typing
 
 import tree
 
@@ -19,9 +20,17 @@ class Table:
     columns: dict  # title of a column -> regular expression for the names in a cell
     sources: tuple  # globs
     code: str
+    normal: typing.Callable = lambda row, names: row  # the same form for both sides
+    names: str = ""  # regular expression for (identifier, name) pairs that it is given
 
 
 NAME = r"`([^`]+)`"
+
+
+def targets(text, names):
+    """The states that a state leads to, sorted: from TO(A) | TO(B), or from `a`, `b`."""
+    named = [names[i] for i in re.findall(r"TO\((\w+)\)", text)]
+    return " ".join(sorted(named + re.findall(NAME, text)))
 
 TABLES = [
     Table(
@@ -58,6 +67,24 @@ TABLES = [
         columns={"command": NAME},
         sources=("control/api.c",),
         code=r'\{ "([a-z-]+)", do_\w+ \}',
+    ),
+    Table(
+        doc="docs/session-states.md",
+        heading="A migration",
+        columns={"state": NAME, "then": "(.*)"},
+        sources=("control/job.c",),
+        code=r'\[WH_JOB_\w+\] = \{ "(\w+)",\s*((?:TO\(\w+\)(?: \|\s*)?)+|0) \}',
+        normal=lambda row, names: (row[0], targets(row[1], names)),
+        names=r'\[WH_JOB_(\w+)\] = \{ "(\w+)"',
+    ),
+    Table(
+        doc="docs/session-states.md",
+        heading="A session",
+        columns={"state": NAME, "then": "(.*)"},
+        sources=("base/session.c",),
+        code=r'\[WH_SESSION_\w+\] = \{ "([\w-]+)",\s*((?:TO\(\w+\)(?: \|\s*)?)+|0) \}',
+        normal=lambda row, names: (row[0], targets(row[1], names)),
+        names=r'\[WH_SESSION_(\w+)\] = \{ "([\w-]+)"',
     ),
     Table(
         doc="docs/wire-protocol.md",
@@ -116,11 +143,11 @@ def documented(root, table):
     return found
 
 
-def coded(root, table):
+def coded(root, table, pattern):
     found = set()
     for glob in table.sources:
         for path in root.glob(glob):
-            for match in re.finditer(table.code, path.read_text(), re.MULTILINE):
+            for match in re.finditer(pattern, path.read_text(), re.MULTILINE):
                 found.add(match.groups())
     return found
 
@@ -130,7 +157,9 @@ def check(root, table):
     missing = [name for name in (table.doc, *table.sources) if not any(root.glob(name))]
     if missing:
         return [f"{where}: {name} is missing" for name in missing]
-    doc, code = documented(root, table), coded(root, table)
+    names = dict(coded(root, table, table.names)) if table.names else {}
+    doc = {table.normal(row, names) for row in documented(root, table)}
+    code = {table.normal(row, names) for row in coded(root, table, table.code)}
     sources = ", ".join(table.sources)
     problems = [f"{where}: {' '.join(name)} is not in {sources}" for name in sorted(doc - code)]
     problems += [f"{where}: lacks {' '.join(name)} of {sources}" for name in sorted(code - doc)]

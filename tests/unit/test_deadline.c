@@ -144,24 +144,136 @@ static void a_zero_switches_each_check_off(void **state)
 	assert_int_equal(check_at(&d, &s, (struct wh_left){ 9, 9 }, 1000000 * S), WH_IN_TIME);
 }
 
-static void says_which_key_and_that_post_copy_is_missing(void **state)
+static void the_settings_say_what_follows_the_acceptable_time(void **state)
 {
+	static const struct {
+		bool post_copy;
+		bool disruption;
+		enum wh_verdict verdict;
+	} cases[] = {
+		{ true, true, WH_GO_POST_COPY },
+		{ true, false, WH_GO_POST_COPY },
+		{ false, true, WH_GO_PAUSE },
+		{ false, false, WH_TOO_LONG },
+	};
+	const struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct wh_settings s = settings_of(2, 0);
+		struct wh_deadline d;
+
+		s.allow_post_copy = cases[i].post_copy;
+		s.allow_workload_disruption = cases[i].disruption;
+		wh_deadline_start(&d, 3 * GIB, start_ns);
+
+		assert_int_equal(check_at(&d, &s, left, 6 * S), WH_IN_TIME);
+		assert_int_equal(check_at(&d, &s, left, 6 * S + 1), cases[i].verdict);
+	}
+}
+
+static void no_progress_never_leads_to_post_copy_nor_to_a_pause(void **state)
+{
+	const struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+
+	(void)state;
+	/* The second value: both are exceeded at the same moment. */
+	for (uint32_t completion = 0; completion <= 10; completion += 10) {
+		struct wh_settings s = settings_of(completion, 10);
+		struct wh_deadline d;
+
+		s.allow_post_copy = s.allow_workload_disruption = true;
+		wh_deadline_start(&d, GIB, start_ns);
+		assert_int_equal(check_at(&d, &s, left, 0), WH_IN_TIME);
+
+		assert_int_equal(check_at(&d, &s, left, 10 * S), WH_IN_TIME);
+		assert_int_equal(check_at(&d, &s, left, 10 * S + 1), WH_NO_PROGRESS);
+	}
+}
+
+static void on_the_way_to_post_copy_only_progress_counts(void **state)
+{
+	struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+	struct wh_settings s = settings_of(1, 10);
+	struct wh_deadline d;
+
+	(void)state;
+	s.allow_post_copy = true;
+	wh_deadline_start(&d, GIB, start_ns);
+	assert_int_equal(check_at(&d, &s, left, S + 1), WH_GO_POST_COPY);
+	wh_deadline_post_copy(&d, start_ns + 9 * S);
+
+	assert_int_equal(check_at(&d, &s, left, 19 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, left, 19 * S + 1), WH_NO_PROGRESS);
+	s.progress_s = 0;
+	assert_int_equal(check_at(&d, &s, left, 1000000 * S), WH_IN_TIME);
+}
+
+static void a_paused_guest_has_twice_the_acceptable_time(void **state)
+{
+	struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+	struct wh_settings s = settings_of(3, 0);
+	struct wh_deadline d;
+
+	(void)state;
+	s.allow_workload_disruption = true;
+	wh_deadline_start(&d, 2 * GIB, start_ns);
+	assert_int_equal(check_at(&d, &s, left, 6 * S + 1), WH_GO_PAUSE);
+	wh_deadline_pause(&d, start_ns + 6 * S + 1);
+
+	assert_int_equal(check_at(&d, &s, left, 12 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, left, 12 * S + 1), WH_TOO_LONG);
+	s.completion_s_per_gib = UINT32_MAX; /* twice that does not overflow into "too long" */
+	d.size_bytes = UINT64_C(4) << 30;
+	assert_int_equal(check_at(&d, &s, left, 1000000 * S), WH_IN_TIME);
+}
+
+static void in_a_pause_any_change_of_what_is_left_is_progress(void **state)
+{
+	struct wh_settings s = settings_of(0, 10);
+	struct wh_deadline d;
+
+	(void)state;
+	wh_deadline_start(&d, GIB, start_ns);
+	assert_int_equal(check_at(&d, &s, (struct wh_left){ 100, 100 }, 0), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, (struct wh_left){ 100, 1 }, S), WH_IN_TIME);
+	wh_deadline_pause(&d, start_ns + 2 * S);
+
+	/* The last pass has more to send than the least round so far. */
+	assert_int_equal(check_at(&d, &s, (struct wh_left){ 500, 500 }, 12 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, (struct wh_left){ 500, 499 }, 22 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, (struct wh_left){ 500, 499 }, 32 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, (struct wh_left){ 500, 499 }, 32 * S + 1),
+	                 WH_NO_PROGRESS);
+}
+
+static void says_which_key_and_what_follows(void **state)
+{
+	static const struct {
+		enum wh_verdict verdict;
+		bool paused;
+		const char *words;
+	} cases[] = {
+		{ WH_TOO_LONG, false, "1h20m, which completionTimeoutPerGiB 800 allows" },
+		{ WH_TOO_LONG, false, "neither allowPostCopy nor allowWorkloadDisruption" },
+		{ WH_TOO_LONG, true, "2h40m, twice what completionTimeoutPerGiB 800 allows" },
+		{ WH_GO_POST_COPY, false, "1h20m, which completionTimeoutPerGiB 800 allows" },
+		{ WH_GO_POST_COPY, false, "ahead of its memory" },
+		{ WH_GO_PAUSE, false, "the guest is paused" },
+		{ WH_NO_PROGRESS, false, "150 s (progressTimeout)" },
+	};
 	struct wh_settings s = settings_of(800, 150);
 	struct wh_deadline d;
 	struct wh_error err;
 
 	(void)state;
 	wh_deadline_start(&d, 6 * GIB, start_ns);
-
-	wh_deadline_explain(&err, WH_TOO_LONG, &d, &s);
-	assert_non_null(strstr(err.text, "completionTimeoutPerGiB 800"));
-	assert_non_null(strstr(err.text, "1h20m"));
-	assert_null(strstr(err.text, "post-copy"));
-	s.allow_post_copy = true;
-	wh_deadline_explain(&err, WH_TOO_LONG, &d, &s);
-	assert_non_null(strstr(err.text, "post-copy"));
-	wh_deadline_explain(&err, WH_NO_PROGRESS, &d, &s);
-	assert_non_null(strstr(err.text, "150 s (progressTimeout)"));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		d.paused = cases[i].paused;
+		wh_deadline_explain(&err, cases[i].verdict, &d, &s);
+		if (!strstr(err.text, cases[i].words))
+			fail_msg("'%s' says nothing of '%s'", err.text, cases[i].words);
+	}
 }
 
 int main(void)
@@ -174,7 +286,12 @@ int main(void)
 		cmocka_unit_test(a_round_smaller_than_all_before_may_take_its_time),
 		cmocka_unit_test(a_torn_sample_does_not_hide_later_progress),
 		cmocka_unit_test(a_zero_switches_each_check_off),
-		cmocka_unit_test(says_which_key_and_that_post_copy_is_missing),
+		cmocka_unit_test(the_settings_say_what_follows_the_acceptable_time),
+		cmocka_unit_test(no_progress_never_leads_to_post_copy_nor_to_a_pause),
+		cmocka_unit_test(on_the_way_to_post_copy_only_progress_counts),
+		cmocka_unit_test(a_paused_guest_has_twice_the_acceptable_time),
+		cmocka_unit_test(in_a_pause_any_change_of_what_is_left_is_progress),
+		cmocka_unit_test(says_which_key_and_what_follows),
 	};
 
 	return cmocka_run_group_tests_name("deadline", tests, NULL, NULL);

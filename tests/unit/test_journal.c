@@ -36,6 +36,7 @@ static struct wh_record record(void)
 		.running = true,
 		.token = { 1, 2, 3 },
 		.vmm = { .pid = 7, .start = 99 },
+		.vmm_uffd = -1,
 	};
 
 	assert_int_equal(wh_ram_add(&rec.ram, "ram0", "/dev/shm/x", 4096), 0);
@@ -97,6 +98,49 @@ static void reads_what_it_wrote(void **state)
 	wh_record_done(&rec);
 }
 
+static void every_phase_is_read_as_it_was_written(void **state)
+{
+	struct wh_record rec = record();
+	struct wh_record back;
+	struct wh_error err;
+
+	(void)state;
+	rec.vmm_uffd = 23;
+	memcpy(rec.missing, "/run/m", sizeof("/run/m"));
+	for (enum wh_phase p = 0; p < WH_PHASES; p++) {
+		rec.phase = p;
+		assert_int_equal(wh_journal_write(dir, &rec, &err), 0);
+		assert_int_equal(wh_journal_read(dir, rec.id, &back, &err), 0);
+		assert_int_equal(back.phase, p);
+		assert_int_equal(back.vmm_uffd, 23);
+		assert_string_equal(back.missing, "/run/m");
+		wh_record_done(&back);
+	}
+	wh_record_done(&rec);
+}
+
+static void a_record_of_an_earlier_version_has_no_post_copy(void **state)
+{
+	static const char text[] =
+		"{\"id\":\"old\",\"vm\":\"db1\",\"peer\":\"b\",\"role\":\"target\",\"phase\":\"done\","
+		"\"running\":false,\"token\":\"000102030405060708090a0b0c0d0e0f\","
+		"\"vmm\":{\"pid\":1,\"start\":2},\"launcher\":{\"pid\":0,\"start\":0},\"ram\":[]}";
+	char path[sizeof(dir) + 64];
+	struct wh_record back;
+	struct wh_error err;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/migrations/old.json", dir);
+	assert_int_equal(wh_file_replace(path, text, strlen(text), &err), 0);
+
+	assert_int_equal(wh_journal_read(dir, "old", &back, &err), 0);
+
+	assert_int_equal(back.vmm_uffd, -1);
+	assert_string_equal(back.missing, "");
+	wh_record_done(&back);
+	assert_int_equal(wh_journal_remove(dir, "old", &err), 0);
+}
+
 static void a_damaged_record_does_not_hide_the_others(void **state)
 {
 	char path[sizeof(dir) + 64];
@@ -149,6 +193,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_what_it_wrote),
+		cmocka_unit_test(every_phase_is_read_as_it_was_written),
+		cmocka_unit_test(a_record_of_an_earlier_version_has_no_post_copy),
 		cmocka_unit_test(a_damaged_record_does_not_hide_the_others),
 		cmocka_unit_test(what_is_removed_is_gone_and_may_be_removed_again),
 	};

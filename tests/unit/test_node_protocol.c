@@ -34,6 +34,10 @@ static void reads_what_it_writes(void **state)
 		.committed = true,
 		.port = 4100,
 		.reason = "no space left",
+		.postcopy = true,
+		.faults = 3,
+		.stall_ns = 70000,
+		.fault_ns_log2 = { [14] = 2, [WH_FAULT_BUCKETS - 1] = 1 },
 		.ram_count = 2,
 		.ram = { { .name = "ram0", .bytes = 4096 }, { .name = "ram1", .bytes = 8192 } },
 	};
@@ -54,6 +58,8 @@ static void reads_what_it_writes(void **state)
 		assert_int_equal(back.type, t);
 		again = wh_node_format(&back);
 		assert_string_equal(line, again);
+		assert_true(strcmp(wh_node_type_name(t), "faults") != 0 ||
+		            back.fault_ns_log2[WH_FAULT_BUCKETS - 1] == 1);
 		free(line);
 		free(again);
 	}
@@ -68,6 +74,24 @@ static void writes_these_very_bytes(void **state)
 
 	(void)state;
 	assert_string_equal(line, "{\"type\":\"hello\",\"min\":1,\"max\":3,\"node\":\"a\"}");
+	free(line);
+}
+
+static void the_first_version_is_spoken_where_there_is_no_post_copy(void **state)
+{
+	struct wh_node_message msg = { .type = WH_NODE_ANSWER, .committed = true };
+	char *line = wh_node_format(&msg);
+	struct wh_error err = { "" };
+
+	(void)state;
+	assert_string_equal(line, "{\"type\":\"answer\",\"committed\":true}");
+	msg.postcopy = true;
+	assert_int_equal(parse(&msg, line, &err), 0);
+	assert_false(msg.postcopy);
+	free(line);
+	msg.postcopy = true;
+	line = wh_node_format(&msg);
+	assert_string_equal(line, "{\"type\":\"answer\",\"committed\":true,\"postcopy\":true}");
 	free(line);
 }
 
@@ -92,6 +116,10 @@ static void refuses_what_is_not_a_message(void **state)
 		{ "{\"type\":\"ready\",\"port\":\"80\"}", "'port'" },
 		{ "{\"type\":\"ready\",\"port\":80.0}", "'port'" },
 		{ "{\"type\":\"answer\",\"committed\":1}", "'committed'" },
+		{ "{\"type\":\"answer\",\"committed\":true,\"postcopy\":1}", "'postcopy'" },
+		{ "{\"type\":\"closed\",\"postcopy\":true}", "should not have" },
+		{ "{\"type\":\"faults\",\"count\":-1,\"stall_ns\":0,\"ns_log2\":[]}", "'count'" },
+		{ "{\"type\":\"faults\",\"count\":1,\"stall_ns\":0,\"ns_log2\":[1]}", "'ns_log2'" },
 		{ "{\"type\":\"hello\",\"min\":2,\"max\":1,\"node\":\"a\"}", "'max'" },
 		{ "{\"type\":\"hello\",\"min\":1,\"max\":1,\"node\":\"\"}", "'node'" },
 		{ "{\"type\":\"hello\",\"min\":1,\"max\":1,\"node\":\"../a\"}", "'node'" },
@@ -185,6 +213,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_what_it_writes),
 		cmocka_unit_test(writes_these_very_bytes),
+		cmocka_unit_test(the_first_version_is_spoken_where_there_is_no_post_copy),
 		cmocka_unit_test(refuses_what_is_not_a_message),
 		cmocka_unit_test(refuses_ram_that_cannot_be),
 		cmocka_unit_test(a_reason_cannot_control_a_terminal),

@@ -123,6 +123,37 @@ static void the_line_survives_counters_an_instant_apart(void **state)
 	assert_non_null(strstr(line, "ETA -"));
 }
 
+static void in_post_copy_the_line_says_what_is_left_and_how_long_the_guest_waits(void **state)
+{
+	struct wh_view v = view();
+	char line[WH_PROGRESS_MAX];
+
+	(void)state;
+	memcpy(v.state, "PostCopy", sizeof("PostCopy"));
+	v.stats[WH_STAT_FAULTS] = 1000;
+	v.fault_ns_log2[16] = 990;
+	v.fault_ns_log2[20] = 10;
+	wh_progress_line(line, &v);
+
+	assert_string_equal(line, "PostCopy  left 100 MiB  200 MiB/s  faults 1000  "
+	                          "99% below 131 us  ETA 500.0 ms");
+}
+
+static void a_percentile_is_the_end_of_its_bucket(void **state)
+{
+	uint64_t buckets[WH_FAULT_BUCKETS] = { 0 };
+
+	(void)state;
+	assert_int_equal(wh_progress_wait_ns(buckets, 500), 0);
+	buckets[10] = 500;
+	buckets[12] = 490;
+	buckets[WH_FAULT_BUCKETS - 1] = 10;
+	assert_int_equal(wh_progress_wait_ns(buckets, 500), 2048);
+	assert_int_equal(wh_progress_wait_ns(buckets, 501), 8192);
+	assert_int_equal(wh_progress_wait_ns(buckets, 990), 8192);
+	assert_int_equal(wh_progress_wait_ns(buckets, 991), UINT64_C(1) << WH_FAULT_BUCKETS);
+}
+
 static void a_state_without_copying_shows_what_it_waits_for(void **state)
 {
 	struct wh_view v = { .state = "Pending", .note = "place 1 in the queue" };
@@ -144,6 +175,31 @@ static char *summary(const struct wh_view *v)
 	wh_progress_summary(out, v);
 	assert_int_equal(fclose(out), 0);
 	return text;
+}
+
+static void the_summary_tells_of_post_copy_where_there_was_one(void **state)
+{
+	struct wh_view v = view();
+	char *text = summary(&v);
+
+	(void)state;
+	assert_null(strstr(text, "post-copy"));
+	free(text);
+	v.postcopy_ns = 3000000000;
+	v.stats[WH_STAT_FAULTS] = 4;
+	v.stats[WH_STAT_FAULT_BYTES] = 16384;
+	v.stats[WH_STAT_PUSH_BYTES] = 300 * MIB;
+	v.stats[WH_STAT_STALL_NS] = 1000000;
+	v.fault_ns_log2[17] = 4;
+
+	text = summary(&v);
+
+	assert_non_null(
+		strstr(text, "  post-copy    3.00 s: 16.0 KiB for faults, 300 MiB pushed\n"));
+	assert_non_null(strstr(text,
+	                       "  faults       4, half of them below 262 us, 99% below 262 us, "
+	                       "99.9% below 262 us, stalled 1.0 ms in all\n"));
+	free(text);
 }
 
 static void the_summary_compares_the_rate_with_the_limit(void **state)
@@ -196,6 +252,10 @@ int main(void)
 		cmocka_unit_test(the_line_says_phase_round_percent_rates_left_and_eta),
 		cmocka_unit_test(the_line_shows_the_mean_rate_until_one_is_measured),
 		cmocka_unit_test(the_line_survives_counters_an_instant_apart),
+		cmocka_unit_test(
+			in_post_copy_the_line_says_what_is_left_and_how_long_the_guest_waits),
+		cmocka_unit_test(a_percentile_is_the_end_of_its_bucket),
+		cmocka_unit_test(the_summary_tells_of_post_copy_where_there_was_one),
 		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
 		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
 		cmocka_unit_test(the_summary_tells_of_compression_where_there_was_any),
