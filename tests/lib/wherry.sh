@@ -151,8 +151,8 @@ what_is_left() {
 	there=$(other "$node")
 	# A QMP socket of a QEMU that was killed is dead, but makes way only if it is removed.
 	find "$(ram_of "$there")" "(" -name "$vm.ram" -o -name "$vm.qmp" ")" -printf 'file %p\n'
-	find "$(dir_of a)" "$(dir_of b)" -maxdepth 1 "(" -name '*.in' -o -name '*.out' ")" \
-		-printf 'socket %p\n'
+	find "$(dir_of a)" "$(dir_of b)" -maxdepth 1 "(" -name '*.in' -o -name '*.out' \
+		-o -name '*.missing' ")" -printf 'socket %p\n'
 	find "$(dir_of a)/state/migrations" "$(dir_of b)/state/migrations" -type f \
 		-printf 'journal %p\n'
 	find "$(group_of a)" "$(group_of b)" -mindepth 1 -type d -printf 'cgroup %p\n'
@@ -227,6 +227,42 @@ expect_good_memory() {
 				give_up "memory errors: $(grep error "$(ram_of "$node")/$vm.console" | tail -n 5)"
 		fi
 	done
+}
+
+# expect_settled NODE WHAT - the guest is at NODE, with good memory, and nothing is left of the move
+expect_settled() {
+	expect_at "$1" "$2"
+	expect_nothing_left "$2"
+	expect_good_memory "$1"
+	echo "ok - $2"
+}
+
+# expect_undone WHAT - the guest never left a
+expect_undone() { expect_settled a "$1"; }
+
+stands_still_at() { ! runs_at "$1"; }
+
+reason_is() { field a "$id" reason | grep -q -- "$1"; }
+
+# expect_reason PATTERN - migration $id ends soon at a, for that reason
+expect_reason() {
+	wait_until 15 is_over a "$id" || give_up "the migration does not end"
+	reason_is "$1" || give_up "the reason does not say '$1': $(field a "$id" reason)"
+}
+
+# What can break. Each takes a NODE, the last one SECONDS.
+
+kill_mover() { kill -KILL "$(mover_at "$1")"; }
+
+restart_daemon() { # as systemd would
+	kill_daemon "$1"
+	start_daemon "$1"
+}
+
+link_off_and_on() {
+	ip -n "$name-a" link set mig0 down
+	sleep "$1"
+	ip -n "$name-a" link set mig0 up
 }
 
 # stop_daemons - both; fails if one has complained, where it was built with a sanitizer
