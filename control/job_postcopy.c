@@ -190,7 +190,7 @@ static void on_answer(struct wh_job *job, const struct wh_node_message *msg)
 {
 	if (msg->committed && !msg->postcopy)
 		wh_finish_enter(job); /* it has all, and our mover did not live to hear it */
-	else
+	else if (job->resume_sent)
 		wh_postcopy_lost(job, "the target does not know of this migration");
 }
 
