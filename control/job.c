@@ -374,6 +374,10 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 	job->times.ended_ns = wh_now_ns(&wh_clock_monotonic);
 	if (!job->closing && job->record.role == WH_ROLE_SOURCE)
 		job->peer = wh_peer_close(job->peer);
+	if (job->closing && job->record.role == WH_ROLE_TARGET) {
+		wh_job_unrecord(job); /* the source has finished, and did not wait for us */
+		job->closing = false;
+	}
 	if (state == WH_JOB_SUCCEEDED)
 		job->reason.text[0] = '\0'; /* it had to ask, and all was well */
 	wh_job_move(job, state);

@@ -136,7 +136,7 @@ struct wh_job {
 	bool stopped;                  /* we stopped the guest */
 	bool migrating;                /* "migrate" was sent */
 	bool continued;                /* migrate-continue was sent: the guest may run elsewhere */
-	bool closing;                  /* has moved; the target still holds its record */
+	bool closing; /* has moved; the target still holds its record, or is about to drop it */
 	uint64_t retry_ns;
 	uint64_t postcopy_ns; /* when post-copy began or was resumed */
 	bool resume_sent;     /* PostCopyPaused: an attempt is under way */
@@ -268,7 +268,8 @@ void wh_owed_monitor_lost(struct wh_job *job, const char *why);
 void wh_owed_resume(struct wh_job *job, struct wh_peer *peer); /* the source asks for it */
 /* job_target.c: start a mover. Return: 0 or -errno. */
 wh_must_check int wh_target_start_mover(struct wh_job *job, bool resume, struct wh_error *err);
-void wh_target_answer(const struct wh_job *job); /* as the record says */
+bool wh_target_is_owed(const struct wh_job *job); /* committed without all of its memory */
+void wh_target_answer(const struct wh_job *job);  /* as the record says */
 void wh_target_tell(const struct wh_job *job, enum wh_node_type type);
 void wh_target_settle(struct wh_job *job); /* QEMU has resumed the guest */
 void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missing */

@@ -49,12 +49,17 @@ void wh_target_tell(const struct wh_job *job, enum wh_node_type type)
 		wh_peer_send(job->peer, &msg);
 }
 
+bool wh_target_is_owed(const struct wh_job *job)
+{
+	return job->record.phase == WH_PHASE_POSTCOPY && !job->arrived;
+}
+
 static void answer(const struct wh_job *job, struct wh_peer *peer)
 {
 	const struct wh_node_message msg = {
 		.type = WH_NODE_ANSWER,
 		.committed = wh_phase_is_committed(job->record.phase),
-		.postcopy = job->record.phase == WH_PHASE_POSTCOPY,
+		.postcopy = wh_target_is_owed(job),
 	};
 
 	wh_peer_send(peer, &msg);

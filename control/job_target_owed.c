@@ -100,9 +100,11 @@ void wh_owed_landed(struct wh_job *job, int32_t vmm_uffd)
 
 void wh_owed_arrived(struct wh_job *job)
 {
+	bool told = job->arrived;
+
 	job->arrived = true;
 	/* Before the commit, and while QEMU is resuming, what comes next looks at that. */
-	if (!wh_phase_is_committed(job->record.phase) || job->resuming)
+	if (told || !wh_job_in_postcopy(job) || job->resuming)
 		return;
 	send_faults(job);
 	wh_timer_stop(&job->beat);

@@ -151,7 +151,7 @@ static void on_ask(struct caller *c, const struct wh_node_message *msg)
 		return;
 	}
 	answer.committed = is_committed(c, msg);
-	answer.postcopy = answer.committed && job && job->record.phase == WH_PHASE_POSTCOPY;
+	answer.postcopy = answer.committed && job && wh_target_is_owed(job);
 	wh_peer_send(c->peer, &answer);
 }
 
@@ -160,7 +160,7 @@ static void on_resume(struct caller *c, const struct wh_node_message *msg)
 	struct wh_node_message answer = { .type = WH_NODE_ANSWER };
 	struct wh_job *job = job_of(c, msg);
 
-	if (job && job->record.phase == WH_PHASE_POSTCOPY) {
+	if (job && wh_target_is_owed(job)) {
 		hand_job_to(c, job);
 		wh_owed_resume(job, c->peer);
 		return;
@@ -175,13 +175,15 @@ static void on_finished(struct caller *c, const struct wh_node_message *msg)
 	struct wh_job *job = job_of(c, msg);
 	struct wh_error err;
 
-	/* Its mover has heard that all has arrived, and ours did not live to tell. */
-	if (job && wh_job_in_postcopy(job))
+	if (job && wh_phase_is_committed(job->record.phase)) {
+		job->closing = true; /* the record goes with it, at its end */
+		/* Its mover has heard that all has arrived; ours may not have lived to tell. */
 		wh_owed_arrived(job);
-	if (is_committed(c, msg) &&
-	    wh_journal_remove(c->server->daemon->config->state, msg->migration, &err) < 0)
+	} else if (is_committed(c, msg) &&
+	           wh_journal_remove(c->server->daemon->config->state, msg->migration, &err) < 0) {
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", msg->migration),
 		       WH_STR("reason", err.text));
+	}
 	wh_peer_send(c->peer, &closed);
 }
 
