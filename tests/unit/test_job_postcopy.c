@@ -334,5 +334,5 @@ int main(void)
 		TEST(a_guest_whose_hypervisor_is_gone_is_waited_for_no_more),
 	};
 
-	return cmocka_run_group_tests_name("postcopy", tests, make_dir, remove_dir);
+	return cmocka_run_group_tests_name("job_postcopy", tests, make_dir, remove_dir);
 }
