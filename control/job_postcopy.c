@@ -142,6 +142,7 @@ void wh_postcopy_resume(struct wh_job *job)
 	struct wh_error err;
 	int r = 0;
 
+	wh_timer_stop(&job->timer); /* somebody may have asked before the pause was over */
 	job->timer = (struct wh_timer){ .fired = on_attempt_late, .ctx = job };
 	wh_timer_start(&job->timer, job->daemon->loop, RESUME_NS);
 	job->resume_sent = true;

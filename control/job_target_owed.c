@@ -236,6 +236,7 @@ static void on_monitor_due(void *ctx)
 
 static void ask_monitor_again(struct wh_job *job)
 {
+	wh_timer_stop(&job->timer);
 	job->timer = (struct wh_timer){ .fired = on_monitor_due, .ctx = job };
 	wh_timer_start(&job->timer, job->daemon->loop, MONITOR_NS);
 }

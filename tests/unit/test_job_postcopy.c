@@ -153,6 +153,20 @@ static void a_source_that_cannot_call_its_target_stays_paused(void **state)
 	assert_non_null(job->timer.source);
 }
 
+static void to_recover_ends_the_pause_before(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = moved(f, WH_ROLE_SOURCE, WH_JOB_POSTCOPY);
+	struct wh_error err;
+
+	wh_postcopy_lost(job, "why"); /* it waits no time at all, but for the loop to turn */
+	assert_int_equal(wh_postcopy_recover(job, &err), 0);
+	wh_postcopy_enter(job);
+
+	assert_int_equal(sd_event_run(f->daemon.loop, 0), 0); /* no timer was left */
+	assert_int_equal(job->state, WH_JOB_POSTCOPY);
+}
+
 static void nothing_that_a_target_says_takes_the_guest_back(void **state)
 {
 	struct wh_job *job = moved(*state, WH_ROLE_SOURCE, WH_JOB_POSTCOPY);
@@ -322,6 +336,7 @@ int main(void)
 		TEST(pauses_between_attempts_double_up_to_30_s),
 		TEST(an_attempt_that_went_well_for_long_is_followed_by_one_at_once),
 		TEST(a_source_that_cannot_call_its_target_stays_paused),
+		TEST(to_recover_ends_the_pause_before),
 		TEST(nothing_that_a_target_says_takes_the_guest_back),
 		TEST(a_target_that_has_all_lets_the_source_go),
 		TEST(a_source_in_doubt_keeps_memory_that_is_owed),
