@@ -142,6 +142,16 @@ void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t g
 	wh_assert(fake->present && wh_ram_add_touched(ram, fake->present) == 0);
 }
 
+void fake_fill_release(struct fake_fill *fake)
+{
+	for (uint32_t i = 0; i < fake->event_count; i++)
+		if (fake->events[i].removed)
+			remove_page(fake, fake->events[i].page);
+	fake->event_count = 0;
+	for (uint32_t i = 0; i < FAKE_VCPUS; i++)
+		fake->vcpus[i].waits = false;
+}
+
 void fake_fill_done(struct fake_fill *fake)
 {
 	fake->present = wh_pageset_free(fake->present);

@@ -42,6 +42,9 @@ struct fake_fill {
 
 /* All that is not a hole in @ram is present. */
 void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule);
+/* Nothing is registered any more: nobody waits, what is not there is zero, removals happen. */
+void fake_fill_release(struct fake_fill *fake);
+
 void fake_fill_done(struct fake_fill *fake);
 
 /* Vcpu @number, which does not wait, touches @page. Return: whether it is there; else it waits. */
