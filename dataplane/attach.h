@@ -30,4 +30,22 @@
  */
 wh_must_check int wh_attach(pid_t pid, const struct wh_vmm_map *map, struct wh_error *err);
 
+/**
+ * wh_attach_faults() - Have the process wait where @map has no page yet
+ * @there:	receives the userfaultfd's number in the process, where it stays open
+ *
+ * So that nobody else's death ends the waiting: without any descriptor the kernel would unregister
+ * the memory, and a page that is yet to come would read as zero.
+ *
+ * Return: as wh_attach().
+ */
+wh_must_check int wh_attach_faults(pid_t pid, const struct wh_vmm_map *map, int *there,
+                                   struct wh_error *err);
+
+/* Copy descriptor @there of process @pid. Return: ours, or -errno. */
+wh_must_check int wh_attach_take(pid_t pid, int there, struct wh_error *err);
+
+/* Have the process close it. Return: 0 or -errno. */
+wh_must_check int wh_attach_drop(pid_t pid, int there, struct wh_error *err);
+
 #endif

@@ -21,6 +21,7 @@
 #include "source.h"
 #include "target.h"
 #include "transport_ops.h"
+#include "uffd.h"
 #include "worker_link.h"
 
 #include "wherry/clock.h"
@@ -76,6 +77,7 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 		.connections = job->start.connections,
 		.interface = job->start.interface,
 		.local = text.local,
+		.urgent = job->start.postcopy != 0,
 		.congestion = job->start.congestion,
 		.compression = job->start.compression,
 		.token = job->start.token,
@@ -107,6 +109,18 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 	return r < 0 ? r : wh_worker_await_finish(err);
 }
 
+static int switch_mode(struct wh_source *source)
+{
+	(void)source;
+	return wh_worker_switch_mode();
+}
+
+static int switched(struct wh_source *source, struct wh_error *err)
+{
+	(void)source;
+	return wh_worker_landed(true, -1, err);
+}
+
 static int lend_ram(struct wh_transport *link, const struct wh_ram *ram)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {
@@ -131,6 +145,9 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_e
 		.downtime_target_ns = job->start.downtime_target_ns,
 		.track = track,
 		.stop_guest = stop_guest,
+		.switch_mode = switch_mode,
+		.switched = switched,
+		.resume = job->start.resume != 0,
 		.context = job,
 	};
 	int r = wh_ram_map(&job->ram, err);
@@ -142,31 +159,86 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_e
 		return wh_fail(err, r, "cannot lend the guest's RAM to the link");
 	r = wh_source_run(&source, err);
 	if (r == 0)
-		r = wh_worker_landed(false, -1, err);
+		r = source.became_postcopy ? wh_worker_note(WH_WORKER_ARRIVED, err)
+		                           : wh_worker_landed(false, -1, err);
 	/* After the word is out: it takes the longer the larger the guest, which stands still. */
 	source.dirty = wh_dirty_close(source.dirty);
 	return r;
 }
 
+/* What a target has of its hypervisor in post-copy. */
+struct hypervisor {
+	const struct wh_job *job;
+	struct wh_uffd *uffd; /* owned */
+};
+
+static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_error *err)
+{
+	struct hypervisor *vmm = target->context;
+	const struct wh_worker_start *start = &vmm->job->start;
+	int r = start->resume ? wh_uffd_resume(&vmm->uffd, target->ram, start->vmm_pid,
+	                                       start->vmm_uffd, err)
+	                      : wh_uffd_attach(&vmm->uffd, target->ram, start->vmm_pid, err);
+
+	if (r == 0)
+		*fill = wh_uffd_fill(vmm->uffd);
+	return r;
+}
+
+static int detach(struct wh_target *target, struct wh_error *err)
+{
+	const struct hypervisor *vmm = target->context;
+
+	return wh_uffd_detach(vmm->uffd, err);
+}
+
+/* Make the steps of a migration, and tell the daemon of them. Return: 0 or -errno. */
+static int step_target(struct wh_target *target, struct wh_error *err)
+{
+	const struct hypervisor *vmm = target->context;
+	int step = WH_TARGET_MORE;
+	int r = 0;
+
+	while (step >= 0 && step != WH_TARGET_LANDED && r == 0) {
+		step = wh_target_step(target, UINT64_MAX, err);
+		if (step == WH_TARGET_SWITCHED)
+			r = wh_worker_landed(true, wh_uffd_number(vmm->uffd), err);
+	}
+	if (step >= 0 && r == 0)
+		r = vmm->uffd ? wh_worker_note(WH_WORKER_ARRIVED, err)
+		              : wh_worker_landed(false, -1, err);
+	/* The source has still to hear that: wait until it closes the link. */
+	while (step >= 0 && r == 0 && step != WH_TARGET_CLOSED)
+		step = wh_target_step(target, UINT64_MAX, err);
+	return step < 0 ? step : r;
+}
+
 static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_error *err)
 {
+	struct hypervisor vmm = { .job = job };
+	struct wh_missing missing = { 0 };
 	struct wh_target target = {
 		.ram = &job->ram,
 		.link = link,
 		.clock = &wh_clock_monotonic,
 		.stats = job->stats,
+		.resume = job->start.resume != 0,
+		.attach = attach,
+		.detach = detach,
+		.context = &vmm,
 	};
-	int step = WH_TARGET_MORE;
+	int r = 0;
 
-	while (step == WH_TARGET_MORE)
-		step = wh_target_step(&target, UINT64_MAX, err);
-	if (step < 0)
-		return step;
-	step = wh_worker_landed(false, -1, err);
-	/* The source has still to hear that: wait until it closes the link. */
-	while (step >= 0 && step != WH_TARGET_CLOSED)
-		step = wh_target_step(&target, UINT64_MAX, err);
-	return step < 0 ? step : 0;
+	if (job->missing_fd >= 0) {
+		r = wh_missing_open(&missing, job->missing_fd, job->ram.pages, err);
+		target.missing = &missing;
+	}
+	if (r == 0)
+		r = step_target(&target, err);
+	wh_target_done(&target);
+	vmm.uffd = wh_uffd_close(vmm.uffd);
+	wh_missing_close(&missing);
+	return r;
 }
 
 static int run(struct wh_job *job, struct wh_error *err)

@@ -104,19 +104,50 @@ static uint64_t find(const struct wh_pageset *set, uint64_t page, uint64_t end, 
 	return end;
 }
 
-bool wh_pageset_take_run(struct wh_pageset *set, uint32_t max, struct wh_run *ret)
+/* Find the lowest run within [@from, @limit). */
+static bool find_run(const struct wh_pageset *set, uint64_t from, uint64_t limit, uint32_t max,
+                     struct wh_run *ret)
 {
-	const uint64_t first = find(set, set->next, set->pages, true);
+	const uint64_t first = find(set, from, limit, true);
 	uint64_t end = first - first % max + max;
 
-	set->next = first;
-	if (first == set->pages)
+	if (first >= limit)
 		return false;
-
-	end = find(set, first, end < set->pages ? end : set->pages, false);
-	for (uint64_t w = first / WORD_BITS; w * WORD_BITS < end; w++)
-		set->bits[w] &= ~mask(w, first, end);
-	set->next = end;
+	end = find(set, first, end < limit ? end : limit, false);
 	*ret = (struct wh_run){ .first = first, .count = (uint32_t)(end - first) };
+	return true;
+}
+
+static void take(struct wh_pageset *set, struct wh_run run)
+{
+	const uint64_t end = run.first + run.count;
+
+	for (uint64_t w = run.first / WORD_BITS; w * WORD_BITS < end; w++)
+		set->bits[w] &= ~mask(w, run.first, end);
+}
+
+bool wh_pageset_find_run(const struct wh_pageset *set, uint64_t from, uint32_t max,
+                         struct wh_run *ret)
+{
+	return find_run(set, from > set->next ? from : set->next, set->pages, max, ret);
+}
+
+bool wh_pageset_take_run_in(struct wh_pageset *set, uint64_t first, uint64_t end, uint32_t max,
+                            struct wh_run *ret)
+{
+	if (!find_run(set, first, end < set->pages ? end : set->pages, max, ret))
+		return false;
+	take(set, *ret);
+	return true;
+}
+
+bool wh_pageset_take_run(struct wh_pageset *set, uint32_t max, struct wh_run *ret)
+{
+	if (!find_run(set, set->next, set->pages, max, ret)) {
+		set->next = set->pages;
+		return false;
+	}
+	take(set, *ret);
+	set->next = ret->first + ret->count;
 	return true;
 }

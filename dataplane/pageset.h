@@ -47,6 +47,17 @@ void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other);
  */
 bool wh_pageset_take_run(struct wh_pageset *set, uint32_t max, struct wh_run *ret);
 
+/*
+ * Take the lowest run within [@first, @end), as wh_pageset_take_run() would; @end may be beyond
+ * the last page. Return: false if there is none.
+ */
+bool wh_pageset_take_run_in(struct wh_pageset *set, uint64_t first, uint64_t end, uint32_t max,
+                            struct wh_run *ret);
+
+/* The lowest run at or behind @from, which stays in the set, as wh_pageset_take_run() cuts it. */
+bool wh_pageset_find_run(const struct wh_pageset *set, uint64_t from, uint32_t max,
+                         struct wh_run *ret);
+
 WH_DEFINE_CLEANUP(struct wh_pageset, wh_pageset_free)
 
 #endif

@@ -16,6 +16,7 @@
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
+#include "wherry/transport.h"
 
 void wh_place_init(struct wh_place *place)
 {
@@ -95,10 +96,21 @@ int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes)
 	return 0;
 }
 
+void wh_place_divert(struct wh_place *place, const struct wh_memory *memory)
+{
+	wh_assert(memory->bytes > 0 && place->bytes == 0 && !place->addr);
+	(void)pthread_rwlock_wrlock(&place->use);
+	place->divert = memory->put;
+	place->context = memory->context;
+	place->bytes = memory->bytes;
+	(void)pthread_rwlock_unlock(&place->use);
+}
+
 void wh_place_take_back(struct wh_place *place)
 {
 	(void)pthread_rwlock_wrlock(&place->use);
 	place->bytes = 0;
+	place->divert = NULL;
 	unmap(place);
 	(void)pthread_rwlock_unlock(&place->use);
 }
@@ -190,6 +202,8 @@ static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64
 
 	if (!holds(place, offset, len))
 		return -EPROTO; /* taken back since the header came, or never lent */
+	if (place->divert)
+		return place->divert(place->context, offset, from, len);
 	if (place->uffd >= 0)
 		filled = fill(place, from, len, offset);
 	if (filled < 0)

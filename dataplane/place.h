@@ -36,6 +36,10 @@ struct wh_place {
 	int uffd;        /* to fill, or -1 */
 	uint8_t *addr;   /* the file, mapped to fill it */
 	uint64_t mapped; /* bytes of it */
+
+	/* Where writes go instead, or NULL. */
+	int (*divert)(void *context, uint64_t offset, const void *from, uint32_t len);
+	void *context;
 };
 
 void wh_place_init(struct wh_place *place);
@@ -43,6 +47,10 @@ void wh_place_done(struct wh_place *place);
 
 /* Have @bytes of @fd, which stays the caller's, written into. Return: 0 or -errno. */
 wh_must_check int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes);
+
+/* Have what is written handed to @memory's put() instead. */
+struct wh_memory;
+void wh_place_divert(struct wh_place *place, const struct wh_memory *memory);
 
 /* Take it back: when this returns, nothing is being put there. */
 void wh_place_take_back(struct wh_place *place);

@@ -19,7 +19,8 @@
  * A round allocates nothing. It can't run out of memory half way.
  *
  * There is no deadline: a dead link fails by itself, and whether a slow one is too slow is for
- * the daemon to judge (progressTimeout), which then kills the mover.
+ * the daemon to judge (progressTimeout), which then kills the mover. Or it has the round end early;
+ * so that this is soon, no more is posted at once than leaves within a fraction of a second.
  */
 
 #include "precopy.h"
@@ -43,12 +44,18 @@
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
+/* How often the owner is asked whether to go on. */
+#define LOOK_NS (10 * WH_NSEC_PER_MSEC)
+
+/* Posted at once while the rate is not known yet. */
+#define BUDGET_BYTES_FIRST (UINT64_C(32) << 20)
+
 /* Publish what has left. */
 static void note_sent(struct wh_precopy *p)
 {
 	const struct wh_sent sent = wh_transport_sent(p->link);
 
-	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, sent.bytes);
+	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, sent.bytes + p->urgent_bytes);
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_RAW_BYTES, sent.compressed_raw_bytes);
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_BYTES, sent.compressed_bytes);
 }
@@ -61,13 +68,42 @@ static void note_left(struct wh_precopy *p)
 		p->left_pages * WH_PAGE_SIZE + p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
 
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, left);
-	if (since_ns >= RATE_NS_MIN)
-		wh_stat_set(p->stats, WH_STAT_RATE_BPS,
-		            wh_bytes_per_s(p->written_pages * WH_PAGE_SIZE, since_ns));
+	if (since_ns >= RATE_NS_MIN) {
+		p->rate_bps = wh_bytes_per_s(p->written_pages * WH_PAGE_SIZE, since_ns);
+		wh_stat_set(p->stats, WH_STAT_RATE_BPS, p->rate_bps);
+	}
 	note_sent(p);
 }
 
-/* The destination is silent until the round is over, and then says so once. */
+/* Ask the owner now and then. Return: 0 to go on, 1 to end the round, or -errno. */
+static int look(struct wh_precopy *p)
+{
+	const uint64_t now_ns = p->look ? wh_now_ns(p->clock) : 0;
+	int r;
+
+	if (!p->look || now_ns < p->look_at_ns)
+		return p->ends_early;
+	p->look_at_ns = now_ns + LOOK_NS;
+	r = p->look(p->context);
+	if (r > 0)
+		p->ends_early = true;
+	return r < 0 ? r : p->ends_early;
+}
+
+/* Bytes that may be posted at once: what leaves within the owner's time. */
+static uint64_t budget_bytes(const struct wh_precopy *p)
+{
+	uint64_t bytes;
+
+	if (p->backlog_ns == 0)
+		return UINT64_MAX;
+	if (p->rate_bps == 0)
+		return BUDGET_BYTES_FIRST;
+	bytes = p->rate_bps / WH_NSEC_PER_MSEC * p->backlog_ns / 1000;
+	return bytes > WH_WRITE_LEN_MAX ? bytes : WH_WRITE_LEN_MAX;
+}
+
+/* The destination is silent until it has an answer to give, and then says so once. */
 static int on_frame(struct wh_precopy *p, const struct wh_event *event)
 {
 	struct wh_frame frame;
@@ -75,6 +111,10 @@ static int on_frame(struct wh_precopy *p, const struct wh_event *event)
 
 	if (r < 0)
 		return r;
+	if (frame.kind == WH_FRAME_SWITCHED && p->awaits_switched) {
+		p->awaits_switched = false;
+		return 0;
+	}
 	if (frame.kind != WH_FRAME_ROUND_LANDED || frame.round_landed.round != p->round ||
 	    p->landed)
 		return -EPROTO;
@@ -88,6 +128,7 @@ static int on_event(struct wh_precopy *p, const struct wh_event *event)
 	case WH_EVENT_WRITTEN:
 		wh_assert(p->in_flight > 0 && event->cookie <= p->left_pages);
 		p->in_flight--;
+		p->in_flight_pages -= event->cookie;
 		p->left_pages -= event->cookie;
 		p->written_pages += event->cookie;
 		return 0;
@@ -99,14 +140,16 @@ static int on_event(struct wh_precopy *p, const struct wh_event *event)
 	return -EPROTO;
 }
 
-/* Wait for something to happen on the link. */
+/* Wait for something to happen on the link, or for the time to look up. */
 static int reap(struct wh_precopy *p)
 {
 	struct wh_event events[WH_POLL_BATCH];
-	int n = wh_transport_poll(p->link, events, WH_POLL_BATCH, FOREVER);
+	int n = wh_transport_poll(p->link, events, WH_POLL_BATCH,
+	                          p->look ? wh_now_ns(p->clock) + LOOK_NS : FOREVER);
+	int early = n < 0 ? n : look(p);
 
-	if (n < 0)
-		return n;
+	if (early < 0)
+		return early;
 	for (int i = 0; i < n; i++) {
 		int r = on_event(p, &events[i]);
 
@@ -117,7 +160,7 @@ static int reap(struct wh_precopy *p)
 	return 0;
 }
 
-static int send_frame(struct wh_precopy *p, const struct wh_frame *frame)
+int wh_precopy_send_frame(struct wh_precopy *p, const struct wh_frame *frame)
 {
 	uint8_t bytes[WH_FRAME_LEN_MAX];
 	uint32_t len = wh_frame_encode(bytes, frame);
@@ -132,7 +175,7 @@ static int send_frame(struct wh_precopy *p, const struct wh_frame *frame)
 	return r;
 }
 
-static int send_data(struct wh_precopy *p, struct wh_run run)
+int wh_precopy_send_data(struct wh_precopy *p, struct wh_run run)
 {
 	const struct wh_region *region = wh_ram_region(p->ram, run.first);
 	const uint64_t offset = (run.first - region->first_page) * WH_PAGE_SIZE;
@@ -145,9 +188,14 @@ static int send_data(struct wh_precopy *p, struct wh_run run)
 		.src_region = id,
 		.dst_region = id,
 	};
-	int r = wh_transport_write(p->link, &write);
+	const uint64_t budget = budget_bytes(p);
+	int r = 0;
 
-	/* This ends: writes leave, or the link fails. */
+	/* These end: writes leave, or the link fails. */
+	while (r == 0 && p->in_flight > 0 && p->in_flight_pages * WH_PAGE_SIZE + write.len > budget)
+		r = reap(p);
+	if (r == 0)
+		r = wh_transport_write(p->link, &write);
 	while (r == WH_TX_FULL) {
 		r = reap(p);
 		if (r == 0)
@@ -156,6 +204,7 @@ static int send_data(struct wh_precopy *p, struct wh_run run)
 	if (r < 0)
 		return r;
 	p->in_flight++;
+	p->in_flight_pages += run.count;
 	p->data_pages += run.count;
 	wh_stat_add(p->stats, WH_STAT_PAGE_BYTES, write.len);
 	return 0;
@@ -169,7 +218,7 @@ static int flush_zero(struct wh_precopy *p)
 	if (p->zero.zero.count == 0)
 		return 0;
 	p->zero.kind = WH_FRAME_ZERO;
-	r = send_frame(p, &p->zero);
+	r = wh_precopy_send_frame(p, &p->zero);
 	p->zero.zero.count = 0;
 	return r;
 }
@@ -198,7 +247,7 @@ static bool is_zero(struct wh_precopy *p, uint64_t page)
 	const struct wh_region *region = wh_ram_region(p->ram, page);
 	const uint8_t *at;
 
-	if (wh_dirty_removed(p->dirty, page) && wh_ram_is_hole(p->ram, page)) {
+	if (p->dirty && wh_dirty_removed(p->dirty, page) && wh_ram_is_hole(p->ram, page)) {
 		wh_dirty_forget(p->dirty, page);
 		return true;
 	}
@@ -217,7 +266,7 @@ static int send_run(struct wh_precopy *p, struct wh_run run)
 
 		while (piece.count < run.count && is_zero(p, run.first + piece.count) == zero)
 			piece.count++;
-		r = zero ? send_zero(p, piece) : send_data(p, piece);
+		r = zero ? send_zero(p, piece) : wh_precopy_send_data(p, piece);
 		if (r < 0)
 			return r;
 		run.first += piece.count;
@@ -226,46 +275,64 @@ static int send_run(struct wh_precopy *p, struct wh_run run)
 	return 0;
 }
 
+int wh_precopy_send_run(struct wh_precopy *p, struct wh_run run)
+{
+	while (run.count > 0) {
+		const struct wh_run part = wh_ram_clip(p->ram, run);
+		int r;
+
+		/* That would fill the holes of a guest that gave memory back. */
+		if (part.count >= POPULATE_PAGES && p->dirty && !wh_dirty_any_removed(p->dirty))
+			wh_ram_populate(p->ram, part);
+		r = send_run(p, part);
+		if (r < 0)
+			return r;
+		if (part.count >= POPULATE_PAGES)
+			wh_ram_forget(p->ram, part);
+		run.first += part.count;
+		run.count -= part.count;
+	}
+	note_left(p);
+	return look(p);
+}
+
 static int send_pending(struct wh_precopy *p)
 {
 	struct wh_run run;
+	int r = look(p);
 
-	while (wh_pageset_take_run(p->pending, WH_RUN_PAGES_MAX, &run)) {
-		while (run.count > 0) {
-			const struct wh_run part = wh_ram_clip(p->ram, run);
-			int r;
-
-			/* That would fill the holes of a guest that gave memory back. */
-			if (part.count >= POPULATE_PAGES && !wh_dirty_any_removed(p->dirty))
-				wh_ram_populate(p->ram, part);
-			r = send_run(p, part);
-			if (r < 0)
-				return r;
-			if (part.count >= POPULATE_PAGES)
-				wh_ram_forget(p->ram, part);
-			run.first += part.count;
-			run.count -= part.count;
-		}
-		note_left(p);
-	}
-	return flush_zero(p);
+	while (r == 0 && wh_pageset_take_run(p->pending, WH_RUN_PAGES_MAX, &run))
+		r = wh_precopy_send_run(p, run);
+	return r < 0 ? r : 0;
 }
 
-static int end_round(struct wh_precopy *p, bool last)
+int wh_precopy_end_round(struct wh_precopy *p, bool last)
 {
 	const struct wh_frame frame = { .kind = WH_FRAME_ROUND_END,
 		                        .round_end = { .round = p->round, .last = last } };
-	int r = send_frame(p, &frame);
+	int r = flush_zero(p);
 
+	if (r == 0)
+		r = wh_precopy_send_frame(p, &frame);
 	while (r == 0 && !(p->landed && p->in_flight == 0))
 		r = reap(p);
 	return r;
 }
 
-int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
+int wh_precopy_switch(struct wh_precopy *p)
 {
+	const struct wh_frame frame = { .kind = WH_FRAME_SWITCH };
 	int r;
 
+	p->awaits_switched = true;
+	r = wh_precopy_send_frame(p, &frame);
+	while (r == 0 && p->awaits_switched)
+		r = reap(p);
+	return r;
+}
+
+void wh_precopy_begin_round(struct wh_precopy *p)
+{
 	wh_assert(p->in_flight == 0);
 	p->round++;
 	p->landed = false;
@@ -275,10 +342,16 @@ int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
 	p->left_pages = wh_pageset_count(p->pending);
 	wh_stat_set(p->stats, WH_STAT_ROUND, p->round);
 	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES, p->left_pages * WH_PAGE_SIZE);
+}
 
+int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
+{
+	int r;
+
+	wh_precopy_begin_round(p);
 	r = send_pending(p);
 	if (r == 0)
-		r = end_round(p, last);
+		r = wh_precopy_end_round(p, last);
 	if (r < 0)
 		return r;
 

@@ -24,11 +24,23 @@ struct wh_precopy {
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
 	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
 
-	uint32_t round;         /* number of the current round, from 1 */
-	bool landed;            /* the destination has confirmed it */
-	uint64_t start_ns;      /* of the round */
-	uint64_t left_pages;    /* of the round: not looked at yet, or posted and still here */
-	uint32_t in_flight;     /* writes posted and not yet written */
+	/* Asked often, or NULL. Return: 0; 1: end this round early; -errno: give up. */
+	int (*look)(void *context);
+	void *context;
+	uint64_t
+		backlog_ns; /* post no more than leaves within this; 0: as much as the link takes */
+
+	uint32_t round;        /* number of the current round, from 1 */
+	bool landed;           /* the destination has confirmed it */
+	uint64_t start_ns;     /* of the round */
+	uint64_t left_pages;   /* of the round: not looked at yet, or posted and still here */
+	uint64_t look_at_ns;   /* the time to look again */
+	bool ends_early;       /* the last look said so */
+	bool awaits_switched;  /* the destination has still to answer SWITCH */
+	uint64_t rate_bps;     /* measured last */
+	uint64_t urgent_bytes; /* handed to the network beside the link */
+	uint32_t in_flight;    /* writes posted and not yet written */
+	uint64_t in_flight_pages;
 	uint64_t data_pages;    /* of the round: sent as data */
 	uint64_t written_pages; /* of them, those that have left */
 	struct wh_frame zero;   /* runs of zero pages found and not yet told */
@@ -41,6 +53,9 @@ struct wh_round {
 
 /**
  * wh_precopy_round() - Send every pending page, and wait until all have landed
+ *
+ * If it is to end early, what was not sent stays pending.
+ *
  * @last:	the guest stands still, and no round will follow
  * @ret:	receives what the round moved; untouched on failure
  *
@@ -48,5 +63,24 @@ struct wh_round {
  * is over: pages may have left that are no longer pending.
  */
 int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret);
+
+/* The parts of a round, for post-copy, which chooses what to send next by itself. */
+
+void wh_precopy_begin_round(struct wh_precopy *p);
+
+/* Send @run, which is no longer pending. Return: 0, 1 if the round is to end, or -errno. */
+wh_must_check int wh_precopy_send_run(struct wh_precopy *p, struct wh_run run);
+
+/* The same for a run in one region whose contents are sent as they are, zero or not. */
+wh_must_check int wh_precopy_send_data(struct wh_precopy *p, struct wh_run run);
+
+/* Wait until all has landed. Return: 0 or -errno. */
+wh_must_check int wh_precopy_end_round(struct wh_precopy *p, bool last);
+
+/* Send a frame; between rounds. Return: 0 or -errno. */
+wh_must_check int wh_precopy_send_frame(struct wh_precopy *p, const struct wh_frame *frame);
+
+/* Say SWITCH and wait for the answer. Return: 0 or -errno. */
+wh_must_check int wh_precopy_switch(struct wh_precopy *p);
 
 #endif

@@ -60,6 +60,13 @@ int wh_ram_map(struct wh_ram *ram, struct wh_error *err)
 	return 0;
 }
 
+bool wh_region_holds(const struct wh_region *region, struct wh_run run)
+{
+	const uint64_t pages = region->bytes / WH_PAGE_SIZE;
+
+	return run.count > 0 && run.first < pages && run.count <= pages - run.first;
+}
+
 void wh_ram_unmap(struct wh_ram *ram)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {
@@ -157,6 +164,31 @@ void wh_ram_forget(const struct wh_ram *ram, struct wh_run run)
 	(void)madvise(address_of(ram, run), (size_t)run.count * WH_PAGE_SIZE, MADV_DONTNEED);
 }
 
+int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
+{
+	uint32_t most = 1, most_fill = 1;
+
+	for (uint16_t i = 0; i < ram->count; i++) {
+		uint64_t pages;
+		struct statfs fs;
+		struct stat st;
+
+		/* A file in huge pages gives their size for its blocks. */
+		if (fstat(ram->regions[i].fd, &st) < 0 || fstatfs(ram->regions[i].fd, &fs) < 0)
+			return -errno;
+		pages = (uint64_t)st.st_blksize / WH_PAGE_SIZE;
+		if (pages > WH_RUN_PAGES_MAX)
+			return -EOPNOTSUPP;
+		if (pages > most)
+			most = (uint32_t)pages;
+		if (fs.f_type == HUGETLBFS_MAGIC && pages > most_fill)
+			most_fill = (uint32_t)pages;
+	}
+	*missing = most;
+	*fill = most_fill;
+	return 0;
+}
+
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page)
 {
 	const struct wh_region *region = wh_ram_region(ram, page);
@@ -178,4 +210,18 @@ int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes
 		              (off_t)bytes);
 	while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : 0;
+}
+
+int wh_ram_empty(const struct wh_region *region, struct wh_run run)
+{
+	const uint64_t offset = run.first * WH_PAGE_SIZE;
+	const uint64_t bytes = (uint64_t)run.count * WH_PAGE_SIZE;
+	int r = wh_ram_punch(region, offset, bytes);
+	off_t data;
+
+	if (r < 0)
+		return r;
+	/* The kernel may keep a huge page and clear a part of it. */
+	data = lseek(region->fd, (off_t)offset, SEEK_DATA);
+	return data >= 0 && data < (off_t)(offset + bytes) ? -EIO : 0;
 }

@@ -48,6 +48,9 @@ void wh_ram_unmap(struct wh_ram *ram);
 /* The region that holds page @page, which must exist. */
 const struct wh_region *wh_ram_region(const struct wh_ram *ram, uint64_t page);
 
+/* Whether @run, numbered from the region's start, is not empty and within it. */
+bool wh_region_holds(const struct wh_region *region, struct wh_run run);
+
 /* Cut @run where its first region ends. */
 struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 
@@ -60,10 +63,23 @@ void wh_ram_populate(const struct wh_ram *ram, struct wh_run run);
 /* Have @run, which lies in one region, out of the page tables: they cost memory, and time to end. */
 void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
 
+/*
+ * The granules of @ram as a destination of post-copy: memory of @missing pages can be given back
+ * and of @fill pages filled, each on a multiple of it within its region. Return: 0, -EOPNOTSUPP if
+ * one has more than WH_RUN_PAGES_MAX pages, or -errno.
+ */
+wh_must_check int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill);
+
 /* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);
 
 /* Make [@offset, @offset + @bytes) of @region zero by giving its memory back. */
 wh_must_check int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes);
+
+/*
+ * The same for @run, numbered from the region's start, and see that nothing is left there: for what
+ * must be filled again. Return: 0, -EIO if the kernel kept it, or -errno.
+ */
+wh_must_check int wh_ram_empty(const struct wh_region *region, struct wh_run run);
 
 #endif

@@ -8,6 +8,9 @@
  *
  * When the saved registers come back, orig_rax among them, the kernel sees a system call that
  * was interrupted and restarts it.
+ *
+ * Our own death in between would ruin the process. The one that comes when our parent dies is put
+ * off until the registers are back.
  */
 
 #include "remote.h"
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -45,7 +49,24 @@ struct wh_remote {
 	uint64_t scratch;
 	uint64_t late_signals; /* set of signals to send again, bit = number */
 	bool stopped;
+	pid_t parent;     /* ours */
+	int death_signal; /* sent to us when it ends; 0 for none */
 };
+
+static void outlive_parent(struct wh_remote *remote)
+{
+	remote->parent = getppid();
+	if (prctl(PR_GET_PDEATHSIG, &remote->death_signal) < 0)
+		remote->death_signal = 0;
+	(void)prctl(PR_SET_PDEATHSIG, 0);
+}
+
+static void follow_parent(const struct wh_remote *remote)
+{
+	(void)prctl(PR_SET_PDEATHSIG, remote->death_signal);
+	if (remote->death_signal && getppid() != remote->parent)
+		(void)raise(remote->death_signal);
+}
 
 static int read_memory(pid_t pid, uint64_t addr, void *to, size_t len)
 {
@@ -161,6 +182,7 @@ int wh_remote_open(struct wh_remote **ret, pid_t pid, struct wh_error *err)
 	if (!remote)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	remote->pid = pid;
+	outlive_parent(remote);
 	r = find_syscall(remote);
 	if (r < 0)
 		return wh_fail(err, r, "no system call instruction found in process %d: %s",
@@ -185,6 +207,7 @@ struct wh_remote *wh_remote_close(struct wh_remote *remote)
 			if (remote->late_signals & (UINT64_C(1) << sig))
 				(void)syscall(SYS_tgkill, remote->pid, remote->pid, sig);
 	}
+	follow_parent(remote);
 	free(remote);
 	return NULL;
 }

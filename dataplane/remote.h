@@ -5,7 +5,8 @@
  *
  * Between open and close the thread stands still. Close puts it back exactly where it was: the
  * kernel restarts the system call it slept in, and signals that arrived meanwhile are sent again.
- * A caller that dies in between leaves the thread with the wrong registers, so keep it short.
+ * A caller that dies in between leaves the thread with the wrong registers, so keep it short; death
+ * by PR_SET_PDEATHSIG waits until close.
  *
  * Threads: ptrace ties it to the thread that opened it.
  */

@@ -8,6 +8,12 @@
  *	round n: what it wrote meanwhile, until that can be sent within the downtime target
  *	have the guest stopped
  *	last pass: what it wrote until then
+ *
+ * Or, when it was told to switch to post-copy:
+ *
+ *	end the round early; say what the destination lacks
+ *	have the guest stopped; say what it wrote until then
+ *	the guest runs there: send all of that (postcopy_source.h)
  */
 
 #include "source.h"
@@ -22,6 +28,12 @@
 #include "wire.h"
 
 #include "wherry/limits.h"
+
+/*
+ * What a round posts leaves within this: so long it takes to end one early, beside what the kernel
+ * holds. A link that is fast gets as much as it can take.
+ */
+#define ROUND_BACKLOG_NS (125 * WH_NSEC_PER_MSEC)
 
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
@@ -39,9 +51,9 @@ static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 	return r;
 }
 
-static int await_ready(struct wh_source *source)
+/* Take the next frame. Return: 0 or -errno. */
+static int await_frame(struct wh_source *source, struct wh_frame *ret)
 {
-	struct wh_frame frame;
 	struct wh_event event;
 	int r = wh_transport_poll(source->link, &event, 1, UINT64_MAX);
 
@@ -49,14 +61,49 @@ static int await_ready(struct wh_source *source)
 		return r;
 	if (event.type != WH_EVENT_FRAME)
 		return -ECONNRESET;
-	r = wh_frame_decode(&frame, event.frame.data, event.frame.len);
+	return wh_frame_decode(ret, event.frame.data, event.frame.len);
+}
+
+/* What a destination that resumes lacks. Return: 0, or -EPROTO if that cannot be. */
+static int add_missing(const struct wh_ram *ram, const struct wh_frame *frame,
+                       struct wh_pageset *pending)
+{
+	const struct wh_region *region = &ram->regions[frame->zero.region];
+
+	if (frame->zero.region >= ram->count)
+		return -EPROTO;
+	for (uint16_t i = 0; i < frame->zero.count; i++) {
+		const struct wh_run run = frame->zero.runs[i];
+
+		if (!wh_region_holds(region, run))
+			return -EPROTO;
+		wh_pageset_add(pending, region->first_page + run.first, run.count);
+	}
+	return 0;
+}
+
+static int await_ready(struct wh_source *source, struct wh_pageset *pending)
+{
+	struct wh_frame frame;
+	int r = await_frame(source, &frame);
+
+	/* This ends: each names pages, and READY follows, or the link fails. */
+	while (r == 0 && source->resume && frame.kind == WH_FRAME_MISSING) {
+		r = add_missing(source->ram, &frame, pending);
+		if (r == 0)
+			r = await_frame(source, &frame);
+	}
 	if (r < 0)
 		return r;
-	return frame.kind == WH_FRAME_READY ? 0 : -EPROTO;
+	if (frame.kind != WH_FRAME_READY)
+		return -EPROTO;
+	source->missing_order = frame.ready.missing_order;
+	source->fill_order = frame.ready.fill_order;
+	return 0;
 }
 
 /* Tell the destination what there is, and wait until it agrees. */
-static int agree(struct wh_source *source)
+static int agree(struct wh_source *source, struct wh_pageset *pending)
 {
 	const struct wh_ram *ram = source->ram;
 	struct wh_frame frame;
@@ -70,10 +117,10 @@ static int agree(struct wh_source *source)
 	}
 	if (r < 0)
 		return r;
-	frame = (struct wh_frame){ .kind = WH_FRAME_START,
+	frame = (struct wh_frame){ .kind = source->resume ? WH_FRAME_RESUME : WH_FRAME_START,
 		                   .start = { .page_size = WH_PAGE_SIZE, .regions = ram->count } };
 	r = send_frame(source, &frame);
-	return r < 0 ? r : await_ready(source);
+	return r < 0 ? r : await_ready(source, pending);
 }
 
 static uint64_t bytes(uint64_t pages)
@@ -108,9 +155,23 @@ static int collect(struct wh_precopy *p, uint64_t period_ns, uint64_t *left_byte
 	return 0;
 }
 
+/* Asked by the rounds: whether to end. */
+static int look(void *context)
+{
+	struct wh_source *source = context;
+	int mode = source->mode;
+
+	if (mode == WH_SWITCH_NONE)
+		mode = source->switch_mode(source);
+	if (mode < 0)
+		return mode;
+	source->mode = mode;
+	return mode != WH_SWITCH_NONE;
+}
+
 /*
- * Rounds, until what is left fits into the downtime target and gets no smaller. The daemon ends it
- * if it never fits.
+ * Rounds, until what is left fits into the downtime target and gets no smaller, or they are to end.
+ * The daemon sees to that if it never fits.
  */
 static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 {
@@ -131,6 +192,8 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		rate_bps = wh_rate_mean_bps(&rate);
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS, rate_bps);
 
+		if (source->mode != WH_SWITCH_NONE)
+			return 0;
 		r = collect(p, round.duration_ns, &left_bytes);
 		if (r < 0)
 			return r;
@@ -160,18 +223,128 @@ static int last_pass(struct wh_source *source, struct wh_precopy *p)
 	return 0;
 }
 
+/* The rounds are over, one way or another. */
+static void end_rounds(struct wh_precopy *p)
+{
+	p->look = NULL;
+	p->ends_early = false;
+	p->backlog_ns = 0;
+}
+
+static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	wh_stat_set(p->stats, WH_STAT_CONVERGED_NS, wh_now_ns(source->clock));
+	wh_session_move(p->stats, WH_SESSION_CONVERGED);
+	return source->stop_guest(source, err);
+}
+
+/* --- post-copy -------------------------------------------------------------------------------- */
+
+/* Say what the guest wrote since the last collect, and add it to what is pending and hot. */
+static int announce_written(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
+{
+	struct wh_precopy *p = postcopy->precopy;
+	int r = wh_dirty_collect(p->dirty, fresh);
+
+	if (r < 0)
+		return r;
+	wh_pageset_merge(postcopy->hot, fresh);
+	r = wh_postcopy_announce(postcopy, fresh);
+	wh_pageset_merge(p->pending, fresh);
+	return r;
+}
+
+/* The guest stands still: say what it wrote until then, and that it may run there. */
+static int hand_over(struct wh_source *source, struct wh_postcopy_source *postcopy)
+{
+	struct wh_precopy *p = postcopy->precopy;
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *fresh = wh_pageset_new(p->ram->pages);
+	int r;
+
+	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
+	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
+	r = fresh ? announce_written(postcopy, fresh) : -ENOMEM;
+	wh_stat_set(p->stats, WH_STAT_SCANNED_NS, wh_now_ns(source->clock));
+	return r < 0 ? r : wh_precopy_switch(p);
+}
+
+/* The guest may run there: send what that lacks. */
+static int send_rest(struct wh_source *source, struct wh_postcopy_source *postcopy,
+                     struct wh_error *err)
+{
+	struct wh_stats *stats = source->stats;
+	int r;
+
+	source->became_postcopy = true;
+	wh_stat_set(stats, WH_STAT_POSTCOPY_NS, wh_now_ns(source->clock));
+	wh_session_move(stats, WH_SESSION_POSTCOPY);
+	r = source->switched(source, err);
+	if (r == 0)
+		r = wh_postcopy_finish(postcopy, err);
+	if (r < 0)
+		return r;
+	wh_stat_set(stats, WH_STAT_LANDED_NS, wh_now_ns(source->clock));
+	wh_session_move(stats, WH_SESSION_LANDED);
+	return 0;
+}
+
+/* What is pending is told while the guest runs: so there is little to tell while it stands still. */
+static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *postcopy,
+                           struct wh_error *err)
+{
+	struct wh_precopy *p = postcopy->precopy;
+	int r;
+
+	if (wh_transport_urgent(p->link) < 0)
+		return wh_fail(err, -EOPNOTSUPP, "this migration was not set up for post-copy");
+	r = wh_dirty_collect(p->dirty, postcopy->hot);
+	if (r == 0) {
+		wh_pageset_merge(p->pending, postcopy->hot);
+		r = wh_postcopy_announce(postcopy, p->pending);
+	}
+	if (r < 0)
+		return wh_fail(err, r, "announcing post-copy: %s", strerror(-r));
+	r = converge(source, p, err);
+	if (r < 0)
+		return r;
+	r = hand_over(source, postcopy);
+	if (r < 0)
+		return wh_fail(err, r, "switching to post-copy: %s", strerror(-r));
+	return send_rest(source, postcopy, err);
+}
+
+static int run_postcopy(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *hot = wh_pageset_new(p->ram->pages);
+	struct wh_postcopy_source postcopy = {
+		.precopy = p,
+		.hot = hot,
+		.missing_granule = 1u << source->missing_order,
+		.fill_granule = 1u << source->fill_order,
+		.serve_by = source->serve_by,
+		.context = source->context,
+	};
+
+	if (!hot)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	return source->resume ? send_rest(source, &postcopy, err)
+	                      : become_postcopy(source, &postcopy, err);
+}
+
+/* --- the session ------------------------------------------------------------------------------ */
+
 static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
 	int r = collect_first(p);
 
 	if (r == 0)
 		r = run_rounds(source, p);
+	end_rounds(p);
 	if (r < 0)
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
-
-	wh_stat_set(p->stats, WH_STAT_CONVERGED_NS, wh_now_ns(source->clock));
-	wh_session_move(p->stats, WH_SESSION_CONVERGED);
-	r = source->stop_guest(source, err);
+	if (source->mode == WH_SWITCH_POSTCOPY)
+		return run_postcopy(source, p, err);
+	r = converge(source, p, err);
 	if (r < 0)
 		return r;
 	r = last_pass(source, p);
@@ -188,15 +361,22 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		.clock = source->clock,
 		.stats = source->stats,
 		.pending = pending,
+		.look = source->switch_mode ? look : NULL,
+		.context = source,
+		.backlog_ns = ROUND_BACKLOG_NS,
 	};
 	int r;
 
 	if (!pending)
 		return wh_fail(err, -ENOMEM, "out of memory");
-	r = agree(source);
+	r = agree(source, pending);
 	if (r < 0)
 		return wh_fail(err, r, "no agreement with the destination on the guest's RAM: %s",
 		               strerror(-r));
+	if (source->resume) {
+		end_rounds(&precopy);
+		return run_postcopy(source, &precopy, err);
+	}
 	wh_session_move(source->stats, WH_SESSION_ATTACHING);
 	r = source->track(source, err);
 	if (r < 0)

@@ -9,15 +9,18 @@
 #ifndef WH_SOURCE_H
 #define WH_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "dirty.h"
+#include "postcopy_source.h"
 #include "ram.h"
 
 #include "wherry/clock.h"
 #include "wherry/error.h"
 #include "wherry/stats.h"
 #include "wherry/transport.h"
+#include "wherry/worker.h"
 
 /* All pointers are borrowed. */
 struct wh_source {
@@ -33,14 +36,30 @@ struct wh_source {
 
 	/* Have the guest stopped, and return when it stands still. Return: 0 or -errno. */
 	int (*stop_guest)(struct wh_source *source, struct wh_error *err);
+
+	/* Whether the rounds are to end, asked often: enum wh_switch_mode, or -errno; or NULL. */
+	int (*switch_mode)(struct wh_source *source);
+
+	/* The guest may run at the destination, which lacks pages. Return: 0 or -errno. */
+	int (*switched)(struct wh_source *source, struct wh_error *err);
+
+	/* As in struct wh_postcopy_source. */
+	void (*serve_by)(void *context, struct wh_serve *serve);
 	void *context; /* for the callbacks */
+
+	bool resume;           /* post-copy goes on: nothing is tracked, nobody is stopped */
+	bool became_postcopy;  /* set when that is so */
+	int mode;              /* what switch_mode() said */
+	uint8_t missing_order; /* of the destination's READY */
+	uint8_t fill_order;
 };
 
 /**
  * wh_source_run() - Move the guest's memory
  *
- * Return: 0 when the destination has every byte and the guest stands still; or -errno, and the
- * guest is where it was.
+ * Return: 0 when the destination has every byte and the guest stands still here; or -errno, and the
+ * guest is where it was. Once switched() was called, that may be at the destination, and post-copy
+ * can be resumed.
  */
 wh_must_check int wh_source_run(struct wh_source *source, struct wh_error *err);
 

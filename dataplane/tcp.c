@@ -4,6 +4,9 @@
  * The passive side takes connections until it has as many as the first HELLO promised. One that
  * does not show the token is closed and forgotten: strangers may knock, and must not be able to
  * end a migration.
+ *
+ * An urgent connection, if there is one, is opened before all others: so the passive side knows
+ * whether one comes.
  */
 
 #include "tcp.h"
@@ -31,6 +34,9 @@
  * and on a fast network those timers cost more than all the rest (docs/performance.md).
  */
 #define CONGESTION_AUTO "cubic"
+
+/* Interactive: what queues between us and the network by priority lets it pass. */
+#define URGENT_PRIORITY 6
 
 static int failed(struct wh_error *err, const char *what)
 {
@@ -85,6 +91,11 @@ static int set_options(int fd)
 	    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, silence_s) < 0)
 		return -errno;
 	return 0;
+}
+
+static int set_urgent(int fd)
+{
+	return set_int(fd, SOL_SOCKET, SO_PRIORITY, URGENT_PRIORITY) < 0 ? -errno : 0;
 }
 
 static int choose_congestion(int fd, const char *name, struct wh_error *err)
@@ -228,10 +239,11 @@ static int bind_local(int fd, const struct wh_link_config *cfg, struct wh_error 
 	return bind(fd, (struct sockaddr *)&addr, len) < 0 ? failed(err, cfg->local) : 0;
 }
 
-static int greet(int fd, uint16_t connection, const struct wh_link_config *cfg)
+static int greet(int fd, uint16_t connection, uint16_t kind, const struct wh_link_config *cfg)
 {
 	struct wh_hello hello = { .connection = connection,
-		                  .connections = (uint16_t)cfg->connections };
+		                  .connections = (uint16_t)cfg->connections,
+		                  .kind = kind };
 	uint8_t payload[WH_HELLO_BYTES];
 	uint8_t answer[WH_WELCOME_BYTES];
 	int r;
@@ -245,7 +257,9 @@ static int greet(int fd, uint16_t connection, const struct wh_link_config *cfg)
 	return r < 0 ? r : wh_welcome_decode(answer);
 }
 
-static int connect_one(struct wh_tcp *tcp, const struct wh_link_config *cfg, struct wh_error *err)
+/* Open one more connection. Return: it, or -errno. */
+static int connect_one(uint16_t number, uint16_t kind, const struct wh_link_config *cfg,
+                       struct wh_error *err)
 {
 	wh_cleanup(wh_closep) int fd = -1;
 	struct sockaddr_storage peer = { 0 };
@@ -266,21 +280,28 @@ static int connect_one(struct wh_tcp *tcp, const struct wh_link_config *cfg, str
 	r = connect_before(fd, &peer, len, cfg->deadline_ns);
 	if (r == 0)
 		r = set_options(fd);
+	if (r == 0 && kind == WH_HELLO_URGENT)
+		r = set_urgent(fd);
 	if (r == 0)
-		r = greet(fd, (uint16_t)tcp->count, cfg);
+		r = greet(fd, number, kind, cfg);
 	if (r < 0)
-		return wh_fail(err, r, "connection %u: %s", tcp->count, strerror(-r));
-	tcp->fds[tcp->count++] = wh_steal_fd(&fd);
-	return 0;
+		return wh_fail(err, r, "connection %u: %s", number, strerror(-r));
+	return wh_steal_fd(&fd);
 }
 
 static int connect_all(struct wh_tcp *tcp, const struct wh_link_config *cfg, struct wh_error *err)
 {
+	if (cfg->urgent) {
+		tcp->urgent = connect_one(0, WH_HELLO_URGENT, cfg, err);
+		if (tcp->urgent < 0)
+			return tcp->urgent;
+	}
 	while (tcp->count < cfg->connections) {
-		int r = connect_one(tcp, cfg, err);
+		int fd = connect_one((uint16_t)tcp->count, WH_HELLO_BULK, cfg, err);
 
-		if (r < 0)
-			return r;
+		if (fd < 0)
+			return fd;
+		tcp->fds[tcp->count++] = fd;
 	}
 	return 0;
 }
@@ -328,6 +349,22 @@ static int admit(int fd, const struct wh_link_config *cfg, struct wh_hello *ret)
 	return send_greeting(fd, WH_RECORD_WELCOME, answer, sizeof(answer));
 }
 
+/* Keep connection @fd, which shows the token. Return: 0, or -EPROTO: then it is left to close. */
+static int keep(struct wh_tcp *tcp, int *fd, const struct wh_hello *hello)
+{
+	if (hello->kind == WH_HELLO_URGENT) {
+		if (tcp->urgent >= 0 || tcp->count > 0 || hello->connection != 0)
+			return -EPROTO;
+		tcp->urgent = wh_steal_fd(fd);
+		return set_urgent(tcp->urgent);
+	}
+	if (tcp->fds[hello->connection] >= 0)
+		return -EPROTO;
+	tcp->fds[hello->connection] = wh_steal_fd(fd);
+	tcp->count++;
+	return 0;
+}
+
 /* Take connections until all are there. @tcp's unused descriptors are -1. */
 static int accept_all(struct wh_tcp *tcp, int listener, const struct wh_link_config *cfg)
 {
@@ -344,13 +381,12 @@ static int accept_all(struct wh_tcp *tcp, int listener, const struct wh_link_con
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0 || admit(fd, cfg, &hello) < 0)
 			continue;
-		if (tcp->count > 0 && hello.connections != expected)
-			return -EPROTO;
-		if (tcp->fds[hello.connection] >= 0)
+		if ((tcp->count > 0 || tcp->urgent >= 0) && hello.connections != expected)
 			return -EPROTO;
 		expected = hello.connections;
-		tcp->fds[hello.connection] = wh_steal_fd(&fd);
-		tcp->count++;
+		r = keep(tcp, &fd, &hello);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -370,7 +406,7 @@ static int wait_all(struct wh_tcp *tcp, const struct wh_link_config *cfg, struct
 
 int wh_tcp_open(struct wh_tcp *ret, const struct wh_link_config *cfg, struct wh_error *err)
 {
-	struct wh_tcp tcp = { 0 };
+	struct wh_tcp tcp = { .urgent = -1 };
 	int r;
 
 	for (uint32_t i = 0; i < WH_CONNECTIONS_MAX; i++)
@@ -388,5 +424,6 @@ void wh_tcp_close(struct wh_tcp *tcp)
 {
 	for (uint32_t i = 0; i < WH_CONNECTIONS_MAX; i++)
 		wh_closep(&tcp->fds[i]);
+	wh_closep(&tcp->urgent);
 	tcp->count = 0;
 }

@@ -20,6 +20,7 @@
 struct wh_tcp {
 	int fds[WH_CONNECTIONS_MAX]; /* owned; blocking; in the order of their numbers */
 	uint32_t count;
+	int urgent; /* owned; -1 if there is none */
 };
 
 /*

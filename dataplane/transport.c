@@ -73,6 +73,11 @@ int wh_transport_poll(struct wh_transport *link, struct wh_event *events, uint32
 	return link->ops->poll(link, events, max, deadline_ns);
 }
 
+int wh_transport_urgent(const struct wh_transport *link)
+{
+	return link->ops->urgent(link);
+}
+
 struct wh_sent wh_transport_sent(const struct wh_transport *link)
 {
 	return link->ops->sent(link);

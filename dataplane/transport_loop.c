@@ -244,9 +244,15 @@ static int land_piece(struct end *to, struct parcel *parcel)
 		return -ENOSPC;
 	if (to->loop->landings == to->loop->world->reset_after)
 		return -ECONNRESET;
-	if (pwrite(memory->fd, parcel->data + parcel->landed, len, (off_t)offset) != (ssize_t)len)
-		return -errno;
 	parcel->landed += len;
+	if (memory->put)
+		return parcel->landed < parcel->len
+		               ? 0
+		               : memory->put(memory->context, parcel->write.dst_offset,
+		                             parcel->data, parcel->len);
+	if (pwrite(memory->fd, parcel->data + parcel->landed - len, len, (off_t)offset) !=
+	    (ssize_t)len)
+		return -errno;
 	return 0;
 }
 
@@ -337,6 +343,13 @@ static int loop_poll(struct wh_transport *transport, struct wh_event *events, ui
 	return loop->broken ? loop->broken : (int)count;
 }
 
+static int loop_urgent(const struct wh_transport *transport)
+{
+	const struct end *end = (const struct end *)transport;
+
+	return end->loop->world->urgent[end == &end->loop->target];
+}
+
 static struct wh_sent loop_sent(const struct wh_transport *transport)
 {
 	return (struct wh_sent){ .bytes = ((const struct end *)transport)->sent_bytes };
@@ -351,5 +364,6 @@ const struct wh_transport_ops wh_transport_loop = {
 	.write = loop_write,
 	.send = loop_send,
 	.poll = loop_poll,
+	.urgent = loop_urgent,
 	.sent = loop_sent,
 };

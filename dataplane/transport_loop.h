@@ -28,6 +28,7 @@ struct wh_loop_world {
 	uint64_t seed;
 	uint32_t reset_after; /* the link breaks at this landing; 0 never */
 	uint32_t full_after;  /* the target's memory is full at this landing; 0 never */
+	int urgent[2];        /* the urgent connection's ends: source, target; -1 for none */
 	void (*step)(void *context, uint64_t passed_ns);
 	void *context;
 };

@@ -21,6 +21,7 @@ struct wh_transport_ops {
 	int (*send)(struct wh_transport *link, const void *data, uint32_t len);
 	int (*poll)(struct wh_transport *link, struct wh_event *events, uint32_t max,
 	            uint64_t deadline_ns);
+	int (*urgent)(const struct wh_transport *link);
 	struct wh_sent (*sent)(const struct wh_transport *link);
 };
 

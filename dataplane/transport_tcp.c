@@ -26,6 +26,7 @@
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
+#include "wherry/fdpass.h"
 #include "wherry/limits.h"
 
 struct lane {
@@ -46,6 +47,7 @@ struct link {
 	struct wh_transport base;
 	struct lane lanes[WH_CONNECTIONS_MAX];
 	uint32_t lane_count;
+	int urgent; /* owned, or -1 */
 	struct wh_memory regions[WH_REGIONS_MAX];
 	struct wh_bell bell;
 	struct wh_place places[WH_REGIONS_MAX]; /* owned; of the regions that are writable */
@@ -75,6 +77,7 @@ static struct wh_transport *tcp_close(struct wh_transport *transport)
 	for (uint32_t i = 0; i < link->lane_count; i++)
 		link->lanes[i].conn = wh_conn_stop(link->lanes[i].conn);
 	wh_bell_done(&link->bell);
+	wh_closep(&link->urgent);
 	for (uint32_t i = 0; i < WH_REGIONS_MAX; i++)
 		wh_place_done(&link->places[i]);
 	free(link->slots);
@@ -90,6 +93,7 @@ static struct link *new_link(uint32_t queue_depth)
 	if (!link)
 		return NULL;
 	link->base.ops = &wh_transport_tcp;
+	link->urgent = -1;
 	for (uint32_t i = 0; i < WH_REGIONS_MAX; i++)
 		wh_place_init(&link->places[i]);
 	link->slots = calloc(queue_depth, sizeof(*link->slots));
@@ -137,6 +141,7 @@ static int tcp_open(struct wh_transport **ret, const struct wh_link_config *cfg,
 	r = wh_tcp_open(&tcp, cfg, err);
 	if (r < 0)
 		return r;
+	link->urgent = wh_steal_fd(&tcp.urgent);
 	r = start_lanes(link, &tcp, cfg);
 	wh_tcp_close(&tcp);
 	if (r < 0)
@@ -154,6 +159,10 @@ static int tcp_map(struct wh_transport *transport, uint16_t region, const struct
 	link->regions[region] = *memory;
 	if (!memory->writable)
 		return 0;
+	if (memory->put) {
+		wh_place_divert(&link->places[region], memory);
+		return 0;
+	}
 	return wh_place_lend(&link->places[region], memory->fd, memory->bytes);
 }
 
@@ -389,6 +398,11 @@ static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uin
 	return n;
 }
 
+static int tcp_urgent(const struct wh_transport *transport)
+{
+	return ((const struct link *)transport)->urgent;
+}
+
 static struct wh_sent tcp_sent(const struct wh_transport *transport)
 {
 	const struct link *link = (const struct link *)transport;
@@ -413,5 +427,6 @@ const struct wh_transport_ops wh_transport_tcp = {
 	.write = tcp_write,
 	.send = tcp_send,
 	.poll = tcp_poll,
+	.urgent = tcp_urgent,
 	.sent = tcp_sent,
 };

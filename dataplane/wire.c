@@ -127,7 +127,7 @@ void wh_hello_encode(uint8_t to[WH_HELLO_BYTES], const struct wh_hello *hello)
 	wh_put_u16(&w, WH_WIRE_VERSION);
 	wh_put_u16(&w, hello->connection);
 	wh_put_u16(&w, hello->connections);
-	wh_put_u16(&w, 0);
+	wh_put_u16(&w, hello->kind);
 	wh_put_bytes(&w, hello->token, sizeof(hello->token));
 	wh_assert(!w.bad && w.at == w.end);
 }
@@ -143,10 +143,10 @@ int wh_hello_decode(struct wh_hello *ret, const uint8_t from[WH_HELLO_BYTES])
 		return -EPROTONOSUPPORT;
 	hello.connection = wh_get_u16(&r);
 	hello.connections = wh_get_u16(&r);
-	(void)wh_get_u16(&r); /* reserved; a later version may say something here */
+	hello.kind = wh_get_u16(&r);
 	wh_get_bytes(&r, hello.token, sizeof(hello.token));
 	if (wh_reader_done(&r) < 0 || hello.connections > WH_CONNECTIONS_MAX ||
-	    hello.connection >= hello.connections)
+	    hello.connection >= hello.connections || hello.kind > WH_HELLO_URGENT)
 		return -EPROTO;
 	*ret = hello;
 	return 0;
@@ -166,6 +166,21 @@ int wh_welcome_decode(const uint8_t from[WH_WELCOME_BYTES])
 	struct wh_reader r = wh_reader_init(from, WH_WELCOME_BYTES);
 
 	return wh_get_u16(&r) == WH_WIRE_VERSION ? 0 : -EPROTONOSUPPORT;
+}
+
+void wh_span_encode(uint8_t to[WH_SPAN_BYTES], uint32_t bytes)
+{
+	struct wh_writer w = wh_writer_init(to, WH_SPAN_BYTES);
+
+	wh_put_u32(&w, bytes);
+	wh_assert(!w.bad && w.at == w.end);
+}
+
+uint32_t wh_span_decode(const uint8_t from[WH_SPAN_BYTES])
+{
+	struct wh_reader r = wh_reader_init(from, WH_SPAN_BYTES);
+
+	return wh_get_u32(&r);
 }
 
 static void encode_region(struct wh_writer *w, const struct wh_frame *f)
@@ -231,23 +246,43 @@ static int decode_round_end(struct wh_reader *r, struct wh_frame *f)
 	return flags > FLAG_LAST ? -EPROTO : 0;
 }
 
+/* What stands in the place that is reserved in other frames. */
+static uint16_t granules_of(const struct wh_frame *f)
+{
+	return (uint16_t)(f->ready.missing_order | f->ready.fill_order << 8);
+}
+
+static int decode_granules(uint16_t field, struct wh_frame *f)
+{
+	f->ready.missing_order = (uint8_t)field;
+	f->ready.fill_order = (uint8_t)(field >> 8);
+	return f->ready.missing_order <= WH_GRANULE_ORDER_MAX &&
+	                       f->ready.fill_order <= f->ready.missing_order
+	               ? 0
+	               : -EPROTO;
+}
+
 uint32_t wh_frame_encode(uint8_t to[WH_FRAME_LEN_MAX], const struct wh_frame *frame)
 {
 	struct wh_writer w = wh_writer_init(to, WH_FRAME_LEN_MAX);
 
 	wh_put_u16(&w, (uint16_t)frame->kind);
-	wh_put_u16(&w, 0);
+	wh_put_u16(&w, frame->kind == WH_FRAME_READY ? granules_of(frame) : 0);
 	switch (frame->kind) {
 	case WH_FRAME_REGION:
 		encode_region(&w, frame);
 		break;
 	case WH_FRAME_START:
+	case WH_FRAME_RESUME:
 		wh_put_u32(&w, frame->start.page_size);
 		wh_put_u16(&w, frame->start.regions);
 		break;
 	case WH_FRAME_READY:
+	case WH_FRAME_SWITCH:
+	case WH_FRAME_SWITCHED:
 		break;
 	case WH_FRAME_ZERO:
+	case WH_FRAME_MISSING:
 		encode_zero(&w, frame);
 		break;
 	case WH_FRAME_ROUND_END:
@@ -261,18 +296,24 @@ uint32_t wh_frame_encode(uint8_t to[WH_FRAME_LEN_MAX], const struct wh_frame *fr
 	return (uint32_t)(w.at - to);
 }
 
-static int decode_body(struct wh_reader *r, struct wh_frame *f)
+/* @reserved: what stands between kind and fields. */
+static int decode_body(struct wh_reader *r, struct wh_frame *f, uint16_t reserved)
 {
 	switch (f->kind) {
 	case WH_FRAME_REGION:
 		return decode_region(r, f);
 	case WH_FRAME_START:
+	case WH_FRAME_RESUME:
 		f->start.page_size = wh_get_u32(r);
 		f->start.regions = wh_get_u16(r);
 		return 0;
 	case WH_FRAME_READY:
+		return decode_granules(reserved, f);
+	case WH_FRAME_SWITCH:
+	case WH_FRAME_SWITCHED:
 		return 0;
 	case WH_FRAME_ZERO:
+	case WH_FRAME_MISSING:
 		return decode_zero(r, f);
 	case WH_FRAME_ROUND_END:
 		return decode_round_end(r, f);
@@ -286,10 +327,11 @@ static int decode_body(struct wh_reader *r, struct wh_frame *f)
 int wh_frame_decode(struct wh_frame *ret, const void *data, uint32_t len)
 {
 	struct wh_reader r = wh_reader_init(data, len);
+	uint16_t reserved;
 	int err;
 
 	ret->kind = (enum wh_frame_kind)wh_get_u16(&r);
-	(void)wh_get_u16(&r); /* reserved */
-	err = decode_body(&r, ret);
+	reserved = wh_get_u16(&r);
+	err = decode_body(&r, ret, reserved);
 	return err < 0 ? err : wh_reader_done(&r);
 }

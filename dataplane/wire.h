@@ -30,6 +30,7 @@
 #define WH_RECORD_HEADER 16u
 #define WH_HELLO_BYTES   28u
 #define WH_WELCOME_BYTES 4u
+#define WH_SPAN_BYTES    4u /* payload of FETCH and ZEROES */
 
 struct wh_reader {
 	const uint8_t *at;
@@ -65,6 +66,8 @@ enum wh_record_type {
 	WH_RECORD_WRITE = 3,      /* page contents: place @length bytes at @offset of @region */
 	WH_RECORD_FRAME = 4,      /* a frame, behind the numbers of writes that come before it */
 	WH_RECORD_WRITE_ZSTD = 5, /* a WRITE whose contents are compressed */
+	WH_RECORD_FETCH = 7,      /* urgent: send these pages now */
+	WH_RECORD_ZEROES = 8,     /* urgent, an answer to it: they are zero */
 };
 
 struct wh_record {
@@ -77,9 +80,16 @@ struct wh_record {
 void wh_record_encode(uint8_t to[WH_RECORD_HEADER], const struct wh_record *record);
 struct wh_record wh_record_decode(const uint8_t from[WH_RECORD_HEADER]);
 
+/* What a connection is for. */
+enum wh_hello_kind {
+	WH_HELLO_BULK = 0,
+	WH_HELLO_URGENT = 1, /* for the pages that a guest waits for in post-copy */
+};
+
 struct wh_hello {
 	uint16_t connection;  /* which one this is, from 0 */
-	uint16_t connections; /* how many there will be */
+	uint16_t connections; /* how many there will be, but for the urgent one */
+	uint16_t kind;        /* enum wh_hello_kind */
 	uint8_t token[WH_TOKEN_BYTES];
 };
 
@@ -91,6 +101,10 @@ wh_must_check int wh_hello_decode(struct wh_hello *ret, const uint8_t from[WH_HE
 void wh_welcome_encode(uint8_t to[WH_WELCOME_BYTES]);
 wh_must_check int wh_welcome_decode(const uint8_t from[WH_WELCOME_BYTES]);
 
+/* The payload of FETCH and ZEROES: how many bytes of the region, from the record's offset. */
+void wh_span_encode(uint8_t to[WH_SPAN_BYTES], uint32_t bytes);
+uint32_t wh_span_decode(const uint8_t from[WH_SPAN_BYTES]);
+
 /* The table of frame kinds; who sends it. */
 enum wh_frame_kind {
 	WH_FRAME_REGION = 1,       /* source: one region of the guest */
@@ -99,9 +113,16 @@ enum wh_frame_kind {
 	WH_FRAME_ZERO = 4,         /* source: these runs are zero */
 	WH_FRAME_ROUND_END = 5,    /* source: the round is over */
 	WH_FRAME_ROUND_LANDED = 6, /* target: the round is in memory */
+	WH_FRAME_MISSING = 7,      /* source, or a target that resumes: these runs are still owed */
+	WH_FRAME_SWITCH = 8,       /* source: it is post-copy from here */
+	WH_FRAME_SWITCHED = 9,     /* target: the guest may run here */
+	WH_FRAME_RESUME = 10,      /* source: in place of START, post-copy goes on */
 };
 
-/* Runs in one ZERO frame: what fits into WH_FRAME_LEN_MAX. */
+/* The largest granule that READY may tell: 2 MiB, as a power of two of pages. */
+#define WH_GRANULE_ORDER_MAX 9u
+
+/* Runs in one ZERO or MISSING frame: what fits into WH_FRAME_LEN_MAX. */
 #define WH_ZERO_RUNS_MAX 256u
 
 struct wh_frame {
@@ -115,12 +136,16 @@ struct wh_frame {
 		struct {
 			uint32_t page_size;
 			uint16_t regions;
-		} start;
+		} start; /* START and RESUME */
+		struct {
+			uint8_t missing_order; /* granule of MISSING runs: 2^order pages */
+			uint8_t fill_order;    /* granule of what is sent in post-copy */
+		} ready;
 		struct {
 			uint16_t region;
 			uint16_t count;                       /* 1 to WH_ZERO_RUNS_MAX */
 			struct wh_run runs[WH_ZERO_RUNS_MAX]; /* pages of the region */
-		} zero;
+		} zero;                                       /* ZERO and MISSING */
 		struct {
 			uint32_t round;
 			bool last; /* the guest stands still: nothing will follow */

@@ -3,6 +3,7 @@
 #include "worker_link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -103,15 +104,46 @@ void wh_worker_fail(int code, const struct wh_error *error)
 	(void)send_message(&failed, sizeof(failed), NULL);
 }
 
-int wh_worker_await_finish(struct wh_error *err)
+/* Take the daemon's next message, which is a note or SWITCH. Return: 0 or -errno. */
+static int receive(struct wh_worker_switch *ret, struct wh_error *err)
 {
-	struct wh_worker_note note = { 0 };
-	struct wh_fdpass msg = { .data = &note, .len = sizeof(note) };
-	int r = wh_fdpass_recv(WH_WORKER_FD, &msg);
+	struct wh_fdpass msg = { .data = ret, .len = sizeof(*ret) };
+	int r;
 
+	*ret = (struct wh_worker_switch){ 0 };
+	r = wh_fdpass_recv(WH_WORKER_FD, &msg);
 	if (r <= 0)
 		return gone(err, r < 0 ? r : -EPIPE);
-	if (msg.len != sizeof(note) || note.type != WH_WORKER_FINISH)
-		return wh_fail(err, -EPROTO, "wherryd said %u instead of FINISH", note.type);
-	return 0;
+	if (msg.len == sizeof(struct wh_worker_note) && ret->type == WH_WORKER_FINISH)
+		return 0;
+	if (msg.len == sizeof(*ret) && ret->type == WH_WORKER_SWITCH &&
+	    (ret->mode == WH_SWITCH_POSTCOPY || ret->mode == WH_SWITCH_PAUSE))
+		return 0;
+	return wh_fail(err, -EPROTO, "wherryd said %u, which is out of place", ret->type);
+}
+
+int wh_worker_switch_mode(void)
+{
+	struct pollfd fd = { .fd = WH_WORKER_FD, .events = POLLIN };
+	struct wh_worker_switch message;
+	int r;
+
+	if (poll(&fd, 1, 0) <= 0)
+		return WH_SWITCH_NONE;
+	r = receive(&message, NULL);
+	if (r < 0)
+		return r;
+	return message.type == WH_WORKER_SWITCH ? (int)message.mode : -EPROTO;
+}
+
+int wh_worker_await_finish(struct wh_error *err)
+{
+	struct wh_worker_switch message;
+	int r;
+
+	/* This ends: FINISH comes, or the daemon goes. */
+	do
+		r = receive(&message, err);
+	while (r == 0 && message.type == WH_WORKER_SWITCH);
+	return r;
 }

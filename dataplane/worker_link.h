@@ -41,7 +41,10 @@ void wh_worker_listening(uint16_t port);
 /* The daemon may be gone, and then nobody wants to know. */
 void wh_worker_fail(int code, const struct wh_error *error);
 
-/* Wait for FINISH. Return: 0 or -errno. */
+/* Whether SWITCH has come: its mode, WH_SWITCH_NONE if not, or -errno. Does not wait. */
+wh_must_check int wh_worker_switch_mode(void);
+
+/* Wait for FINISH; a SWITCH before it comes too late. Return: 0 or -errno. */
 wh_must_check int wh_worker_await_finish(struct wh_error *err);
 
 #endif

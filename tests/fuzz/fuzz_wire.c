@@ -35,7 +35,7 @@ static void try_hello(const uint8_t from[WH_HELLO_BYTES])
 	if (wh_hello_decode(&hello, from) < 0)
 		return;
 	wh_assert(hello.connections <= WH_CONNECTIONS_MAX);
-	wh_assert(hello.connection < hello.connections);
+	wh_assert(hello.connection < hello.connections && hello.kind <= WH_HELLO_URGENT);
 	wh_hello_encode(again, &hello);
 	wh_assert(wh_hello_decode(&back, again) == 0);
 	wh_assert(back.connection == hello.connection && back.connections == hello.connections);
@@ -55,7 +55,10 @@ static void check_limits(const struct wh_frame *frame)
 	if (frame->kind == WH_FRAME_REGION)
 		wh_assert(*frame->region.name &&
 		          strnlen(frame->region.name, WH_NAME_MAX) < WH_NAME_MAX);
-	if (frame->kind == WH_FRAME_ZERO)
+	if (frame->kind == WH_FRAME_READY)
+		wh_assert(frame->ready.missing_order <= WH_GRANULE_ORDER_MAX &&
+		          frame->ready.fill_order <= frame->ready.missing_order);
+	if (frame->kind == WH_FRAME_ZERO || frame->kind == WH_FRAME_MISSING)
 		wh_assert(frame->zero.count >= 1 && frame->zero.count <= WH_ZERO_RUNS_MAX);
 }
 

@@ -247,3 +247,9 @@ struct wh_sent wh_transport_sent(const struct wh_transport *transport)
 		sent.bytes += link->writes[i].len;
 	return sent;
 }
+
+int wh_transport_urgent(const struct wh_transport *transport)
+{
+	(void)transport;
+	return -1; /* post-copy is for the loop transport */
+}

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +16,24 @@
 
 #include "wherry/fdpass.h"
 
-static void exec_mover(const char *path, int sock, int cgroup)
+/* Enter the network namespace at @path, if there is one to enter. */
+static int enter_net(const char *path)
+{
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	int r = !path ? 0 : fd < 0 ? -1 : setns(fd, CLONE_NEWNET);
+
+	wh_closep(&fd);
+	return r;
+}
+
+static void exec_mover(const char *path, const char *net, int sock, int cgroup)
 {
 	/* Moved away first, so that dup2() clears close-on-exec even if it is 3 already. */
 	int spare = fcntl(sock, F_DUPFD_CLOEXEC, 10);
 
 	if (cgroup >= 0 && write(cgroup, "0", 1) != 1)
+		_exit(126);
+	if (enter_net(net) < 0)
 		_exit(126);
 	if (spare < 0 || dup2(spare, WH_WORKER_FD) < 0)
 		_exit(126);
@@ -28,7 +41,7 @@ static void exec_mover(const char *path, int sock, int cgroup)
 	_exit(127);
 }
 
-static int spawn(struct mover *mover, const struct mover_pair_config *cfg, int cgroup, int *stats)
+static int spawn(struct mover *mover, const char *path, const char *net, int cgroup, int *stats)
 {
 	int sv[2];
 
@@ -41,15 +54,18 @@ static int spawn(struct mover *mover, const struct mover_pair_config *cfg, int c
 	mover->sock = sv[0];
 	mover->pid = fork();
 	if (mover->pid == 0)
-		exec_mover(cfg->mover, sv[1], cgroup);
+		exec_mover(path, net, sv[1], cgroup);
 	(void)close(sv[1]);
 	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;
 }
 
-static int start(struct mover *mover, struct wh_worker_start *msg, int stats, int ram)
+/* @missing: -1 for none. */
+static int start(struct mover *mover, struct wh_worker_start *msg, int stats, int ram, int missing)
 {
-	int fds[2] = { stats, ram };
-	struct wh_fdpass pass = { .data = msg, .len = sizeof(*msg), .fds = fds, .fd_count = 2 };
+	int fds[3] = { stats, ram, missing };
+	struct wh_fdpass pass = {
+		.data = msg, .len = sizeof(*msg), .fds = fds, .fd_count = missing < 0 ? 2 : 3
+	};
 
 	return wh_fdpass_send(mover->sock, &pass) < 0 ? -1 : 0;
 }
@@ -78,6 +94,8 @@ static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 	}
 	if (msg.type == WH_WORKER_LISTENING)
 		pair->port = msg.listening.port;
+	if (msg.type == WH_WORKER_LANDED && msg.landed.postcopy && mover == &pair->target)
+		pair->vmm_uffd = msg.landed.vmm_uffd;
 	if (msg.type != type)
 		(void)fprintf(stderr, "message %u instead of %u\n", msg.type, type);
 	return msg.type == type ? 0 : -1;
@@ -92,7 +110,10 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 		.connections = cfg->connections,
 		.congestion = "auto",
 		.compression = cfg->compression,
-		.vmm_pid = cfg->vmm_pid,
+		.vmm_pid = cfg->postcopy ? cfg->target_vmm_pid : 0,
+		.postcopy = cfg->postcopy,
+		.resume = cfg->resume,
+		.vmm_uffd = cfg->resume ? cfg->vmm_uffd : -1,
 		.downtime_target_ns = cfg->downtime_target_ns,
 		.local = { .v4 = { .sin_family = AF_INET,
 		                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) } },
@@ -102,8 +123,11 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 
 	*pair = (struct mover_pair){ .source = { .sock = -1 }, .target = { .sock = -1 } };
 	memset(msg.token, 0x5a, sizeof(msg.token));
-	if (spawn(&pair->target, cfg, -1, &stats) < 0 ||
-	    start(&pair->target, &msg, stats, cfg->target_fd) < 0 ||
+	if (cfg->address && inet_pton(AF_INET, cfg->address, &msg.local.v4.sin_addr) != 1)
+		return -1;
+	if (spawn(&pair->target, cfg->mover, cfg->target_net, -1, &stats) < 0 ||
+	    start(&pair->target, &msg, stats, cfg->target_fd,
+	          cfg->postcopy ? cfg->missing_fd : -1) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_LISTENING) < 0)
 		return -1;
 	(void)close(stats);
@@ -111,8 +135,12 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 	msg.role = WH_ROLE_SOURCE;
 	msg.peer = msg.local;
 	msg.peer.v4.sin_port = htons(pair->port);
-	if (spawn(&pair->source, cfg, cfg->source_cgroup, &stats) < 0 ||
-	    start(&pair->source, &msg, stats, cfg->source_fd) < 0 ||
+	msg.vmm_pid = cfg->vmm_pid;
+	msg.vmm_uffd = -1;
+	if (cfg->source_net)
+		msg.local.v4.sin_addr.s_addr = htonl(INADDR_ANY);
+	if (spawn(&pair->source, cfg->mover, cfg->source_net, cfg->source_cgroup, &stats) < 0 ||
+	    start(&pair->source, &msg, stats, cfg->source_fd, -1) < 0 ||
 	    await(pair, &pair->source, WH_WORKER_OPEN) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_OPEN) < 0)
 		return -1;
@@ -159,6 +187,32 @@ int mover_pair_finish(struct mover_pair *pair)
 	    await(pair, &pair->target, WH_WORKER_LANDED) < 0)
 		return -1;
 	return 0;
+}
+
+int mover_pair_switch(struct mover_pair *pair, enum wh_switch_mode mode)
+{
+	struct wh_worker_switch message = { .type = WH_WORKER_SWITCH, .mode = mode };
+	struct wh_fdpass pass = { .data = &message, .len = sizeof(message) };
+
+	return wh_fdpass_send(pair->source.sock, &pass) < 0 ? -1 : 0;
+}
+
+int mover_pair_await_postcopy(struct mover_pair *pair, const struct mover_pair_config *cfg)
+{
+	pair->vmm_uffd = -1;
+	if ((!cfg->resume && say_finish(&pair->source) < 0) ||
+	    await(pair, &pair->source, WH_WORKER_LANDED) < 0 ||
+	    await(pair, &pair->target, WH_WORKER_LANDED) < 0)
+		return -1;
+	return pair->vmm_uffd < 0 ? -1 : 0;
+}
+
+int mover_pair_await_arrived(struct mover_pair *pair)
+{
+	return await(pair, &pair->source, WH_WORKER_ARRIVED) < 0 ||
+	                       await(pair, &pair->target, WH_WORKER_ARRIVED) < 0
+	               ? -1
+	               : 0;
 }
 
 static int mover_done(struct mover *mover)

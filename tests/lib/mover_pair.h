@@ -8,6 +8,7 @@
 #ifndef WH_MOVER_PAIR_H
 #define WH_MOVER_PAIR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -23,6 +24,7 @@ struct mover {
 struct mover_pair {
 	struct mover source, target;
 	uint16_t port;
+	int vmm_uffd;                   /* as the target's LANDED said last */
 	struct wh_worker_failed failed; /* the last FAILED message, for a test to print */
 };
 
@@ -36,6 +38,17 @@ struct mover_pair_config {
 	pid_t vmm_pid;
 	uint64_t downtime_target_ns;
 	int source_cgroup; /* cgroup.procs to enter, or -1 */
+
+	/* For post-copy; without it zeroed. */
+	bool postcopy;
+	bool resume;
+	int vmm_uffd; /* to resume */
+	int missing_fd;
+	pid_t target_vmm_pid;
+
+	const char *address;    /* of the target; NULL is loopback */
+	const char *source_net; /* network namespaces, as paths; NULL is this one */
+	const char *target_net;
 };
 
 /* Start both; returns when both have said OPEN. Return: 0 or -1. */
@@ -43,6 +56,16 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 
 /* Wait for the source's CONVERGED. Return: 0 or -1. */
 int mover_pair_await_converged(struct mover_pair *pair);
+
+/* Have the rounds end. Return: 0 or -1. */
+int mover_pair_switch(struct mover_pair *pair, enum wh_switch_mode mode);
+
+/* Wait for LANDED from both, saying that it is post-copy, after FINISH unless it was resumed.
+ * Return: 0 or -1. */
+int mover_pair_await_postcopy(struct mover_pair *pair, const struct mover_pair_config *cfg);
+
+/* Wait for ARRIVED from both. Return: 0 or -1. */
+int mover_pair_await_arrived(struct mover_pair *pair);
 
 /* Wait for the FAILED of @mover, one of the pair. CONVERGED is answered with FINISH, other messages
  * are skipped. Return: 0 or -1. */

@@ -239,6 +239,7 @@ static bool run_world(uint64_t seed)
 		.seed = seed,
 		.reset_after = fault == LINK_RESET ? 1 + pick(&random, 1000) : 0,
 		.full_after = fault == TARGET_FULL ? 1 + pick(&random, 1000) : 0,
+		.urgent = { -1, -1 },
 		.step = step,
 		.context = &w,
 	};

@@ -30,6 +30,10 @@ static const struct {
 	{ { .type = WH_RECORD_FRAME, .length = 44 }, GOLDEN_RECORD_FRAME },
 	{ { .type = WH_RECORD_WRITE_ZSTD, .region = 2, .length = 23, .offset = 0x7000 },
 	  GOLDEN_RECORD_WRITE_ZSTD },
+	{ { .type = WH_RECORD_FETCH, .region = 2, .length = WH_SPAN_BYTES, .offset = 0x7000 },
+	  GOLDEN_RECORD_FETCH },
+	{ { .type = WH_RECORD_ZEROES, .region = 2, .length = WH_SPAN_BYTES, .offset = 0x7000 },
+	  GOLDEN_RECORD_ZEROES },
 };
 
 static void record_headers_have_their_golden_bytes(void **state)
@@ -75,6 +79,33 @@ static void hello_has_its_golden_bytes(void **state)
 	assert_memory_equal(back.token, greeting.token, sizeof(back.token));
 }
 
+static void the_urgent_hello_has_its_golden_bytes(void **state)
+{
+	uint8_t golden[WH_FRAME_LEN_MAX], bytes[WH_HELLO_BYTES];
+	struct wh_hello urgent = greeting;
+	struct wh_hello back;
+
+	(void)state;
+	urgent.connection = 0;
+	urgent.kind = WH_HELLO_URGENT;
+	assert_int_equal(unhex(golden, GOLDEN_HELLO_URGENT), WH_HELLO_BYTES);
+	wh_hello_encode(bytes, &urgent);
+	assert_memory_equal(bytes, golden, sizeof(bytes));
+	assert_int_equal(wh_hello_decode(&back, golden), 0);
+	assert_int_equal(back.kind, WH_HELLO_URGENT);
+}
+
+static void a_span_has_its_golden_bytes(void **state)
+{
+	uint8_t golden[WH_FRAME_LEN_MAX], bytes[WH_SPAN_BYTES];
+
+	(void)state;
+	assert_int_equal(unhex(golden, GOLDEN_SPAN), WH_SPAN_BYTES);
+	wh_span_encode(bytes, WH_WRITE_LEN_MAX);
+	assert_memory_equal(bytes, golden, sizeof(bytes));
+	assert_int_equal(wh_span_decode(golden), WH_WRITE_LEN_MAX);
+}
+
 /* Decode a hello in which byte @at is @value. */
 static int decode_spoilt_hello(size_t at, uint8_t value)
 {
@@ -98,7 +129,8 @@ static void hello_of_something_else_or_another_version_is_refused(void **state)
 	assert_int_equal(decode_spoilt_hello(4, 0), -EPROTONOSUPPORT);
 	assert_int_equal(decode_spoilt_hello(4, 2), -EPROTONOSUPPORT);
 	assert_int_equal(decode_spoilt_hello(5, 1), -EPROTONOSUPPORT);
-	assert_int_equal(decode_spoilt_hello(10, 1), 0); /* reserved: later versions may speak */
+	assert_int_equal(decode_spoilt_hello(10, 2), -EPROTO); /* a kind of connection */
+	assert_int_equal(decode_spoilt_hello(11, 1), -EPROTO);
 }
 
 static int decode_hello(uint16_t connection, uint16_t connections)
@@ -160,6 +192,16 @@ static const struct {
 	  GOLDEN_ROUND_END_LAST },
 	{ { .kind = WH_FRAME_ROUND_LANDED, .round_landed = { .round = 0x12345678 } },
 	  GOLDEN_ROUND_LANDED },
+	{ { .kind = WH_FRAME_READY, .ready = { .missing_order = 9 } }, GOLDEN_READY_HUGE },
+	{ { .kind = WH_FRAME_MISSING,
+	    .zero = { .region = 1,
+	              .count = 2,
+	              .runs = { { 5, 3 }, { UINT64_C(0x1122334455667788), UINT32_MAX } } } },
+	  GOLDEN_MISSING },
+	{ { .kind = WH_FRAME_SWITCH }, GOLDEN_SWITCH },
+	{ { .kind = WH_FRAME_SWITCHED }, GOLDEN_SWITCHED },
+	{ { .kind = WH_FRAME_RESUME, .start = { .page_size = 4096, .regions = 3 } },
+	  GOLDEN_RESUME },
 };
 
 #define FRAMES (sizeof(frames) / sizeof(frames[0]))
@@ -184,12 +226,19 @@ static void assert_same_frame(const struct wh_frame *a, const struct wh_frame *b
 		assert_string_equal(a->region.name, b->region.name);
 		break;
 	case WH_FRAME_START:
+	case WH_FRAME_RESUME:
 		assert_int_equal(a->start.page_size, b->start.page_size);
 		assert_int_equal(a->start.regions, b->start.regions);
 		break;
 	case WH_FRAME_READY:
+		assert_int_equal(a->ready.missing_order, b->ready.missing_order);
+		assert_int_equal(a->ready.fill_order, b->ready.fill_order);
+		break;
+	case WH_FRAME_SWITCH:
+	case WH_FRAME_SWITCHED:
 		break;
 	case WH_FRAME_ZERO:
+	case WH_FRAME_MISSING:
 		assert_same_zero(a, b);
 		break;
 	case WH_FRAME_ROUND_END:
@@ -230,7 +279,7 @@ static void frames_are_read_from_their_golden_bytes(void **state)
 static void every_kind_has_golden_bytes(void **state)
 {
 	(void)state;
-	for (int kind = WH_FRAME_REGION; kind <= WH_FRAME_ROUND_LANDED; kind++) {
+	for (int kind = WH_FRAME_REGION; kind <= WH_FRAME_RESUME; kind++) {
 		size_t i = 0;
 
 		while (i < FRAMES && (int)frames[i].frame.kind != kind)
@@ -281,7 +330,7 @@ static void a_trailing_byte_is_refused(void **state)
 
 static void unknown_kinds_are_refused(void **state)
 {
-	static const uint16_t kinds[] = { 0, WH_FRAME_ROUND_LANDED + 1, 0x0100, UINT16_MAX };
+	static const uint16_t kinds[] = { 0, WH_FRAME_RESUME + 1, 0x0100, UINT16_MAX };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -374,6 +423,24 @@ static void the_largest_zero_frame_survives_the_way(void **state)
 	assert_same_frame(&back, &frame);
 }
 
+static int decode_ready(uint8_t missing_order, uint8_t fill_order)
+{
+	const uint8_t bytes[] = { WH_FRAME_READY, 0, missing_order, fill_order };
+
+	return decode_copy(bytes, sizeof(bytes));
+}
+
+static void granules_are_at_most_huge_pages_and_filled_in_parts_of_them(void **state)
+{
+	(void)state;
+	assert_int_equal(decode_ready(0, 0), 0);
+	assert_int_equal(decode_ready(9, 0), 0);
+	assert_int_equal(decode_ready(9, 9), 0);
+	assert_int_equal(decode_ready(10, 0), -EPROTO);
+	assert_int_equal(decode_ready(0, 9), -EPROTO);
+	assert_int_equal(decode_ready(UINT8_MAX, UINT8_MAX), -EPROTO);
+}
+
 static void a_round_end_has_one_flag(void **state)
 {
 	uint8_t golden[WH_FRAME_LEN_MAX];
@@ -423,6 +490,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(record_headers_have_their_golden_bytes),
 		cmocka_unit_test(hello_has_its_golden_bytes),
+		cmocka_unit_test(the_urgent_hello_has_its_golden_bytes),
+		cmocka_unit_test(a_span_has_its_golden_bytes),
 		cmocka_unit_test(hello_of_something_else_or_another_version_is_refused),
 		cmocka_unit_test(hello_counts_connections_within_the_limit),
 		cmocka_unit_test(welcome_has_its_golden_bytes_and_one_version),
@@ -436,6 +505,7 @@ int main(void)
 		cmocka_unit_test(names_hold_no_nul),
 		cmocka_unit_test(zero_runs_have_a_least_and_a_greatest_number),
 		cmocka_unit_test(the_largest_zero_frame_survives_the_way),
+		cmocka_unit_test(granules_are_at_most_huge_pages_and_filled_in_parts_of_them),
 		cmocka_unit_test(a_round_end_has_one_flag),
 		cmocka_unit_test(a_reader_that_is_bad_stays_bad_and_reads_zero),
 		cmocka_unit_test(a_writer_never_writes_past_its_end),

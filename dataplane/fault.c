@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A page may come by push while its FETCH is on the way. The guest is awake then, and the answer
+ * finds the page no longer missing and is dropped. It is also dropped if the page was given back
+ * meanwhile; then somebody may still wait for it, and gets zero.
+ */
+
+#include "fault.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "urgent.h"
+
+#include "wherry/assert.h"
+
+/* Pages asked for at once: more than a guest has threads that can wait. */
+#define ASKED_MAX 256u
+
+/* How often the thread looks whether it is to stop. */
+#define PATIENCE_MS 100
+
+/* Ahead of all that only moves bytes. */
+#define NICE (-20)
+
+struct asked {
+	uint64_t page; /* the first of its granule */
+	uint64_t since_ns;
+};
+
+struct wh_fault {
+	struct wh_fault_config cfg;
+	struct wh_fill *fill;
+	struct wh_urgent urgent;
+	struct asked asked[ASKED_MAX];
+	uint32_t asked_count;
+	uint64_t now_ns; /* when the step began to act */
+	_Atomic int error;
+
+	pthread_t thread;
+	bool thread_runs;
+	_Atomic bool stop;
+};
+
+struct wh_fault *wh_fault_new(const struct wh_fault_config *cfg)
+{
+	struct wh_fault *fault = calloc(1, sizeof(*fault));
+
+	if (!fault)
+		return NULL;
+	fault->cfg = *cfg;
+	fault->fill = cfg->missing->fill;
+	return wh_urgent_init(&fault->urgent, cfg->urgent) == 0 ? fault : wh_fault_free(fault);
+}
+
+static void fail(struct wh_fault *fault, int code)
+{
+	int none = 0;
+
+	(void)atomic_compare_exchange_strong(&fault->error, &none, code);
+}
+
+int wh_fault_error(const struct wh_fault *fault)
+{
+	return atomic_load(&fault->error);
+}
+
+/* --- what the guest does ---------------------------------------------------------------------- */
+
+/* The first page of what can only be filled together with @page. */
+static uint64_t granule_of(const struct wh_fault *fault, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
+
+	return page - (page - region->first_page) % fault->fill->granule;
+}
+
+/* Nobody owes this page: who waits for it gets zero, or what is there by now. */
+static void give_zero(struct wh_fault *fault, uint64_t page)
+{
+	int r = fault->fill->zero(fault->fill, page, fault->fill->granule);
+
+	/* There already, or not now: who waits looks again, and may be back. */
+	if (r == 0 || r == -EAGAIN)
+		fault->fill->wake(fault->fill, page, fault->fill->granule);
+	else if (r < 0)
+		fail(fault, r);
+}
+
+static struct asked *find_asked(struct wh_fault *fault, uint64_t page)
+{
+	for (uint32_t i = 0; i < fault->asked_count; i++)
+		if (fault->asked[i].page == page)
+			return &fault->asked[i];
+	return NULL;
+}
+
+static void ask(struct wh_fault *fault, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
+	const struct wh_record record = {
+		.type = WH_RECORD_FETCH,
+		.region = fault->cfg.ids->peer[region - fault->cfg.ram->regions],
+		.length = WH_SPAN_BYTES,
+		.offset = (page - region->first_page) * WH_PAGE_SIZE,
+	};
+	int r = wh_urgent_span(&fault->urgent, &record, fault->fill->granule * WH_PAGE_SIZE);
+
+	if (r < 0)
+		fail(fault, r);
+	fault->asked[fault->asked_count++] =
+		(struct asked){ .page = page, .since_ns = fault->now_ns };
+	wh_stat_add(fault->cfg.stats, WH_STAT_FAULTS, 1);
+}
+
+static void on_fault(void *context, uint64_t page)
+{
+	struct wh_fault *fault = context;
+	const uint64_t first = granule_of(fault, page);
+
+	if (!wh_missing_has(fault->cfg.missing, page))
+		give_zero(fault, first);
+	else if (!find_asked(fault, first))
+		ask(fault, first);
+}
+
+static void on_removed(void *context, uint64_t page, uint64_t count)
+{
+	struct wh_fault *fault = context;
+
+	wh_missing_forget(fault->cfg.missing, page, count);
+}
+
+/* Take all events there are; what does not fit into the table waits in the kernel. */
+static void take_events(struct wh_fault *fault)
+{
+	const struct wh_fill_handler handler = { .fault = on_fault,
+		                                 .removed = on_removed,
+		                                 .context = fault };
+	int n = 1;
+
+	/* This ends: there are as many events as threads that can wait, until they are answered. */
+	while (n > 0 && fault->asked_count < ASKED_MAX) {
+		n = fault->fill->take(fault->fill, &handler, ASKED_MAX - fault->asked_count);
+		if (n < 0)
+			fail(fault, n);
+	}
+}
+
+/* --- what the source answers ------------------------------------------------------------------ */
+
+/* The first page that @record is about. Return: 0, or -EPROTO if that does not exist. */
+static int page_of(const struct wh_fault *fault, const struct wh_record *record, uint64_t *page)
+{
+	const struct wh_region *region;
+	int32_t local = 0;
+
+	if (record->region < WH_REGIONS_MAX)
+		local = fault->cfg.ids->local[record->region];
+	if (local == 0)
+		return -EPROTO;
+	region = &fault->cfg.ram->regions[local - 1];
+	if (record->offset >= region->bytes || record->offset % WH_PAGE_SIZE)
+		return -EPROTO;
+	*page = region->first_page + record->offset / WH_PAGE_SIZE;
+	return 0;
+}
+
+/* Return: 0 or -errno. */
+static int place(struct wh_fault *fault, uint64_t page, const uint8_t *contents)
+{
+	int r;
+
+	/* This ends: only we take the events that stand in the way, and take them here. */
+	do {
+		r = wh_missing_put(fault->cfg.missing, page, fault->fill->granule, contents);
+		if (r == -EAGAIN)
+			take_events(fault);
+	} while (r == -EAGAIN && !wh_fault_error(fault));
+	return r;
+}
+
+/* Take the answer to what was asked for; without contents it is zero. Return: 0 or -errno. */
+static int on_answer(struct wh_fault *fault, const struct wh_record *record, uint32_t bytes,
+                     const uint8_t *contents)
+{
+	struct asked *asked;
+	uint64_t page;
+	bool owed;
+	int r = page_of(fault, record, &page);
+
+	asked = r == 0 ? find_asked(fault, page) : NULL;
+	if (!asked || bytes != fault->fill->granule * WH_PAGE_SIZE)
+		return -EPROTO;
+	owed = wh_missing_has(fault->cfg.missing, page);
+	if (contents)
+		r = place(fault, page, contents);
+	else
+		wh_missing_forget(fault->cfg.missing, page, fault->fill->granule);
+	if (r < 0)
+		return r;
+	if (!owed || !contents)
+		give_zero(fault, page);
+
+	/* More may have been asked for meanwhile, at the end of the table. */
+	wh_stat_count_fault(fault->cfg.stats, wh_now_ns(fault->cfg.clock) - asked->since_ns);
+	wh_stat_add(fault->cfg.stats, WH_STAT_FAULT_BYTES, contents ? bytes : 0);
+	*asked = fault->asked[--fault->asked_count];
+	return 0;
+}
+
+static int take_answers(struct wh_fault *fault)
+{
+	struct wh_record record;
+	const uint8_t *payload;
+	int r = wh_urgent_receive(&fault->urgent);
+
+	if (r < 0)
+		return r;
+	/* This ends: the buffer is finite. */
+	while ((r = wh_urgent_next(&fault->urgent, &record, &payload)) > 0) {
+		if (record.type == WH_RECORD_WRITE)
+			r = on_answer(fault, &record, record.length, payload);
+		else if (record.type == WH_RECORD_ZEROES)
+			r = on_answer(fault, &record, wh_span_decode(payload), NULL);
+		else
+			r = -EPROTO;
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+int wh_fault_step(struct wh_fault *fault, int timeout_ms)
+{
+	const bool full = fault->asked_count == ASKED_MAX;
+	struct pollfd fds[] = {
+		{ .fd = fault->urgent.fd, .events = POLLIN },
+		{ .fd = full ? -1 : fault->fill->fd, .events = POLLIN },
+	};
+	int r;
+
+	if (poll(fds, 2, timeout_ms) < 0)
+		return errno == EINTR ? 0 : -errno;
+	fault->now_ns = wh_now_ns(fault->cfg.clock);
+	if (fds[0].revents) {
+		r = take_answers(fault);
+		if (r < 0)
+			fail(fault, r);
+	}
+	if (fds[1].revents || fault->fill->fd < 0)
+		take_events(fault);
+	r = wh_urgent_flush(&fault->urgent);
+	if (r < 0)
+		fail(fault, r);
+	wh_stat_set(fault->cfg.stats, WH_STAT_LEFT_BYTES,
+	            wh_missing_left(fault->cfg.missing) * WH_PAGE_SIZE);
+	return wh_fault_error(fault);
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static void *fault_thread(void *arg)
+{
+	struct wh_fault *fault = arg;
+
+	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+	/* Ends when it is stopped, or fails. */
+	while (!atomic_load(&fault->stop)) {
+		int r = wh_fault_step(fault, PATIENCE_MS);
+
+		if (r < 0) {
+			fail(fault, r);
+			break;
+		}
+	}
+	return NULL;
+}
+
+int wh_fault_start(struct wh_fault *fault)
+{
+	int r = -pthread_create(&fault->thread, NULL, fault_thread, fault);
+
+	fault->thread_runs = r == 0;
+	if (r == 0)
+		(void)pthread_setname_np(fault->thread, "wherry-fault"); /* for top(1) */
+	return r;
+}
+
+/* What was asked for and came by push: those waits are over, too. */
+static void count_unanswered(struct wh_fault *fault)
+{
+	const uint64_t now_ns = wh_now_ns(fault->cfg.clock);
+
+	for (uint32_t i = 0; i < fault->asked_count; i++)
+		if (!wh_missing_has(fault->cfg.missing, fault->asked[i].page))
+			wh_stat_count_fault(fault->cfg.stats, now_ns - fault->asked[i].since_ns);
+}
+
+struct wh_fault *wh_fault_free(struct wh_fault *fault)
+{
+	if (!fault)
+		return NULL;
+	if (fault->thread_runs) {
+		atomic_store(&fault->stop, true);
+		(void)shutdown(fault->urgent.fd, SHUT_RD); /* ends its poll() at once */
+		(void)pthread_join(fault->thread, NULL);
+	}
+	count_unanswered(fault);
+	wh_urgent_done(&fault->urgent);
+	free(fault);
+	return NULL;
+}

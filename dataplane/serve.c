@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "serve.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "urgent.h"
+#include "zero.h"
+
+/* How often the thread looks whether it is to stop. */
+#define PATIENCE_MS 100
+
+/* Ahead of all that only moves bytes. */
+#define NICE (-20)
+
+struct wh_serve {
+	struct wh_serve_config cfg;
+	struct wh_urgent urgent;
+	_Atomic int error;
+	pthread_t thread;
+	bool thread_runs;
+	_Atomic bool stop;
+};
+
+struct wh_serve *wh_serve_new(const struct wh_serve_config *cfg)
+{
+	struct wh_serve *serve = calloc(1, sizeof(*serve));
+
+	if (!serve)
+		return NULL;
+	serve->cfg = *cfg;
+	return wh_urgent_init(&serve->urgent, cfg->urgent) == 0 ? serve : wh_serve_free(serve);
+}
+
+int wh_serve_error(const struct wh_serve *serve)
+{
+	return atomic_load(&serve->error);
+}
+
+uint64_t wh_serve_sent_bytes(const struct wh_serve *serve)
+{
+	return atomic_load_explicit(&serve->urgent.sent_bytes, memory_order_relaxed);
+}
+
+/* The region that a FETCH of @bytes is about, or NULL if it is about none. */
+static const struct wh_region *region_of(const struct wh_serve *serve,
+                                         const struct wh_record *record, uint32_t bytes)
+{
+	const struct wh_region *region = &serve->cfg.ram->regions[record->region];
+	const uint32_t granule_bytes = serve->cfg.granule * WH_PAGE_SIZE;
+
+	if (record->type != WH_RECORD_FETCH || record->region >= serve->cfg.ram->count ||
+	    bytes != granule_bytes || record->offset % granule_bytes ||
+	    record->offset >= region->bytes || bytes > region->bytes - record->offset)
+		return NULL;
+	return region;
+}
+
+static bool is_zero(const uint8_t *at, uint32_t pages)
+{
+	uint32_t i = 0;
+
+	while (i < pages && wh_page_is_zero(at + (size_t)i * WH_PAGE_SIZE))
+		i++;
+	return i == pages;
+}
+
+/* Answer a FETCH. Return: 0 or -errno. */
+static int answer(struct wh_serve *serve, const struct wh_record *fetch, const uint8_t *payload)
+{
+	const uint32_t bytes = wh_span_decode(payload);
+	const struct wh_region *region = region_of(serve, fetch, bytes);
+	const uint32_t pages = bytes / WH_PAGE_SIZE;
+	struct wh_record record = *fetch;
+	const uint8_t *at;
+
+	if (!region)
+		return -EPROTO;
+	at = (const uint8_t *)region->addr + fetch->offset;
+	wh_push_served(serve->cfg.push, region->first_page + fetch->offset / WH_PAGE_SIZE, pages);
+	wh_stat_add(serve->cfg.stats, WH_STAT_FAULTS, 1);
+	if (is_zero(at, pages)) {
+		record.type = WH_RECORD_ZEROES;
+		wh_stat_add(serve->cfg.stats, WH_STAT_ZERO_BYTES, bytes);
+		return wh_urgent_span(&serve->urgent, &record, bytes);
+	}
+	record.type = WH_RECORD_WRITE;
+	record.length = bytes;
+	wh_stat_add(serve->cfg.stats, WH_STAT_FAULT_BYTES, bytes);
+	wh_stat_add(serve->cfg.stats, WH_STAT_PAGE_BYTES, bytes);
+	return wh_urgent_write(&serve->urgent, &record, at);
+}
+
+int wh_serve_step(struct wh_serve *serve, int timeout_ms)
+{
+	struct pollfd fd = { .fd = serve->urgent.fd, .events = POLLIN };
+	struct wh_record record;
+	const uint8_t *payload;
+	int r;
+
+	if (poll(&fd, 1, timeout_ms) <= 0)
+		return 0;
+	r = wh_urgent_receive(&serve->urgent);
+	if (r < 0)
+		return r;
+	/* This ends: the buffer is finite. */
+	while ((r = wh_urgent_next(&serve->urgent, &record, &payload)) > 0) {
+		r = answer(serve, &record, payload);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? r : wh_urgent_flush(&serve->urgent);
+}
+
+static void *serve_thread(void *arg)
+{
+	struct wh_serve *serve = arg;
+	int r = 0;
+
+	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+	/* Ends when it is stopped, or fails. */
+	while (r == 0 && !atomic_load(&serve->stop))
+		r = wh_serve_step(serve, PATIENCE_MS);
+	atomic_store(&serve->error, r);
+	return NULL;
+}
+
+int wh_serve_start(struct wh_serve *serve)
+{
+	int r = -pthread_create(&serve->thread, NULL, serve_thread, serve);
+
+	serve->thread_runs = r == 0;
+	if (r == 0)
+		(void)pthread_setname_np(serve->thread, "wherry-serve"); /* for top(1) */
+	return r;
+}
+
+struct wh_serve *wh_serve_free(struct wh_serve *serve)
+{
+	if (!serve)
+		return NULL;
+	if (serve->thread_runs) {
+		atomic_store(&serve->stop, true);
+		(void)shutdown(serve->urgent.fd, SHUT_RD); /* ends its poll() at once */
+		(void)pthread_join(serve->thread, NULL);
+	}
+	wh_urgent_done(&serve->urgent);
+	free(serve);
+	return NULL;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Uffd - fills the memory of a hypervisor whose guest runs while pages are missing.
+ *
+ * Its userfaultfd has two owners: the hypervisor, so that its guest waits whatever becomes of us,
+ * and this. Needs CAP_SYS_PTRACE.
+ *
+ * Threads: see fill.h for what is called through it; all else is its owner's.
+ */
+
+#ifndef WH_UFFD_H
+#define WH_UFFD_H
+
+#include <sys/types.h>
+
+#include "fill.h"
+#include "ram.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+
+struct wh_uffd;
+
+/* Have process @pid wait where @ram, borrowed for this call, has no page. Return: 0 or -errno. */
+wh_must_check int wh_uffd_attach(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid,
+                                 struct wh_error *err);
+
+/*
+ * Take over from a mover that is dead: @number as wh_uffd_number() gave it there. Whoever waited
+ * for what that one had been asked for faults again. Return: 0 or -errno.
+ */
+wh_must_check int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid,
+                                 int number, struct wh_error *err);
+
+/* Nothing is missing: leave the hypervisor without a trace. Return: 0 or -errno. */
+wh_must_check int wh_uffd_detach(struct wh_uffd *uffd, struct wh_error *err);
+
+/* Close ours; a hypervisor that was not detached goes on waiting. Accepts NULL, returns NULL. */
+struct wh_uffd *wh_uffd_close(struct wh_uffd *uffd);
+
+struct wh_fill *wh_uffd_fill(struct wh_uffd *uffd);
+
+/* The descriptor's number in the hypervisor. */
+int wh_uffd_number(const struct wh_uffd *uffd);
+
+WH_DEFINE_CLEANUP(struct wh_uffd, wh_uffd_close)
+
+#endif

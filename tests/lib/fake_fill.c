@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "fake_fill.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "wherry/assert.h"
+#include "wherry/limits.h"
+
+static struct fake_fill *fake_of(struct wh_fill *fill)
+{
+	return (struct fake_fill *)fill;
+}
+
+static void put_event(struct fake_fill *fake, struct fake_event event)
+{
+	wh_assert(fake->event_count < FAKE_EVENTS);
+	fake->events[fake->event_count++] = event;
+}
+
+bool fake_fill_touch(struct fake_fill *fake, uint32_t number, uint64_t page)
+{
+	struct fake_vcpu *vcpu = &fake->vcpus[number];
+
+	wh_assert(!vcpu->waits);
+	if (wh_pageset_has(fake->present, page)) {
+		fake->touches++;
+		return true;
+	}
+	*vcpu = (struct fake_vcpu){ .waits = true, .page = page };
+	put_event(fake, (struct fake_event){ .page = page });
+	return false;
+}
+
+void fake_fill_remove(struct fake_fill *fake, uint64_t page)
+{
+	fake->busy = true;
+	put_event(fake, (struct fake_event){ .removed = true, .page = page });
+}
+
+static void wake(struct wh_fill *fill, uint64_t page, uint64_t count)
+{
+	struct fake_fill *fake = fake_of(fill);
+
+	for (uint32_t i = 0; i < FAKE_VCPUS; i++) {
+		struct fake_vcpu *vcpu = &fake->vcpus[i];
+
+		if (!vcpu->waits || vcpu->page - page >= count)
+			continue;
+		vcpu->waits = false;
+		(void)fake_fill_touch(fake, i, vcpu->page); /* and waits again, if it must */
+	}
+}
+
+static const struct wh_region *region_of(const struct fake_fill *fake, uint64_t page, off_t *offset)
+{
+	const struct wh_region *region = wh_ram_region(fake->ram, page);
+
+	*offset = (off_t)((page - region->first_page) * WH_PAGE_SIZE);
+	return region;
+}
+
+/* Fill page by page, as far as none is there. */
+static int fill_pages(struct fake_fill *fake, uint64_t page, uint32_t count, const uint8_t *from)
+{
+	static const uint8_t zeroes[WH_PAGE_SIZE];
+	uint32_t done = 0;
+
+	wh_assert(count % fake->fill.granule == 0);
+	if (fake->busy)
+		return -EAGAIN;
+	for (; done < count && !wh_pageset_has(fake->present, page + done); done++) {
+		const uint8_t *contents = from ? from + (size_t)done * WH_PAGE_SIZE : zeroes;
+		off_t offset;
+		const struct wh_region *region = region_of(fake, page + done, &offset);
+
+		wh_assert(pwrite(region->fd, contents, WH_PAGE_SIZE, offset) ==
+		          (ssize_t)WH_PAGE_SIZE);
+		wh_pageset_add(fake->present, page + done, 1);
+	}
+	if (done > 0)
+		wake(&fake->fill, page, done);
+	return (int)done;
+}
+
+static int copy(struct wh_fill *fill, uint64_t page, uint32_t count, const void *from)
+{
+	int n = fill_pages(fake_of(fill), page, count, from);
+
+	fake_of(fill)->copies += n > 0 ? (uint32_t)n : 0;
+	return n;
+}
+
+static int zero(struct wh_fill *fill, uint64_t page, uint32_t count)
+{
+	return fill_pages(fake_of(fill), page, count, NULL);
+}
+
+static void remove_page(struct fake_fill *fake, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(fake->ram, page);
+
+	wh_pageset_remove(fake->present, page);
+	wh_assert(wh_ram_punch(region, (page - region->first_page) * WH_PAGE_SIZE, WH_PAGE_SIZE) ==
+	          0);
+}
+
+static int take(struct wh_fill *fill, const struct wh_fill_handler *handler, uint32_t max)
+{
+	struct fake_fill *fake = fake_of(fill);
+	uint32_t count = fake->event_count < max ? fake->event_count : max;
+	struct fake_event taken[FAKE_EVENTS];
+
+	memcpy(taken, fake->events, count * sizeof(taken[0]));
+	fake->event_count -= count;
+	memmove(fake->events, fake->events + count, fake->event_count * sizeof(taken[0]));
+	fake->busy = false;
+	for (uint32_t i = 0; i < count; i++)
+		if (taken[i].removed) {
+			handler->removed(handler->context, taken[i].page, 1);
+			remove_page(fake, taken[i].page);
+		} else {
+			handler->fault(handler->context, taken[i].page);
+		}
+	for (uint32_t i = 0; i < fake->event_count; i++)
+		fake->busy |= fake->events[i].removed;
+	return (int)count;
+}
+
+void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule)
+{
+	*fake = (struct fake_fill){ .fill = { .copy = copy,
+		                              .zero = zero,
+		                              .wake = wake,
+		                              .take = take,
+		                              .fd = -1,
+		                              .granule = granule },
+		                    .ram = ram,
+		                    .present = wh_pageset_new(ram->pages) };
+	wh_assert(fake->present && wh_ram_add_touched(ram, fake->present) == 0);
+}
+
+void fake_fill_release(struct fake_fill *fake)
+{
+	for (uint32_t i = 0; i < fake->event_count; i++)
+		if (fake->events[i].removed)
+			remove_page(fake, fake->events[i].page);
+	fake->event_count = 0;
+	for (uint32_t i = 0; i < FAKE_VCPUS; i++)
+		fake->vcpus[i].waits = false;
+}
+
+void fake_fill_done(struct fake_fill *fake)
+{
+	fake->present = wh_pageset_free(fake->present);
+}

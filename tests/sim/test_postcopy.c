@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Whole post-copy migrations in one thread: as in test_migration.c, with a guest that runs at the
+ * destination before its memory is there, and links that are lost at any moment and resumed. A seed
+ * decides everything.
+ *
+ *	test_postcopy [SEED]	one run, or SEEDS of them
+ *
+ * At the end the memory at the destination is what the guest wrote, on both sides, and none of its
+ * processors waits.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fake_fill.h"
+#include "fake_guest.h"
+#include "serve.h"
+#include "session.h"
+#include "source.h"
+#include "target.h"
+#include "transport_loop.h"
+#include "transport_ops.h"
+
+#include "wherry/limits.h"
+
+#define SEEDS 300u
+
+/* A run that has not ended by then goes nowhere. */
+#define LONGEST_RUN_NS (600 * WH_NSEC_PER_SEC)
+
+/* Failures of one run, at most; then it is left in peace. */
+#define LOSSES_MAX 6u
+
+const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, NULL };
+
+struct world {
+	uint64_t random;
+	uint64_t now_ns;
+	uint64_t switch_at_ns;
+	uint64_t break_at_ns;
+	uint32_t losses; /* so far */
+	bool source_runs, target_runs;
+	struct fake_guest guest;
+	struct wh_loop *loop;
+	struct wh_loop_world loop_world;
+
+	struct wh_stats source_stats, target_stats;
+	struct wh_ram target_ram;
+	int target_fds[FAKE_REGIONS];
+	struct fake_fill fill;
+	int missing_fd;
+	struct wh_missing missing;
+	struct wh_target target;
+	int target_result;
+};
+
+/* The clock has no context of its own, and there is one world at a time. */
+static struct world *the_world;
+
+static uint64_t fake_now(const struct wh_clock *clock)
+{
+	(void)clock;
+	return the_world->now_ns;
+}
+
+static const struct wh_clock fake_clock = { .now_ns = fake_now };
+
+static uint32_t pick(struct world *w, uint32_t sides)
+{
+	w->random = w->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return (uint32_t)(w->random >> 40) % sides;
+}
+
+/* --- the guest at the destination ------------------------------------------------------------- */
+
+/* What page @page, numbered as at the destination, must hold. */
+static uint8_t *shadow_of(struct world *w, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(&w->target_ram, page);
+
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++)
+		if (!strcmp(w->guest.ram.regions[i].name, region->name))
+			return w->guest.shadow +
+			       (w->guest.ram.regions[i].first_page + page - region->first_page) *
+			               WH_PAGE_SIZE;
+	fail();
+	return NULL;
+}
+
+static void read_page(struct world *w, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(&w->target_ram, page);
+	uint8_t contents[WH_PAGE_SIZE];
+
+	assert_int_equal(pread(region->fd, contents, sizeof(contents),
+	                       (off_t)((page - region->first_page) * WH_PAGE_SIZE)),
+	                 sizeof(contents));
+	assert_memory_equal(contents, shadow_of(w, page), sizeof(contents));
+}
+
+static void write_page(struct world *w, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(&w->target_ram, page);
+	uint8_t *shadow = shadow_of(w, page);
+
+	memset(shadow, (int)pick(w, 256), WH_PAGE_SIZE);
+	assert_int_equal(pwrite(region->fd, shadow, WH_PAGE_SIZE,
+	                        (off_t)((page - region->first_page) * WH_PAGE_SIZE)),
+	                 WH_PAGE_SIZE);
+}
+
+/* One of its processors does something, unless it waits. */
+static void late_act(struct world *w)
+{
+	const uint32_t vcpu = pick(w, FAKE_VCPUS);
+	const uint64_t page = pick(w, (uint32_t)w->target_ram.pages);
+
+	if (w->fill.vcpus[vcpu].waits || w->fill.busy)
+		return;
+	if (pick(w, 16) == 0) {
+		fake_fill_remove(&w->fill, page);
+		memset(shadow_of(w, page), 0, WH_PAGE_SIZE);
+	} else if (fake_fill_touch(&w->fill, vcpu, page)) {
+		read_page(w, page);
+		if (pick(w, 4) == 0)
+			write_page(w, page);
+	}
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static void step_target(struct world *w)
+{
+	if (w->target_result < 0 || w->target_result == WH_TARGET_CLOSED)
+		return;
+	w->target_result = wh_target_step(&w->target, 0, NULL);
+	/* What its thread would do. The link breaks, the urgent connection does not. */
+	if (w->target.fault && w->target_result >= 0)
+		assert_int_equal(wh_fault_step(w->target.fault, 0), 0);
+}
+
+static void step(void *context, uint64_t passed_ns)
+{
+	struct world *w = context;
+
+	w->now_ns += passed_ns;
+	assert_true(w->now_ns < LONGEST_RUN_NS);
+	if (w->now_ns >= w->break_at_ns)
+		wh_loop_break(w->loop, -ECONNRESET);
+	if (w->source_runs && pick(w, 8) == 0)
+		fake_guest_act(&w->guest);
+	if (w->target_runs)
+		late_act(w);
+	step_target(w);
+}
+
+/* --- the daemons' part ------------------------------------------------------------------------ */
+
+static int track(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	source->dirty = w->guest.dirty;
+	return 0;
+}
+
+static int stop_guest(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	step(w, WH_NSEC_PER_MSEC); /* the hypervisor takes a moment */
+	fake_guest_finish(&w->guest);
+	w->source_runs = false;
+	return 0;
+}
+
+static int switch_mode(struct wh_source *source)
+{
+	struct world *w = source->context;
+
+	return w->now_ns >= w->switch_at_ns ? WH_SWITCH_POSTCOPY : WH_SWITCH_NONE;
+}
+
+static int switched(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	w->target_runs = true;
+	if (w->losses < LOSSES_MAX && pick(w, 3))
+		w->break_at_ns = w->now_ns + pick(w, 3000) * 1000;
+	return 0;
+}
+
+static void serve_by(void *context, struct wh_serve *serve)
+{
+	(void)context;
+	assert_int_equal(wh_serve_step(serve, 0), 0);
+}
+
+static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_error *err)
+{
+	struct world *w = target->context;
+
+	(void)err;
+	if (target->resume)
+		w->fill.fill.wake(&w->fill.fill, 0, w->target_ram.pages);
+	else
+		fake_fill_init(&w->fill, &w->target_ram, 1);
+	*fill = &w->fill.fill;
+	return 0;
+}
+
+static int detach(struct wh_target *target, struct wh_error *err)
+{
+	struct world *w = target->context;
+
+	(void)target;
+	(void)err;
+	fake_fill_release(&w->fill);
+	w->target_runs = false;
+	return 0;
+}
+
+/* --- links ------------------------------------------------------------------------------------ */
+
+static struct wh_transport *open_end(bool passive)
+{
+	static const uint8_t token[WH_TOKEN_BYTES];
+	struct wh_transport *link = NULL;
+	const struct wh_link_config cfg = {
+		.uri = "loop://sim",
+		.passive = passive,
+		.queue_depth = 8,
+		.connections = 1,
+		.interface = "",
+		.local = "",
+		.token = token,
+	};
+
+	assert_int_equal(wh_transport_open(&link, &cfg, NULL), 0);
+	return link;
+}
+
+static void open_world(struct world *w)
+{
+	/* The first link may get as far as post-copy; those that resume have less to do. */
+	const bool breaks = w->losses < LOSSES_MAX && pick(w, 3);
+	const uint32_t landings = w->losses ? 60 : 900;
+	const uint32_t ms = w->losses ? 4 : 30;
+
+	w->loop_world = (struct wh_loop_world){
+		.name = "sim",
+		.clock = &fake_clock,
+		.seed = w->random,
+		.reset_after = breaks && pick(w, 2) ? 1 + pick(w, landings) : 0,
+		.step = step,
+		.context = w,
+	};
+	w->break_at_ns = breaks && !w->loop_world.reset_after
+	                         ? w->now_ns + pick(w, ms) * WH_NSEC_PER_MSEC
+	                         : UINT64_MAX;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w->loop_world.urgent),
+	                 0);
+	w->loop = wh_loop_new(&w->loop_world);
+}
+
+static void close_world(struct world *w)
+{
+	wh_target_done(&w->target);
+	w->target.link = wh_transport_close(w->target.link);
+	w->loop = wh_loop_free(w->loop);
+	(void)close(w->loop_world.urgent[0]);
+	(void)close(w->loop_world.urgent[1]);
+	wh_missing_close(&w->missing);
+}
+
+/* One pair of movers. Return: what the source says; @postcopy: whether it became that. */
+static int run_movers(struct world *w, bool resume, bool *postcopy)
+{
+	struct wh_transport *link;
+	struct wh_source source = {
+		.ram = &w->guest.ram,
+		.clock = &fake_clock,
+		.stats = &w->source_stats,
+		.downtime_target_ns = 1,
+		.track = track,
+		.stop_guest = stop_guest,
+		.switch_mode = switch_mode,
+		.switched = switched,
+		.serve_by = serve_by,
+		.context = w,
+		.resume = resume,
+	};
+	int r;
+
+	memset(&w->source_stats, 0, sizeof(w->source_stats));
+	memset(&w->target_stats, 0, sizeof(w->target_stats));
+	open_world(w);
+	assert_int_equal(wh_missing_open(&w->missing, w->missing_fd, w->target_ram.pages, NULL), 0);
+	w->target_result = 0;
+	w->target = (struct wh_target){
+		.ram = &w->target_ram,
+		.link = open_end(true),
+		.clock = &fake_clock,
+		.stats = &w->target_stats,
+		.missing = &w->missing,
+		.resume = resume,
+		.attach = attach,
+		.detach = detach,
+		.context = w,
+		.fault_by_hand = true,
+	};
+	source.link = link = open_end(false);
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
+		const struct wh_memory memory = { .addr = w->guest.ram.regions[i].addr,
+			                          .fd = -1,
+			                          .bytes = w->guest.ram.regions[i].bytes };
+
+		assert_int_equal(wh_transport_map(link, i, &memory), 0);
+	}
+	r = wh_source_run(&source, NULL);
+	*postcopy = source.became_postcopy;
+	(void)wh_transport_close(link);
+	close_world(w);
+	return r;
+}
+
+static void set_up(struct world *w, uint64_t seed)
+{
+	uint64_t pages;
+
+	*w = (struct world){ .random = seed * 2654435761u, .source_runs = true };
+	pages = 16 + pick(w, 600);
+	w->switch_at_ns = pick(w, 12) * WH_NSEC_PER_MSEC;
+	fake_guest_init(&w->guest, pages, seed);
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
+		/* Another order than the source's. */
+		const struct wh_region *like = &w->guest.ram.regions[FAKE_REGIONS - 1 - i];
+		int fd = fake_ram_file(pages);
+
+		w->target_fds[FAKE_REGIONS - 1 - i] = fd;
+		assert_int_equal(wh_ram_add(&w->target_ram, like->name, like->bytes, fd, NULL), 0);
+	}
+	w->missing_fd = memfd_create("missing", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(w->missing_fd, (off_t)wh_missing_file_bytes(w->target_ram.pages *
+	                                                                       WH_PAGE_SIZE)),
+	                 0);
+}
+
+static void tear_down(struct world *w)
+{
+	fake_fill_done(&w->fill);
+	for (uint16_t i = 0; i < FAKE_REGIONS; i++)
+		(void)close(w->target_fds[i]);
+	(void)close(w->missing_fd);
+	fake_guest_done(&w->guest);
+}
+
+struct outcome {
+	uint32_t moved, postcopies, losses;
+	uint64_t touches;
+};
+
+static void run_world(uint64_t seed, struct outcome *sum)
+{
+	static struct world w;
+	bool postcopy, again;
+	int r;
+
+	the_world = &w;
+	set_up(&w, seed);
+	r = run_movers(&w, false, &postcopy);
+	if (r < 0 && !postcopy) {
+		/* The guest goes on where it was. */
+		assert_true(fake_guest_is_intact(&w.guest, w.guest.fds));
+		tear_down(&w);
+		return;
+	}
+	while (r < 0) {
+		w.losses++;
+		sum->losses++;
+		r = run_movers(&w, true, &again);
+	}
+	/* Nothing waits, and nothing is lost: neither what came nor what the guest wrote there. */
+	for (uint32_t i = 0; i < FAKE_VCPUS; i++)
+		assert_false(w.fill.vcpus[i].waits);
+	assert_true(fake_guest_is_intact(&w.guest, w.target_fds));
+	sum->moved++;
+	sum->postcopies += postcopy;
+	sum->touches += w.fill.touches;
+	tear_down(&w);
+}
+
+/* An assertion anywhere ends in one of these: say which seed repeats it. */
+static uint64_t running_seed;
+
+static void print_seed(void)
+{
+	/* After an abort there is nothing to lose. NOLINTNEXTLINE(bugprone-signal-handler) */
+	(void)fprintf(stderr, "this run is repeated by: test_postcopy %" PRIu64 "\n", running_seed);
+}
+
+static void on_abort(int sig)
+{
+	(void)sig;
+	print_seed();
+}
+
+static int seed_teardown(void **state)
+{
+	(void)state;
+	if (running_seed)
+		print_seed();
+	return 0;
+}
+
+static void every_seed_brings_all_memory_behind_the_guest(void **state)
+{
+	const uint64_t *only = *state;
+	struct outcome sum = { 0 };
+
+	if (only) {
+		running_seed = *only;
+		run_world(*only, &sum);
+		running_seed = 0;
+		return;
+	}
+	for (running_seed = 1; running_seed <= SEEDS; running_seed++)
+		run_world(running_seed, &sum);
+	running_seed = 0;
+	print_message("# %u of %u runs moved the guest, %u in post-copy, which lost its link %u "
+	              "times; it used %ju pages there meanwhile\n",
+	              sum.moved, SEEDS, sum.postcopies, sum.losses, (uintmax_t)sum.touches);
+
+	/* All of it must have been tried, for this test to mean anything. */
+	assert_in_range(sum.postcopies, SEEDS / 4, SEEDS);
+	assert_in_range(sum.losses, SEEDS / 4, SEEDS * LOSSES_MAX);
+	assert_in_range(sum.touches, SEEDS, UINT32_MAX);
+}
+
+int main(int argc, char **argv)
+{
+	static uint64_t seed;
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_prestate_setup_teardown(
+			every_seed_brings_all_memory_behind_the_guest, NULL, seed_teardown,
+			argc > 1 ? &seed : NULL),
+	};
+
+	if (argc > 1)
+		seed = strtoull(argv[1], NULL, 10);
+	(void)signal(SIGABRT, on_abort);
+	return cmocka_run_group_tests_name("postcopy", tests, NULL, NULL);
+}
