@@ -115,55 +115,53 @@ static int find_job(struct wh_daemon *d, const json_t *request, struct wh_job **
 	return 0;
 }
 
-static int do_cancel(struct wh_daemon *d, const json_t *request, json_t *answer,
-                     struct wh_error *err)
+/* Have a migration do something that it may refuse; the answer is its id. */
+static int have_job(struct wh_daemon *d, const json_t *request, json_t *answer,
+                    int (*act)(struct wh_job *job, struct wh_error *err), struct wh_error *err)
 {
 	struct wh_job *job;
 	int r = find_job(d, request, &job, err);
 
-	if (r < 0)
-		return r;
+	if (r == 0)
+		r = act(job, err);
+	if (r == 0)
+		(void)json_object_set_new(answer, "migration", json_string(job->record.id));
+	return r;
+}
+
+static int cancel(struct wh_job *job, struct wh_error *err)
+{
+	bool source = job->record.role == WH_ROLE_SOURCE;
+
 	if (wh_job_in_postcopy(job))
 		return wh_fail(err, -EBUSY,
 		               "migration %s cannot be cancelled: the guest already runs %s%s, and "
 		               "only the rest of its memory is still to follow",
-		               job->record.id,
-		               job->record.role == WH_ROLE_SOURCE ? "at node " : "here",
-		               job->record.role == WH_ROLE_SOURCE ? job->record.peer : "");
+		               job->record.id, source ? "at node " : "here",
+		               source ? job->record.peer : "");
 	if (!wh_job_can_undo(job))
 		return wh_fail(err, -EBUSY, "migration %s is '%s', which cannot be cancelled",
 		               job->record.id, wh_job_state_name(job->state));
-	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
 	wh_job_fail(job, WH_OUTCOME_CANCELLED, "cancelled by the operator");
 	return 0;
+}
+
+static int do_cancel(struct wh_daemon *d, const json_t *request, json_t *answer,
+                     struct wh_error *err)
+{
+	return have_job(d, request, answer, cancel, err);
 }
 
 static int do_postcopy(struct wh_daemon *d, const json_t *request, json_t *answer,
                        struct wh_error *err)
 {
-	struct wh_job *job;
-	int r = find_job(d, request, &job, err);
-
-	if (r == 0)
-		r = wh_postcopy_ask(job, err);
-	if (r < 0)
-		return r;
-	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
-	return 0;
+	return have_job(d, request, answer, wh_postcopy_ask, err);
 }
 
 static int do_recover(struct wh_daemon *d, const json_t *request, json_t *answer,
                       struct wh_error *err)
 {
-	struct wh_job *job;
-	int r = find_job(d, request, &job, err);
-
-	if (r == 0)
-		r = wh_postcopy_recover(job, err);
-	if (r < 0)
-		return r;
-	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
-	return 0;
+	return have_job(d, request, answer, wh_postcopy_recover, err);
 }
 
 static int do_set_bandwidth(struct wh_daemon *d, const json_t *request, json_t *answer,

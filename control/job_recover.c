@@ -133,13 +133,6 @@ static void on_committed_monitor(void *ctx)
 	wh_qmp_call(job->qmp, "cont", NULL, on_resumed, job);
 }
 
-static void on_committed_event(void *ctx, const char *name, const json_t *data)
-{
-	(void)ctx;
-	(void)name;
-	(void)data;
-}
-
 static void on_committed_closed(void *ctx, const char *why)
 {
 	struct wh_job *job = ctx;
@@ -153,7 +146,6 @@ static void recover_committed(struct wh_job *job)
 {
 	const struct wh_qmp_handler handler = {
 		.ready = on_committed_monitor,
-		.event = on_committed_event,
 		.closed = on_committed_closed,
 		.ctx = job,
 	};

@@ -92,13 +92,6 @@ static void on_new_monitor(void *ctx)
 	wh_guest_restore(job->qmp, on_all_done, job);
 }
 
-static void on_new_event(void *ctx, const char *name, const json_t *data)
-{
-	(void)ctx;
-	(void)name;
-	(void)data;
-}
-
 static void on_new_monitor_closed(void *ctx, const char *why)
 {
 	on_all_done(ctx, NULL, why);
@@ -109,7 +102,6 @@ static void restore_by_a_new_monitor(struct wh_job *job)
 {
 	const struct wh_qmp_handler handler = {
 		.ready = on_new_monitor,
-		.event = on_new_event,
 		.closed = on_new_monitor_closed,
 		.ctx = job,
 	};

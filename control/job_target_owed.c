@@ -203,13 +203,6 @@ static void on_monitor(void *ctx)
 	wh_qmp_call(job->qmp, "cont", NULL, on_resumed, job);
 }
 
-static void on_event(void *ctx, const char *name, const json_t *data)
-{
-	(void)ctx;
-	(void)name;
-	(void)data;
-}
-
 static void on_closed(void *ctx, const char *why)
 {
 	struct wh_job *job = ctx;
@@ -221,9 +214,9 @@ static void on_closed(void *ctx, const char *why)
 
 static void on_monitor_due(void *ctx)
 {
-	const struct wh_qmp_handler handler = {
-		.ready = on_monitor, .event = on_event, .closed = on_closed, .ctx = ctx
-	};
+	const struct wh_qmp_handler handler = { .ready = on_monitor,
+		                                .closed = on_closed,
+		                                .ctx = ctx };
 	struct wh_job *job = ctx;
 	struct wh_error err;
 

@@ -86,6 +86,12 @@ static void on_closed(void *ctx, const char *why)
 	q->handler.closed(q->handler.ctx, why);
 }
 
+static void tell(const struct wh_qmp *q, const struct wh_qmp_line *event)
+{
+	if (q->handler.event)
+		q->handler.event(q->handler.ctx, event->text, event->data);
+}
+
 static void answer(struct wh_qmp *q, const struct wh_qmp_line *line)
 {
 	struct call *call = q->first;
@@ -143,7 +149,7 @@ static void on_line(void *ctx, const char *text, size_t len)
 		answer(q, &line);
 		return;
 	case WH_QMP_EVENT:
-		q->handler.event(q->handler.ctx, line.text, line.data);
+		tell(q, &line);
 		return;
 	}
 }

@@ -31,7 +31,8 @@ typedef void (*wh_qmp_reply_fn)(void *ctx, const json_t *result, const char *err
 
 struct wh_qmp_handler {
 	void (*ready)(void *ctx); /* greeted, commands are accepted */
-	void (*event)(void *ctx, const char *name, const json_t *data); /* @data may be NULL */
+	/* @data may be NULL; so may @event be, for who does not care. */
+	void (*event)(void *ctx, const char *name, const json_t *data);
 	void (*closed)(void *ctx, const char *why);
 	void *ctx;
 };
