@@ -97,8 +97,9 @@ static int by_value(const void *a, const void *b)
 static double quantile_us(const struct samples *s, uint32_t per_mille)
 {
 	const uint64_t count = s->count;
+	const uint64_t at = count ? (count - 1) * per_mille / 1000 : 0;
 
-	return count ? (double)s->ns[(count - 1) * per_mille / 1000] / 1e3 : 0;
+	return count ? (double)s->ns[at] / 1e3 : 0;
 }
 
 /* --- floors ----------------------------------------------------------------------------------- */
