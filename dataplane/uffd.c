@@ -8,8 +8,10 @@
 #include "uffd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -25,6 +27,7 @@ struct wh_uffd {
 	struct wh_vmm_map map;
 	pid_t pid;
 	int number;
+	bool gone; /* it is closed there: detached by an earlier mover */
 };
 
 static struct wh_uffd *uffd_of(struct wh_fill *fill)
@@ -205,8 +208,17 @@ int wh_uffd_attach(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, st
 	return 0;
 }
 
+/* Whether descriptor @number of process @pid is a userfaultfd. */
+static bool is_userfaultfd(pid_t pid, int number)
+{
+	char path[48], target[32] = "";
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, number);
+	return readlink(path, target, sizeof(target) - 1) > 0 && strstr(target, "userfaultfd");
+}
+
 int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, int number,
-                   struct wh_error *err)
+                   bool nothing_missing, struct wh_error *err)
 {
 	int r;
 	wh_cleanup(wh_uffd_closep) struct wh_uffd *uffd = new_uffd(ram, pid, &r, err);
@@ -214,6 +226,12 @@ int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, in
 	if (!uffd)
 		return r;
 	uffd->number = number;
+	if (nothing_missing && !is_userfaultfd(pid, number)) {
+		uffd->gone = true;
+		uffd->fill.fd = eventfd(0, EFD_CLOEXEC); /* nothing ever happens on it */
+		*ret = wh_steal(uffd);
+		return 0;
+	}
 	uffd->fill.fd = wh_attach_take(pid, number, err);
 	if (uffd->fill.fd < 0)
 		return uffd->fill.fd;
@@ -224,6 +242,8 @@ int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, in
 
 int wh_uffd_detach(struct wh_uffd *uffd, struct wh_error *err)
 {
+	if (uffd->gone)
+		return 0;
 	for (size_t i = 0; i < uffd->map.count; i++) {
 		struct uffdio_range range = { .start = uffd->map.ranges[i].addr,
 			                      .len = uffd->map.ranges[i].bytes };

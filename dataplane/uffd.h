@@ -12,6 +12,7 @@
 #ifndef WH_UFFD_H
 #define WH_UFFD_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "fill.h"
@@ -28,10 +29,11 @@ wh_must_check int wh_uffd_attach(struct wh_uffd **ret, const struct wh_ram *ram,
 
 /*
  * Take over from a mover that is dead: @number as wh_uffd_number() gave it there. Whoever waited
- * for what that one had been asked for faults again. Return: 0 or -errno.
+ * for what that one had been asked for faults again. If nothing is missing, that one may have
+ * detached already, and then there is nothing to take over. Return: 0 or -errno.
  */
 wh_must_check int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid,
-                                 int number, struct wh_error *err);
+                                 int number, bool nothing_missing, struct wh_error *err);
 
 /* Nothing is missing: leave the hypervisor without a trace. Return: 0 or -errno. */
 wh_must_check int wh_uffd_detach(struct wh_uffd *uffd, struct wh_error *err);

@@ -489,6 +489,25 @@ static uint32_t break_and_resume(struct fixture *f, uint32_t count)
 	return broken;
 }
 
+/* A mover that was killed after it let go, and before it said so. */
+static void what_is_over_can_be_resumed(void **state)
+{
+	struct fixture *f = *state;
+	struct mover_pair_config cfg = config(f, 2);
+	struct mover_pair pair;
+
+	begin(f, &pair, &cfg);
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_int_equal(mover_pair_done(&pair), 0);
+	cfg.resume = true;
+	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_postcopy(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_int_equal(mover_pair_done(&pair), 0);
+	assert_arrived_whole(f);
+	wh_closep(&cfg.source_cgroup);
+}
+
 /* As often as it takes: one run may be over before all failures were had. */
 static void survive(void **state, bool slowly)
 {
@@ -529,6 +548,7 @@ static int test_in(const struct lab *where)
 		TEST(memory_arrives_where_pages_are_huge),
 		TEST(a_switch_to_pause_sends_all_while_the_guest_stands_still),
 		TEST(post_copy_that_was_not_prepared_is_refused_in_words),
+		TEST(what_is_over_can_be_resumed),
 		TEST(a_guest_survives_failures_of_links_and_movers),
 		TEST(a_guest_survives_failures_under_a_limit),
 	};
