@@ -217,25 +217,24 @@ static bool is_userfaultfd(pid_t pid, int number)
 	return readlink(path, target, sizeof(target) - 1) > 0 && strstr(target, "userfaultfd");
 }
 
-int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, int number,
-                   bool nothing_missing, struct wh_error *err)
+int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, const struct wh_uffd_left *left,
+                   struct wh_error *err)
 {
 	int r;
-	wh_cleanup(wh_uffd_closep) struct wh_uffd *uffd = new_uffd(ram, pid, &r, err);
+	wh_cleanup(wh_uffd_closep) struct wh_uffd *uffd = new_uffd(ram, left->pid, &r, err);
 
 	if (!uffd)
 		return r;
-	uffd->number = number;
-	if (nothing_missing && !is_userfaultfd(pid, number)) {
-		uffd->gone = true;
+	uffd->number = left->number;
+	uffd->gone = left->nothing_missing && !is_userfaultfd(left->pid, left->number);
+	if (uffd->gone)
 		uffd->fill.fd = eventfd(0, EFD_CLOEXEC); /* nothing ever happens on it */
-		*ret = wh_steal(uffd);
-		return 0;
-	}
-	uffd->fill.fd = wh_attach_take(pid, number, err);
+	else
+		uffd->fill.fd = wh_attach_take(left->pid, left->number, err);
 	if (uffd->fill.fd < 0)
 		return uffd->fill.fd;
-	wake(&uffd->fill, 0, ram->pages);
+	if (!uffd->gone)
+		wake(&uffd->fill, 0, ram->pages);
 	*ret = wh_steal(uffd);
 	return 0;
 }
