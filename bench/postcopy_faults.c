@@ -10,7 +10,7 @@
  * before; some of them are short, because its contents were on their way. Then it waits as long as
  * anything in the guest would: the time has the fault, both movers, the network and the wake-up.
  *
- * The floors, before that:
+ * The floors, before that, at the same pace as the touches:
  *	local	the same touch, of a mapping whose faults a thread beside it serves from memory
  *	tcp	20 bytes there, 4112 back, between two processes that do nothing else
  */
@@ -43,7 +43,7 @@
 #include "wherry/clock.h"
 #include "wherry/limits.h"
 
-#define FLOOR_SAMPLES 4000u
+#define FLOOR_SAMPLES 2000u
 #define ECHO_PORT     4447
 #define ASK_BYTES     20u
 #define ANSWER_BYTES  4112u
@@ -55,6 +55,7 @@ struct samples {
 };
 
 static const char *address;
+static uint32_t touches_per_ms; /* 0: as fast as it goes */
 
 static void need(bool ok, const char *what)
 {
@@ -67,6 +68,13 @@ static void need(bool ok, const char *what)
 static uint64_t now(void)
 {
 	return wh_now_ns(&wh_clock_monotonic);
+}
+
+/* Before touch number @i: keep to the pace. */
+static void keep_pace(uint64_t i)
+{
+	if (touches_per_ms && i % touches_per_ms == 0)
+		(void)poll(NULL, 0, 1);
 }
 
 static void *shared(size_t bytes, int fd)
@@ -89,8 +97,9 @@ static int by_value(const void *a, const void *b)
 static double quantile_us(const struct samples *s, uint32_t per_mille)
 {
 	const uint64_t count = s->count;
+	const uint64_t at = count ? (count - 1) * per_mille / 1000 : 0;
 
-	return count ? (double)s->ns[(count - 1) * per_mille / 1000] / 1e3 : 0;
+	return count ? (double)s->ns[at] / 1e3 : 0;
 }
 
 /* --- floors ----------------------------------------------------------------------------------- */
@@ -135,8 +144,10 @@ static void measure_local(struct samples *s)
 	     "userfaultfd");
 	need(pthread_create(&thread, NULL, serve_locally, &local) == 0, "thread");
 	for (uint32_t i = 0; i < FLOOR_SAMPLES; i++) {
-		const uint64_t start = now();
+		uint64_t start;
 
+		keep_pace(i);
+		start = now();
 		(void)*(volatile uint8_t *)(local.memory + (size_t)i * WH_PAGE_SIZE);
 		s->ns[s->count++] = now() - start;
 	}
@@ -216,8 +227,10 @@ static void ask_echo(const char *net, struct samples *s)
 	need(connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0, "connect");
 	no_delay(fd);
 	for (uint32_t i = 0; i < FLOOR_SAMPLES; i++) {
-		const uint64_t start = now();
+		uint64_t start;
 
+		keep_pace(i);
+		start = now();
 		need(send(fd, ask, sizeof(ask), MSG_NOSIGNAL) == sizeof(ask), "ask");
 		receive(fd, ANSWER_BYTES);
 		s->ns[s->count++] = now() - start;
@@ -247,7 +260,6 @@ struct guest {
 	uint64_t bytes;
 	const uint64_t *missing; /* the mover's bitmap, mapped; NULL at the source */
 	bool in_order;
-	uint32_t touches; /* for each millisecond, or 0 */
 	struct samples *samples;
 };
 
@@ -295,6 +307,7 @@ static void *touch_all(void *arg)
 	while (!g->samples->go)
 		(void)poll(NULL, 0, 1);
 	for (uint64_t i = 0; i < pages; i++) {
+		keep_pace(i);
 		if (is_missing(g, page)) {
 			const uint64_t start = now();
 
@@ -302,8 +315,6 @@ static void *touch_all(void *arg)
 			g->samples->ns[g->samples->count++] = now() - start;
 		}
 		page = (page + (g->in_order ? 1 : UINT64_C(2654435761))) % pages;
-		if (g->touches && i % g->touches == 0)
-			(void)poll(NULL, 0, 1);
 	}
 	return NULL;
 }
@@ -433,6 +444,7 @@ int main(int argc, char **argv)
 	cfg.source_cgroup = open_procs(argv[7]);
 	cfg.bytes = bytes;
 	cfg.connections = (uint32_t)strtoul(argv[9], NULL, 10);
+	touches_per_ms = (uint32_t)strtoul(argv[11], NULL, 10);
 	cfg.missing_fd = memfd_create("missing", MFD_CLOEXEC);
 	need(ftruncate(cfg.missing_fd, (off_t)wh_missing_file_bytes(bytes)) == 0, "missing file");
 	source = (struct guest){ .fd = cfg.source_fd, .bytes = bytes, .samples = new_samples(0) };
@@ -441,7 +453,6 @@ int main(int argc, char **argv)
 		.bytes = bytes,
 		.missing = shared(wh_missing_file_bytes(bytes), cfg.missing_fd),
 		.in_order = !strcmp(argv[10], "sequential"),
-		.touches = (uint32_t)strtoul(argv[11], NULL, 10),
 		.samples = new_samples(bytes / WH_PAGE_SIZE),
 	};
 	measure(&cfg, &target, &source);

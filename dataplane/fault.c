@@ -11,11 +11,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "urgency.h"
 #include "urgent.h"
 
 #include "wherry/assert.h"
@@ -25,9 +23,6 @@
 
 /* How often the thread looks whether it is to stop. */
 #define PATIENCE_MS 100
-
-/* Ahead of all that only moves bytes. */
-#define NICE (-20)
 
 struct asked {
 	uint64_t page; /* the first of its granule */
@@ -270,7 +265,7 @@ static void *fault_thread(void *arg)
 {
 	struct wh_fault *fault = arg;
 
-	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+	wh_urgency_lead();
 	/* Ends when it is stopped, or fails. */
 	while (!atomic_load(&fault->stop)) {
 		int r = wh_fault_step(fault, PATIENCE_MS);
@@ -285,7 +280,10 @@ static void *fault_thread(void *arg)
 
 int wh_fault_start(struct wh_fault *fault)
 {
-	int r = -pthread_create(&fault->thread, NULL, fault_thread, fault);
+	int r;
+
+	wh_urgency_yield();
+	r = -pthread_create(&fault->thread, NULL, fault_thread, fault);
 
 	fault->thread_runs = r == 0;
 	if (r == 0)

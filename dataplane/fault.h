@@ -46,7 +46,8 @@ struct wh_fault *wh_fault_new(const struct wh_fault_config *cfg);
 /* Take what there is, or wait for it, no longer than @timeout_ms. Return: 0 or -errno. */
 wh_must_check int wh_fault_step(struct wh_fault *fault, int timeout_ms);
 
-/* Have a thread do that until it fails or is stopped. Return: 0 or -errno. */
+/* Have a thread do that until it fails or is stopped; all others of this process yield to guests.
+ * Return: 0 or -errno. */
 wh_must_check int wh_fault_start(struct wh_fault *fault);
 
 /* Why the steps ended, a negative errno; 0 while they go on. */

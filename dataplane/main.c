@@ -176,8 +176,12 @@ static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_err
 {
 	struct hypervisor *vmm = target->context;
 	const struct wh_worker_start *start = &vmm->job->start;
-	int r = start->resume ? wh_uffd_resume(&vmm->uffd, target->ram, start->vmm_pid,
-	                                       start->vmm_uffd, err)
+	const struct wh_uffd_left left = {
+		.pid = start->vmm_pid,
+		.number = start->vmm_uffd,
+		.nothing_missing = wh_missing_left(target->missing) == 0,
+	};
+	int r = start->resume ? wh_uffd_resume(&vmm->uffd, target->ram, &left, err)
 	                      : wh_uffd_attach(&vmm->uffd, target->ram, start->vmm_pid, err);
 
 	if (r == 0)

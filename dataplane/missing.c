@@ -4,7 +4,7 @@
  * A page is copied first, and its bit cleared after. The other order would let a guest that
  * faults in between have a zero page: a fault on a page that is not missing is answered with one.
  *
- * Both happen under the lock of the page's chunk, so that a page that comes twice, by push and by
+ * Both happen under the lock of the page's unit, so that a page that comes twice, by push and by
  * fetch, is placed once: between the two the guest may have written to it. And should a mover die
  * between copy and clear, the next one finds the page there, and that is as good as placed.
  */
@@ -22,8 +22,16 @@
 
 #define WORD_BITS 64u
 
-/* Pages under one lock: as many as the longest write has, so that one needs two locks at most. */
-#define CHUNK_PAGES WH_RUN_PAGES_MAX
+/*
+ * Pages of a unit: what is placed under one lock. Few, so that a page that is waited for does not
+ * wait for many others; but not less than can be filled as one, which may then lie in two units.
+ */
+#define UNIT_PAGES 16u
+
+static uint32_t unit_of(const struct wh_missing *missing)
+{
+	return missing->fill->granule > UNIT_PAGES ? missing->fill->granule : UNIT_PAGES;
+}
 
 int wh_missing_open(struct wh_missing *missing, int fd, uint64_t pages, struct wh_error *err)
 {
@@ -139,16 +147,29 @@ bool wh_missing_find(const struct wh_missing *missing, uint64_t from, uint32_t m
 	return true;
 }
 
-/* Lock or unlock the one or two chunks of @run, which is no longer than a chunk. */
+/* Lock or unlock the one or two units of @run, which has no more pages than one. */
 static void lock(struct wh_missing *missing, struct wh_run run, int (*turn)(pthread_mutex_t *))
 {
-	uint64_t a = run.first / CHUNK_PAGES % WH_MISSING_LOCKS;
-	uint64_t b = (run.first + run.count - 1) / CHUNK_PAGES % WH_MISSING_LOCKS;
+	const uint32_t unit = unit_of(missing);
+	uint64_t a = run.first / unit % WH_MISSING_LOCKS;
+	uint64_t b = (run.first + run.count - 1) / unit % WH_MISSING_LOCKS;
 
 	/* Always in the same order. */
 	(void)turn(&missing->locks[a < b ? a : b]);
 	if (a != b)
 		(void)turn(&missing->locks[a < b ? b : a]);
+}
+
+/* The first part of [@first, @end) that is locked as one: whole granules, wherever they begin. */
+static struct wh_run first_part(const struct wh_missing *missing, uint64_t first, uint64_t end)
+{
+	const uint32_t unit = unit_of(missing);
+	uint64_t behind = first + unit;
+
+	if (missing->fill->granule == 1)
+		behind -= first % unit;
+	return (struct wh_run){ .first = first,
+		                .count = (uint32_t)((behind < end ? behind : end) - first) };
 }
 
 /* Copy a run of missing pages and clear their bits. Return: pages done, at least 1, or -errno. */
@@ -191,13 +212,19 @@ static int put(struct wh_missing *missing, struct wh_run run, const uint8_t *fro
 
 int wh_missing_put(struct wh_missing *missing, uint64_t first, uint32_t count, const void *from)
 {
-	const struct wh_run run = { .first = first, .count = count };
-	int r;
+	const uint64_t end = first + count;
+	const uint8_t *contents = from;
+	int r = 0;
 
-	wh_assert(count > 0 && count <= CHUNK_PAGES && first + count <= missing->pages);
-	lock(missing, run, pthread_mutex_lock);
-	r = put(missing, run, from);
-	lock(missing, run, pthread_mutex_unlock);
+	wh_assert(count > 0 && count <= WH_RUN_PAGES_MAX && end <= missing->pages);
+	for (uint64_t at = first; r == 0 && at < end;) {
+		const struct wh_run run = first_part(missing, at, end);
+
+		lock(missing, run, pthread_mutex_lock);
+		r = put(missing, run, contents + (at - first) * WH_PAGE_SIZE);
+		lock(missing, run, pthread_mutex_unlock);
+		at += run.count;
+	}
 	return r;
 }
 
@@ -207,10 +234,7 @@ void wh_missing_forget(struct wh_missing *missing, uint64_t first, uint64_t coun
 
 	wh_assert(end <= missing->pages);
 	for (uint64_t at = first; at < end;) {
-		const uint64_t left = end - at;
-		const struct wh_run run = { .first = at,
-			                    .count = left < CHUNK_PAGES ? (uint32_t)left
-			                                                : CHUNK_PAGES };
+		const struct wh_run run = first_part(missing, at, end);
 
 		lock(missing, run, pthread_mutex_lock);
 		clear(missing, run.first, run.count);

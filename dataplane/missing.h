@@ -24,7 +24,7 @@
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 
-/* Locks for all chunks of the guest: more than there are threads that place pages. */
+/* Locks for all units of the guest: more than there are threads that place pages. */
 #define WH_MISSING_LOCKS 64u
 
 struct wh_missing {

@@ -7,19 +7,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "urgency.h"
 #include "urgent.h"
 #include "zero.h"
 
 /* How often the thread looks whether it is to stop. */
 #define PATIENCE_MS 100
-
-/* Ahead of all that only moves bytes. */
-#define NICE (-20)
 
 struct wh_serve {
 	struct wh_serve_config cfg;
@@ -125,7 +120,7 @@ static void *serve_thread(void *arg)
 	struct wh_serve *serve = arg;
 	int r = 0;
 
-	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+	wh_urgency_lead();
 	/* Ends when it is stopped, or fails. */
 	while (r == 0 && !atomic_load(&serve->stop))
 		r = wh_serve_step(serve, PATIENCE_MS);
@@ -135,7 +130,10 @@ static void *serve_thread(void *arg)
 
 int wh_serve_start(struct wh_serve *serve)
 {
-	int r = -pthread_create(&serve->thread, NULL, serve_thread, serve);
+	int r;
+
+	wh_urgency_yield();
+	r = -pthread_create(&serve->thread, NULL, serve_thread, serve);
 
 	serve->thread_runs = r == 0;
 	if (r == 0)

@@ -36,7 +36,8 @@ struct wh_serve *wh_serve_new(const struct wh_serve_config *cfg);
 /* Take what there is, or wait for it, no longer than @timeout_ms. Return: 0 or -errno. */
 wh_must_check int wh_serve_step(struct wh_serve *serve, int timeout_ms);
 
-/* Have a thread do that until it fails or is stopped. Return: 0 or -errno. */
+/* Have a thread do that until it fails or is stopped; all others of this process yield to guests.
+ * Return: 0 or -errno. */
 wh_must_check int wh_serve_start(struct wh_serve *serve);
 
 /* Why the steps ended, a negative errno; 0 while they go on. */

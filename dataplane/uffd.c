@@ -8,8 +8,10 @@
 #include "uffd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -25,6 +27,7 @@ struct wh_uffd {
 	struct wh_vmm_map map;
 	pid_t pid;
 	int number;
+	bool gone; /* it is closed there: detached by an earlier mover */
 };
 
 static struct wh_uffd *uffd_of(struct wh_fill *fill)
@@ -205,25 +208,41 @@ int wh_uffd_attach(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, st
 	return 0;
 }
 
-int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid, int number,
+/* Whether descriptor @number of process @pid is a userfaultfd. */
+static bool is_userfaultfd(pid_t pid, int number)
+{
+	char path[48], target[32] = "";
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, number);
+	return readlink(path, target, sizeof(target) - 1) > 0 && strstr(target, "userfaultfd");
+}
+
+int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, const struct wh_uffd_left *left,
                    struct wh_error *err)
 {
 	int r;
-	wh_cleanup(wh_uffd_closep) struct wh_uffd *uffd = new_uffd(ram, pid, &r, err);
+	wh_cleanup(wh_uffd_closep) struct wh_uffd *uffd = new_uffd(ram, left->pid, &r, err);
 
 	if (!uffd)
 		return r;
-	uffd->number = number;
-	uffd->fill.fd = wh_attach_take(pid, number, err);
+	uffd->number = left->number;
+	uffd->gone = left->nothing_missing && !is_userfaultfd(left->pid, left->number);
+	if (uffd->gone)
+		uffd->fill.fd = eventfd(0, EFD_CLOEXEC); /* nothing ever happens on it */
+	else
+		uffd->fill.fd = wh_attach_take(left->pid, left->number, err);
 	if (uffd->fill.fd < 0)
 		return uffd->fill.fd;
-	wake(&uffd->fill, 0, ram->pages);
+	if (!uffd->gone)
+		wake(&uffd->fill, 0, ram->pages);
 	*ret = wh_steal(uffd);
 	return 0;
 }
 
 int wh_uffd_detach(struct wh_uffd *uffd, struct wh_error *err)
 {
+	if (uffd->gone)
+		return 0;
 	for (size_t i = 0; i < uffd->map.count; i++) {
 		struct uffdio_range range = { .start = uffd->map.ranges[i].addr,
 			                      .len = uffd->map.ranges[i].bytes };

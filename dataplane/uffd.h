@@ -12,6 +12,7 @@
 #ifndef WH_UFFD_H
 #define WH_UFFD_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "fill.h"
@@ -26,12 +27,19 @@ struct wh_uffd;
 wh_must_check int wh_uffd_attach(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid,
                                  struct wh_error *err);
 
+/* What a mover that is dead has left. */
+struct wh_uffd_left {
+	pid_t pid;            /* the hypervisor */
+	int number;           /* as wh_uffd_number() gave it there */
+	bool nothing_missing; /* it may have detached already, and then there is nothing to take */
+};
+
 /*
- * Take over from a mover that is dead: @number as wh_uffd_number() gave it there. Whoever waited
- * for what that one had been asked for faults again. Return: 0 or -errno.
+ * Take over from it: whoever waited for what that one had been asked for faults again.
+ * Return: 0 or -errno.
  */
-wh_must_check int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid,
-                                 int number, struct wh_error *err);
+wh_must_check int wh_uffd_resume(struct wh_uffd **ret, const struct wh_ram *ram,
+                                 const struct wh_uffd_left *left, struct wh_error *err);
 
 /* Nothing is missing: leave the hypervisor without a trace. Return: 0 or -errno. */
 wh_must_check int wh_uffd_detach(struct wh_uffd *uffd, struct wh_error *err);

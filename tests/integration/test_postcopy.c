@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -338,6 +340,37 @@ static void memory_arrives_under_a_limit(void **state)
 	move(*state, 2, WH_COMPRESSION_NONE);
 }
 
+/* A file on a tmpfs that makes huge pages, mounted nowhere. Return: -1 if there is no such. */
+static int new_huge_file(void)
+{
+	wh_cleanup(wh_closep) int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	wh_cleanup(wh_closep) int mount = -1;
+	int fd;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -1;
+	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	fd = openat(mount, "ram", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, (off_t)BYTES), 0);
+	return fd;
+}
+
+static void memory_arrives_where_pages_are_huge(void **state)
+{
+	struct fixture *f = *state;
+
+	wh_closep(&f->target);
+	late_guest_done(&f->guest);
+	f->target = new_huge_file();
+	if (f->target < 0)
+		skip();
+	f->guest = (struct late_guest){ .source = f->source, .target = f->target, .pages = PAGES };
+	late_guest_start(&f->guest);
+	slow_down(f);
+	move(f, 2, WH_COMPRESSION_NONE);
+}
+
 static void a_switch_to_pause_sends_all_while_the_guest_stands_still(void **state)
 {
 	struct fixture *f = *state;
@@ -456,6 +489,25 @@ static uint32_t break_and_resume(struct fixture *f, uint32_t count)
 	return broken;
 }
 
+/* A mover that was killed after it let go, and before it said so. */
+static void what_is_over_can_be_resumed(void **state)
+{
+	struct fixture *f = *state;
+	struct mover_pair_config cfg = config(f, 2);
+	struct mover_pair pair;
+
+	begin(f, &pair, &cfg);
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_int_equal(mover_pair_done(&pair), 0);
+	cfg.resume = true;
+	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_postcopy(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_int_equal(mover_pair_done(&pair), 0);
+	assert_arrived_whole(f);
+	wh_closep(&cfg.source_cgroup);
+}
+
 /* As often as it takes: one run may be over before all failures were had. */
 static void survive(void **state, bool slowly)
 {
@@ -493,8 +545,10 @@ static int test_in(const struct lab *where)
 		TEST(memory_arrives_behind_a_guest_that_walks),
 		TEST(memory_arrives_under_a_limit),
 		TEST(memory_arrives_compressed_under_a_limit),
+		TEST(memory_arrives_where_pages_are_huge),
 		TEST(a_switch_to_pause_sends_all_while_the_guest_stands_still),
 		TEST(post_copy_that_was_not_prepared_is_refused_in_words),
+		TEST(what_is_over_can_be_resumed),
 		TEST(a_guest_survives_failures_of_links_and_movers),
 		TEST(a_guest_survives_failures_under_a_limit),
 	};

@@ -205,7 +205,7 @@ static int switched(struct wh_source *source, struct wh_error *err)
 	(void)err;
 	w->target_runs = true;
 	if (w->losses < LOSSES_MAX && pick(w, 3))
-		w->break_at_ns = w->now_ns + pick(w, 3000) * 1000;
+		w->break_at_ns = w->now_ns + pick(w, 3000) * UINT64_C(1000);
 	return 0;
 }
 
