@@ -179,7 +179,7 @@ static int place(struct wh_missing *missing, uint64_t first, uint32_t count, con
 
 	if (n == 0) {
 		/* There already: a mover died before it could say so. It may still be waited for. */
-		n = (int)missing->fill->granule;
+		n = (int)(missing->fill->granule < count ? missing->fill->granule : count);
 		missing->fill->wake(missing->fill, first, (uint32_t)n);
 	}
 	if (n > 0)

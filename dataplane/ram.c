@@ -184,6 +184,10 @@ int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 		if (fs.f_type == HUGETLBFS_MAGIC && pages > most_fill)
 			most_fill = (uint32_t)pages;
 	}
+	/* All are filled alike, so each must be whole in the largest granule. */
+	for (uint16_t i = 0; i < ram->count; i++)
+		if (ram->regions[i].bytes / WH_PAGE_SIZE % most_fill)
+			return -EOPNOTSUPP;
 	*missing = most;
 	*fill = most_fill;
 	return 0;

@@ -66,7 +66,7 @@ void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
 /*
  * The granules of @ram as a destination of post-copy: memory of @missing pages can be given back
  * and of @fill pages filled, each on a multiple of it within its region. Return: 0, -EOPNOTSUPP if
- * one has more than WH_RUN_PAGES_MAX pages, or -errno.
+ * one has more than WH_RUN_PAGES_MAX pages or a region is not whole in them, or -errno.
  */
 wh_must_check int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill);
 

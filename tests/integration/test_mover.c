@@ -8,7 +8,6 @@
  * had been there: no userfaultfd, no tracked mapping.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -29,6 +28,7 @@
 #include <cmocka.h>
 
 #include "mover_pair.h"
+#include "traces.h"
 
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -162,49 +162,11 @@ static int teardown(void **state)
 
 /* --- what must be so -------------------------------------------------------------------------- */
 
-static bool has_userfaultfd(pid_t pid)
-{
-	char path[300], target[64];
-	bool found = false;
-	struct dirent *entry;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	assert_non_null(dir);
-	while ((entry = readdir(dir))) {
-		ssize_t n;
-
-		(void)snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)pid, entry->d_name);
-		n = readlink(path, target, sizeof(target) - 1);
-		target[n > 0 ? n : 0] = '\0';
-		found |= strstr(target, "userfaultfd") != NULL;
-	}
-	(void)closedir(dir);
-	return found;
-}
-
-/* Whether a mapping of @pid is write-protected through a userfaultfd: " uw" in its flags. */
-static bool is_tracked(pid_t pid)
-{
-	bool found = false;
-	char line[512], path[32];
-	FILE *smaps;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	smaps = fopen(path, "re");
-	assert_non_null(smaps);
-	while (fgets(line, sizeof(line), smaps))
-		found |= !strncmp(line, "VmFlags:", 8) && strstr(line, " uw") != NULL;
-	(void)fclose(smaps);
-	return found;
-}
-
 static void assert_no_trace(const struct guest *g)
 {
 	assert_true(await_steps(g, 5));
 	assert_false(has_userfaultfd(g->pid));
-	assert_false(is_tracked(g->pid));
+	assert_false(has_vm_flag(g->pid, "uw"));
 }
 
 static void assert_same_memory(int a, int b)
@@ -260,7 +222,7 @@ static uint64_t move(struct guest *g, uint32_t connections, enum wh_compression 
 	cfg.compression = compression;
 	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
 	assert_int_equal(mover_pair_await_converged(&pair), 0);
-	assert_true(is_tracked(g->pid));
+	assert_true(has_vm_flag(g->pid, "uw"));
 	assert_true(await_steps(g, 20)); /* the last pass shall have something to do */
 	guest_stop(g);
 	assert_int_equal(mover_pair_finish(&pair), 0);

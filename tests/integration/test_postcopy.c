@@ -10,7 +10,6 @@
  * competes with what is pushed, and a failure finds something left to do.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -36,6 +35,7 @@
 #include "late_guest.h"
 #include "mover_pair.h"
 #include "rate_bpf.h"
+#include "traces.h"
 
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -199,52 +199,10 @@ static struct mover_pair_config config(const struct fixture *f, uint32_t connect
 
 /* --- what must be so -------------------------------------------------------------------------- */
 
-/* Whether @pid has a descriptor whose name holds @what; @ret receives its number. */
-static bool has_descriptor(pid_t pid, const char *what, int *ret)
-{
-	char path[300], target[64];
-	bool found = false;
-	struct dirent *entry;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return false;
-	while (!found && (entry = readdir(dir))) {
-		ssize_t n;
-
-		(void)snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)pid, entry->d_name);
-		n = readlink(path, target, sizeof(target) - 1);
-		target[n > 0 ? n : 0] = '\0';
-		found = strstr(target, what) != NULL;
-		if (found && ret)
-			*ret = atoi(entry->d_name); /* NOLINT: the kernel's number */
-	}
-	(void)closedir(dir);
-	return found;
-}
-
-/* Whether a mapping of @pid waits for missing pages: " um" in its flags. */
-static bool is_registered(pid_t pid)
-{
-	bool found = false;
-	char line[512], path[32];
-	FILE *smaps;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	smaps = fopen(path, "re");
-	assert_non_null(smaps);
-	while (fgets(line, sizeof(line), smaps))
-		found |= !strncmp(line, "VmFlags:", 8) && strstr(line, " um") != NULL;
-	(void)fclose(smaps);
-	return found;
-}
-
 static void assert_arrived_whole(struct fixture *f)
 {
-	assert_false(is_registered(f->guest.pid));
-	assert_false(has_descriptor(f->guest.pid, "userfaultfd", NULL));
+	assert_false(has_vm_flag(f->guest.pid, "um"));
+	assert_false(has_userfaultfd(f->guest.pid));
 	assert_true(late_guest_await(&f->guest, 100));
 	assert_true(late_guest_stop(&f->guest));
 	assert_int_equal(atomic_load(&f->guest.control->wrong), 0);
@@ -457,7 +415,7 @@ static void let_go(const struct mover_pair *pair)
 /* Whether the destination's hypervisor still waits for pages: then it is not over. */
 static bool is_left(const struct fixture *f)
 {
-	return has_descriptor(f->guest.pid, "userfaultfd", NULL);
+	return has_userfaultfd(f->guest.pid);
 }
 
 /* Break and resume until @count failures were survived, or there is nothing left to break. */

@@ -456,6 +456,63 @@ static int setup(void **state)
 	return 0;
 }
 
+/* The owner wants the round to end, or gives up: the look's answer. */
+static int say_what_is_asked_for(void *context)
+{
+	return *(int *)context;
+}
+
+static void a_round_that_is_to_end_leaves_the_rest_pending(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_round round;
+	int answer_to_look = 1;
+
+	dirty(f, 3, 40);
+	f->precopy.look = say_what_is_asked_for;
+	f->precopy.context = &answer_to_look;
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(round.data_pages, 0);
+	assert_int_equal(wh_pageset_count(f->precopy.pending), 40);
+
+	/* And is the next one's. */
+	f->precopy.look = NULL;
+	f->precopy.ends_early = false;
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(round.data_pages, 40);
+	assert_int_equal(times_sent(f, 3), 1);
+}
+
+static void a_round_fails_as_its_owner_says(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_round round;
+	int answer_to_look = -ESHUTDOWN;
+
+	dirty(f, 3, 40);
+	f->precopy.look = say_what_is_asked_for;
+	f->precopy.context = &answer_to_look;
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), -ESHUTDOWN);
+}
+
+static void no_more_is_posted_than_leaves_in_time(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_round round;
+
+	/*
+	 * However slow the link is, the longest write is posted. It is the first of three here; the
+	 * others, which are shorter together, wait until it has left.
+	 */
+	f->precopy.backlog_ns = WH_NSEC_PER_MSEC;
+	f->precopy.rate_bps = 1;
+	dirty(f, 0, GUEST_PAGES);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(fake_link_writes(f->link), 3);
+	assert_int_equal(fake_link_max_in_flight(f->link), 2);
+	assert_int_equal(round.data_pages, GUEST_PAGES);
+}
+
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
@@ -487,6 +544,9 @@ int main(void)
 		TEST(rounds_are_numbered_and_the_last_is_marked),
 		TEST(nothing_is_left_after_a_round),
 		TEST(leaves_the_result_alone_when_the_link_dies),
+		TEST(a_round_that_is_to_end_leaves_the_rest_pending),
+		TEST(a_round_fails_as_its_owner_says),
+		TEST(no_more_is_posted_than_leaves_in_time),
 		TEST(an_answer_for_another_round_is_a_breach),
 		TEST(an_answer_too_many_is_a_breach),
 		TEST(another_frame_than_the_answer_is_a_breach),

@@ -370,6 +370,44 @@ static void skipped_and_repeated_rounds_are_refused(void **state)
 	assert_int_equal(state_of(f), WH_SESSION_PRECOPY);
 }
 
+static int say_kind(struct fixture *f, enum wh_frame_kind kind)
+{
+	return say(f, &(struct wh_frame){ .kind = kind });
+}
+
+static int say_missing(struct fixture *f)
+{
+	return say(f, &(struct wh_frame){ .kind = WH_FRAME_MISSING,
+	                                  .zero = { .count = 1, .runs = { { 1, 1 } } } });
+}
+
+static void post_copy_needs_a_file_for_what_is_missing(void **state)
+{
+	struct fixture *f = *state;
+
+	agree(f);
+	assert_int_equal(say_missing(f), -EOPNOTSUPP);
+	assert_non_null(strstr(f->err.text, "not set up for post-copy"));
+	assert_int_equal(say_kind(f, WH_FRAME_SWITCH), -EOPNOTSUPP);
+}
+
+static void only_a_target_that_resumes_takes_resume(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_breach(f, say_kind(f, WH_FRAME_RESUME), "frame 10 while opening");
+	f->target.resume = true;
+	assert_breach(f, say_start(f, 0), "frame 2 while opening");
+}
+
+static void post_copy_begins_after_rounds_have(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_breach(f, say_missing(f), "frame 7 while opening");
+	assert_breach(f, say_kind(f, WH_FRAME_SWITCH), "frame 8 while opening");
+}
+
 static void a_source_that_leaves_early_is_lost(void **state)
 {
 	struct fixture *f = *state;
@@ -405,6 +443,9 @@ int main(void)
 		TEST(zero_runs_in_unknown_ram_are_refused),
 		TEST(zero_runs_behind_the_end_are_refused),
 		TEST(skipped_and_repeated_rounds_are_refused),
+		TEST(post_copy_needs_a_file_for_what_is_missing),
+		TEST(only_a_target_that_resumes_takes_resume),
+		TEST(post_copy_begins_after_rounds_have),
 		TEST(a_source_that_leaves_early_is_lost),
 	};
 
