@@ -11,7 +11,7 @@
  * reads in flight). The daemon refuses such guests.
  *
  * Threads: the one that opened it. Inside, another thread takes EVENT_REMOVE at once, because
- * the hypervisor waits for that.
+ * the hypervisor waits for that, and a large guest's memory is scanned by several.
  */
 
 #ifndef WH_DIRTY_H

@@ -50,12 +50,17 @@ static uint64_t mask(uint64_t word, uint64_t first, uint64_t end)
 void wh_pageset_add(struct wh_pageset *set, uint64_t first, uint64_t count)
 {
 	uint64_t end = first + count;
+	uint64_t next;
 
 	wh_assert(count > 0 && first < end && end <= set->pages);
 	for (uint64_t w = first / WORD_BITS; w * WORD_BITS < end; w++)
-		set->bits[w] |= mask(w, first, end);
-	if (first < set->next)
-		set->next = first;
+		(void)__atomic_fetch_or(&set->bits[w], mask(w, first, end), __ATOMIC_RELAXED);
+
+	/* This ends: where another thread was faster, @next is lower than before. */
+	next = __atomic_load_n(&set->next, __ATOMIC_RELAXED);
+	while (first < next && !__atomic_compare_exchange_n(&set->next, &next, first, false,
+	                                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 }
 
 void wh_pageset_remove(struct wh_pageset *set, uint64_t page)

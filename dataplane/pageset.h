@@ -5,7 +5,7 @@
  *
  * Pages are numbered through all regions of the guest, in the order of struct wh_ram.
  *
- * Threads: one at a time.
+ * Threads: one at a time; but several may add at once.
  */
 
 #ifndef WH_PAGESET_H

@@ -11,6 +11,9 @@
 /* RAM blocks of one guest: their descriptors travel in one message, which holds 253. */
 #define WH_REGIONS_MAX 128u
 
+/* Threads that scan for written pages: what 16 leave of a guest of 16 TiB is half a second. */
+#define WH_SCAN_THREADS_MAX 16u
+
 /* Connections of one migration: more than this never helped a 400 Gbit/s link. */
 #define WH_CONNECTIONS_MAX 16u
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "crew.h"
 #include "pageset.h"
 
 static int setup(void **state)
@@ -171,6 +172,37 @@ static void refuses_a_size_that_no_memory_can_hold(void **state)
 	assert_null(wh_pageset_new(UINT64_MAX - 63));
 }
 
+/* Parts begin and end within words: neighbours share them. The highest are added first. */
+#define PART_PAGES 37u
+#define PARTS      500u
+
+static int add_part(void *context, uint32_t member, uint64_t part)
+{
+	uint64_t first = (PARTS - 1 - part) * PART_PAGES;
+
+	(void)member;
+	for (uint64_t page = first; page < first + PART_PAGES; page++)
+		wh_pageset_add(context, page, 1);
+	return 0;
+}
+
+static void keeps_what_several_threads_add_at_once(void **state)
+{
+	wh_cleanup(wh_crew_closep) struct wh_crew *crew = NULL;
+
+	(void)state;
+	assert_int_equal(wh_crew_open(&crew, 4, NULL), 0);
+	for (uint32_t i = 0; i < 20; i++) {
+		const uint64_t pages = (uint64_t)PARTS * PART_PAGES;
+		wh_cleanup(wh_pageset_freep) struct wh_pageset *set = wh_pageset_new(pages);
+
+		assert_int_equal(wh_crew_run(crew, add_part, set, PARTS), 0);
+
+		assert_int_equal(wh_pageset_count(set), pages);
+		assert_takes(set, UINT32_MAX, 0, (uint32_t)pages);
+	}
+}
+
 static uint32_t roll(uint64_t *random, uint32_t sides)
 {
 	*random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
@@ -262,6 +294,7 @@ int main(void)
 		TEST(removes_single_pages),
 		TEST(merges_without_touching_the_other),
 		TEST(merging_an_empty_set_changes_nothing),
+		TEST(keeps_what_several_threads_add_at_once),
 		TEST(refuses_a_size_that_no_memory_can_hold),
 		TEST(agrees_with_a_naive_set_in_any_order_of_calls),
 	};
