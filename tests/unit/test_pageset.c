@@ -4,7 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -165,6 +168,42 @@ static void merging_an_empty_set_changes_nothing(void **state)
 	assert_empty(set);
 }
 
+/* Memory of this process that is its own; pages that were only read do not count. */
+static uint64_t own_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[128];
+	uint64_t kib = 0;
+
+	assert_non_null(status);
+	while (kib == 0 && fgets(line, sizeof(line), status))
+		if (strncmp(line, "RssAnon:", strlen("RssAnon:")) == 0)
+			kib = strtoull(line + strlen("RssAnon:"), NULL, 10);
+	(void)fclose(status); /* only read */
+	assert_true(kib > 0);
+	return kib;
+}
+
+static void takes_memory_only_near_what_was_added(void **state)
+{
+	const uint64_t pages = UINT64_C(1) << 28; /* of 1 TiB: 32 MiB of bits */
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *set = wh_pageset_new(pages);
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *other = wh_pageset_new(pages);
+	uint64_t before = own_kib();
+	struct wh_run run;
+
+	(void)state;
+	(void)madvise(set->bits, pages / 8, MADV_NOHUGEPAGE);
+	wh_pageset_add(set, pages / 2, 1);
+	wh_pageset_merge(set, other);
+	assert_int_equal(wh_pageset_count(set), 1);
+	assert_false(wh_pageset_has(set, 0));
+	assert_true(wh_pageset_take_run(set, 512, &run));
+	assert_false(wh_pageset_take_run(set, 512, &run));
+
+	assert_true(own_kib() < before + 4096); /* the kernel counts roughly */
+}
+
 static void refuses_a_size_that_no_memory_can_hold(void **state)
 {
 	(void)state;
@@ -295,6 +334,7 @@ int main(void)
 		TEST(merges_without_touching_the_other),
 		TEST(merging_an_empty_set_changes_nothing),
 		TEST(keeps_what_several_threads_add_at_once),
+		TEST(takes_memory_only_near_what_was_added),
 		TEST(refuses_a_size_that_no_memory_can_hold),
 		TEST(agrees_with_a_naive_set_in_any_order_of_calls),
 	};
