@@ -31,6 +31,7 @@ struct wh_precopy {
 	uint32_t in_flight;     /* writes posted and not yet written */
 	uint64_t data_pages;    /* of the round: sent as data */
 	uint64_t written_pages; /* of them, those that have left */
+	uint32_t runs;          /* since memory was mapped anew */
 	struct wh_frame zero;   /* runs of zero pages found and not yet told */
 };
 
