@@ -154,9 +154,10 @@ static int protect(void *context, uint32_t member, uint64_t number)
 struct scan {
 	struct wh_dirty *dirty;
 	struct wh_pageset *into;
+	uint64_t flags;
 };
 
-/* Scan one piece: report what was written and protect it again. */
+/* Scan one piece: report what was written. */
 static int scan(void *context, uint32_t member, uint64_t number)
 {
 	const struct scan *job = context;
@@ -164,7 +165,7 @@ static int scan(void *context, uint32_t member, uint64_t number)
 	struct page_region *runs = job->dirty->runs + (size_t)member * SCAN_RUNS;
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.flags = job->flags,
 		.start = piece.addr,
 		.end = piece.addr + piece.bytes,
 		.vec = (uint64_t)(uintptr_t)runs,
@@ -191,15 +192,25 @@ static int scan(void *context, uint32_t member, uint64_t number)
 	return 0;
 }
 
-int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
+static int collect(struct wh_dirty *dirty, struct wh_pageset *into, uint64_t flags)
 {
-	struct scan job = { .dirty = dirty, .into = into };
+	struct scan job = { .dirty = dirty, .into = into, .flags = flags };
 
 	take_events(dirty);
 	(void)pthread_mutex_lock(&dirty->lock);
 	wh_pageset_merge(into, dirty->removed);
 	(void)pthread_mutex_unlock(&dirty->lock);
 	return wh_crew_run(dirty->crew, scan, &job, dirty->pieces);
+}
+
+int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return collect(dirty, into, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC);
+}
+
+int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return collect(dirty, into, PM_SCAN_CHECK_WPASYNC);
 }
 
 bool wh_dirty_any_removed(struct wh_dirty *dirty)

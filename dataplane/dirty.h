@@ -47,6 +47,12 @@ struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
  */
 wh_must_check int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into);
 
+/*
+ * The same, once, for a guest that stands still: nothing is protected, so that no later write is
+ * seen. It takes half the time for each page written, and leaves the page tables as they are.
+ */
+wh_must_check int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into);
+
 /* Whether any page was given back so far: then a hole may be anywhere. */
 bool wh_dirty_any_removed(struct wh_dirty *dirty);
 

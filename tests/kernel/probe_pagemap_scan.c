@@ -151,6 +151,23 @@ static void stops_where_the_room_ends(struct tracked *t)
 	tap_ok(tracked_only(t, 600, 1), "what was not reported was not protected");
 }
 
+static void reports_without_protecting(struct tracked *t)
+{
+	uint64_t base = (uintptr_t)t->addr;
+	struct page_region one = { 0 };
+	struct pm_scan_arg arg = small_scan(t, &one);
+	int count;
+
+	arg.flags = PM_SCAN_CHECK_WPASYNC;
+	touch(t, 700, 3);
+	count = ioctl(t->pagemap, PAGEMAP_SCAN, &arg);
+	tap_ok(count == 1 && one.start == base + 700 * PAGE && one.end == one.start + 3 * PAGE,
+	       "a scan need not protect what it reports");
+
+	(void)tracked_scan(t);
+	tap_ok(tracked_only(t, 700, 3), "which the next one reports again");
+}
+
 static void refuses_untracked_memory(void)
 {
 	struct tracked t = { .pages = PAGES, .pagemap = open_pagemap(0) };
@@ -284,6 +301,7 @@ int main(void)
 	sees_writes_by_other_processes(&t);
 	misses_other_ways_to_the_file(&t);
 	stops_where_the_room_ends(&t);
+	reports_without_protecting(&t);
 	refuses_untracked_memory();
 	loses_no_write(1);
 	loses_no_write(SCANNERS_MAX);
