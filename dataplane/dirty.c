@@ -38,6 +38,9 @@
  */
 #define PIECE_BYTES (UINT64_C(1) << 30)
 
+/* The same for the end of tracking, when the hypervisor can't even touch its memory meanwhile. */
+#define UNTRACK_BYTES (UINT64_C(64) << 20)
+
 /* A scan of less takes no longer than waking another thread is worth. */
 #define THREAD_BYTES (UINT64_C(4) << 30)
 
@@ -325,16 +328,40 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	return 0;
 }
 
+/*
+ * Closing the userfaultfd does that at once, and stops the guest for as long: 20 ms for each GiB. So
+ * it is done bit by bit. What fails is left to the close; a hypervisor that is gone fails at once.
+ */
+static void untrack(const struct wh_dirty *dirty)
+{
+	for (size_t i = 0; i < dirty->map.count; i++) {
+		const struct wh_vmm_range *range = &dirty->map.ranges[i];
+
+		for (uint64_t done = 0; done < range->bytes; done += UNTRACK_BYTES) {
+			const uint64_t left = range->bytes - done;
+			struct uffdio_range part = {
+				.start = range->addr + done,
+				.len = left < UNTRACK_BYTES ? left : UNTRACK_BYTES,
+			};
+
+			if (ioctl(dirty->uffd, UFFDIO_UNREGISTER, &part) < 0)
+				return;
+		}
+	}
+}
+
 struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty)
 {
 	if (!dirty)
 		return NULL;
+	if (dirty->uffd >= 0)
+		untrack(dirty);
 	if (dirty->thread_runs) {
 		(void)eventfd_write(dirty->stop, 1); /* cannot be full: it is the first */
 		(void)pthread_join(dirty->thread, NULL);
 	}
 	dirty->crew = wh_crew_close(dirty->crew);
-	wh_closep(&dirty->uffd); /* unregisters the memory */
+	wh_closep(&dirty->uffd);
 	wh_closep(&dirty->pagemap);
 	wh_closep(&dirty->stop);
 	wh_vmm_map_done(&dirty->map);

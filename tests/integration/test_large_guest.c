@@ -178,6 +178,22 @@ static uint64_t used_pages(int fd)
 	return (uint64_t)st.st_blocks * 512 / WH_PAGE_SIZE;
 }
 
+/* How many mappings of its RAM a process has: tracking cuts them, and must leave no trace. */
+static uint32_t ram_mappings(pid_t pid)
+{
+	char line[512], path[32];
+	uint32_t count = 0;
+	FILE *maps;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		count += strstr(line, "memfd:ram") != NULL;
+	(void)fclose(maps); /* only read */
+	return count;
+}
+
 static void movers_of_a_large_guest_stay_small_and_lose_nothing(void **state)
 {
 	wh_cleanup(wh_closep) int source = ram_file();
@@ -205,6 +221,7 @@ static void movers_of_a_large_guest_stay_small_and_lose_nothing(void **state)
 
 	move(&cfg, control);
 
+	assert_int_equal(ram_mappings(cfg.vmm_pid), 1);
 	assert_int_equal(used_pages(source), TOUCHED);
 	assert_int_equal(used_pages(target), TOUCHED);
 	for (uint64_t i = 0; i < TOUCHED; i++) {
