@@ -37,9 +37,6 @@
 /* How far ahead memory is asked for, so that looking at it need not wait. */
 #define LOOK_AHEAD ((size_t)8 * WH_PAGE_SIZE)
 
-/* Shorter runs are not worth a system call. */
-#define POPULATE_PAGES 64u
-
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
@@ -207,23 +204,103 @@ static bool is_zero(struct wh_precopy *p, uint64_t page)
 	return wh_page_is_zero(at);
 }
 
-/* Send a run that lies in one region, in pieces that are all data or all zero. */
-static int send_run(struct wh_precopy *p, struct wh_run run)
+static int send_piece(struct wh_precopy *p, struct wh_run piece, bool zero)
 {
-	while (run.count > 0) {
-		const bool zero = is_zero(p, run.first);
-		struct wh_run piece = { .first = run.first, .count = 1 };
-		int r;
+	if (piece.count == 0)
+		return 0;
+	return zero ? send_zero(p, piece) : send_data(p, piece);
+}
 
-		while (piece.count < run.count && is_zero(p, run.first + piece.count) == zero)
-			piece.count++;
-		r = zero ? send_zero(p, piece) : send_data(p, piece);
+/* A run that is being cut into pieces, each all data or all zero. */
+struct cut {
+	struct wh_run piece; /* its end is where we are */
+	bool zero;
+};
+
+/* Go on by @count pages of one kind: the piece grows, or leaves and another begins. */
+static int cut_on(struct wh_precopy *p, struct cut *cut, uint32_t count, bool zero)
+{
+	int r = 0;
+
+	if (zero != cut->zero) {
+		r = send_piece(p, cut->piece, cut->zero);
+		cut->piece.first += cut->piece.count;
+		cut->piece.count = 0;
+		cut->zero = zero;
+	}
+	cut->piece.count += count;
+	return r;
+}
+
+/* Look at each of @count pages. Return: how many are zero, or -errno. */
+static int cut_by_page(struct wh_precopy *p, struct cut *cut, uint32_t count)
+{
+	int zero_pages = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const bool zero = is_zero(p, cut->piece.first + cut->piece.count);
+		int r = cut_on(p, cut, 1, zero);
+
 		if (r < 0)
 			return r;
-		run.first += piece.count;
-		run.count -= piece.count;
+		zero_pages += zero;
 	}
-	return 0;
+	return zero_pages;
+}
+
+/* As cut_by_page() for a whole block, which may be taken for data; sets @mapped if it is not. */
+static int cut_block(struct wh_precopy *p, struct cut *cut, bool *mapped)
+{
+	const uint64_t page = cut->piece.first + cut->piece.count;
+	const struct wh_region *region = wh_ram_region(p->ram, page);
+	int zero_pages;
+
+	if (wh_look_is_data(&p->look, region, page - region->first_page))
+		return cut_on(p, cut, WH_LOOK_PAGES, false);
+	*mapped = true;
+	zero_pages = cut_by_page(p, cut, WH_LOOK_PAGES);
+	if (zero_pages >= 0)
+		wh_look_found(&p->look, (uint32_t)zero_pages);
+	return zero_pages;
+}
+
+/* Pages from @page on, at most @left, until the next block begins. */
+static uint32_t before_block(const struct wh_precopy *p, uint64_t page, uint32_t left)
+{
+	const struct wh_region *region = wh_ram_region(p->ram, page);
+	const uint32_t ahead = (uint32_t)(-(page - region->first_page) % WH_LOOK_PAGES);
+
+	return ahead > left || left - ahead < WH_LOOK_PAGES ? left : ahead;
+}
+
+/* Send a run that lies in one region. */
+static int send_run(struct wh_precopy *p, struct wh_run run)
+{
+	/* Memory that was given back is found page by page. */
+	const bool blocks = !wh_dirty_any_removed(p->dirty);
+	struct cut cut = { .piece = { .first = run.first } };
+	uint32_t left = run.count;
+	bool mapped = false;
+	int r = 0;
+
+	while (r >= 0 && left > 0) {
+		uint32_t count = left;
+
+		if (blocks)
+			count = before_block(p, run.first + run.count - left, left);
+		if (count > 0) {
+			r = cut_by_page(p, &cut, count);
+		} else {
+			count = WH_LOOK_PAGES;
+			r = cut_block(p, &cut, &mapped);
+		}
+		left -= count;
+	}
+	if (r >= 0)
+		r = send_piece(p, cut.piece, cut.zero);
+	if (mapped)
+		wh_ram_forget(p->ram, run);
+	return r < 0 ? r : 0;
 }
 
 static int send_pending(struct wh_precopy *p)
@@ -231,18 +308,13 @@ static int send_pending(struct wh_precopy *p)
 	struct wh_run run;
 
 	while (wh_pageset_take_run(p->pending, WH_RUN_PAGES_MAX, &run)) {
+		/* A run may reach into the next regions. */
 		while (run.count > 0) {
 			const struct wh_run part = wh_ram_clip(p->ram, run);
-			int r;
+			int r = send_run(p, part);
 
-			/* That would fill the holes of a guest that gave memory back. */
-			if (part.count >= POPULATE_PAGES && !wh_dirty_any_removed(p->dirty))
-				wh_ram_populate(p->ram, part);
-			r = send_run(p, part);
 			if (r < 0)
 				return r;
-			if (part.count >= POPULATE_PAGES)
-				wh_ram_forget(p->ram, part);
 			run.first += part.count;
 			run.count -= part.count;
 		}

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "dirty.h"
+#include "look.h"
 #include "pageset.h"
 #include "ram.h"
 #include "wire.h"
@@ -31,6 +32,7 @@ struct wh_precopy {
 	uint32_t in_flight;     /* writes posted and not yet written */
 	uint64_t data_pages;    /* of the round: sent as data */
 	uint64_t written_pages; /* of them, those that have left */
+	struct wh_look look;    /* finds what is zero */
 	struct wh_frame zero;   /* runs of zero pages found and not yet told */
 };
 

@@ -16,9 +16,6 @@
 
 #include "wherry/assert.h"
 
-/* A read fault maps what is there of this much memory around it: the kernel's usual value. */
-#define FAULT_AROUND ((size_t)16 * WH_PAGE_SIZE)
-
 int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
 {
 	struct wh_region *region = &ram->regions[ram->count];
@@ -139,17 +136,6 @@ static uint8_t *address_of(const struct wh_ram *ram, struct wh_run run)
 	const struct wh_region *region = wh_ram_region(ram, run.first);
 
 	return (uint8_t *)region->addr + (run.first - region->first_page) * WH_PAGE_SIZE;
-}
-
-void wh_ram_populate(const struct wh_ram *ram, struct wh_run run)
-{
-	const volatile uint8_t *at = address_of(ram, run);
-	const volatile uint8_t *end = at + (size_t)run.count * WH_PAGE_SIZE;
-
-	while (at < end) {
-		(void)*at;
-		at += FAULT_AROUND - (uintptr_t)at % FAULT_AROUND;
-	}
 }
 
 void wh_ram_forget(const struct wh_ram *ram, struct wh_run run)

@@ -54,9 +54,6 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 /* Add every page that the files hold; holes are memory the guest never touched. */
 wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into);
 
-/* Have @run, which lies in one region, in the page tables before it is looked at. */
-void wh_ram_populate(const struct wh_ram *ram, struct wh_run run);
-
 /* Have @run, which lies in one region, out of the page tables: they cost memory, and time to end. */
 void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
 

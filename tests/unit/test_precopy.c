@@ -232,6 +232,27 @@ static void zero_pages_are_told_and_never_sent(void **state)
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_PAGE_BYTES), 2 * WH_PAGE_SIZE);
 }
 
+/* See look.h: one page of each block is read, and the blocks are looked at in their order. */
+static void a_block_goes_whole_where_its_sample_has_contents(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t block = 2ull * WH_LOOK_PAGES, sample = block;
+	struct wh_round round;
+	char first_byte = 'x';
+
+	clear(f, block, WH_LOOK_PAGES);
+	assert_int_equal(
+		pwrite(f->ram.regions[0].fd, &first_byte, 1, (off_t)(sample * WH_PAGE_SIZE)), 1);
+	clear(f, block + WH_LOOK_PAGES + 1, WH_LOOK_PAGES - 1); /* no whole block */
+
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+
+	assert_int_equal(round.data_pages, WH_LOOK_PAGES);
+	for (uint64_t page = block; page < block + WH_LOOK_PAGES; page++)
+		assert_int_equal(times_sent(f, page), 1);
+	assert_int_equal(times_told(f, block + WH_LOOK_PAGES + 1), 1);
+}
+
 static void many_zero_runs_need_more_than_one_frame(void **state)
 {
 	struct fixture *f = *state;
@@ -478,6 +499,7 @@ int main(void)
 		TEST(waits_for_room_when_the_queue_is_full),
 		TEST(waits_for_room_for_a_frame),
 		TEST(zero_pages_are_told_and_never_sent),
+		TEST(a_block_goes_whole_where_its_sample_has_contents),
 		TEST(many_zero_runs_need_more_than_one_frame),
 		TEST(runs_are_cut_at_region_ends),
 		TEST(zero_runs_are_cut_at_region_ends),
