@@ -65,7 +65,7 @@ def move(wherryd, options):
 	sent = sent_bytes(options.daemon)
 	standstill = Standstill(*options.watch) if options.watch else None
 	samples = []
-	movers = Movers() if options.watch_movers else None
+	movers = Movers([options.daemon, options.watch_movers]) if options.watch_movers else None
 	before = 0
 	while job["moving_ns"] != before:
 		add_sample(samples, job)
@@ -95,8 +95,9 @@ def main():
 	parser.add_argument("--daemon", required=True, help="its pid")
 	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
 		help="two monitors of the guest, to measure the downtime")
-	parser.add_argument("--watch-movers", action="store_true",
-		help="see how much memory they have, which takes CPU time")
+	parser.add_argument("--watch-movers", metavar="PID",
+		help="of the destination's wherryd: see how much memory both movers have, which takes "
+		"CPU time")
 	parser.add_argument("--connections", type=int, required=True, help="for the record")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	parser.add_argument("--contents", required=True, help="for the record")

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "crew.h"
 #include "vmm_map.h"
 
 #include "wherry/assert.h"
@@ -30,14 +32,25 @@
 /* Runs that one scan call reports: 192 KiB, so that a call costs little for each run. */
 #define SCAN_RUNS 8192u
 
-/* Protected with one call: the hypervisor cannot change its mappings meanwhile. */
-#define PROTECT_BYTES (UINT64_C(1) << 30)
+/*
+ * What one thread protects or scans before it takes the next piece. A call takes no more than one:
+ * the hypervisor cannot change its mappings meanwhile. No huge page lies in two.
+ */
+#define PIECE_BYTES (UINT64_C(1) << 30)
+
+/* The same for the end of tracking, when the hypervisor can't even touch its memory meanwhile. */
+#define UNTRACK_BYTES (UINT64_C(64) << 20)
+
+/* A scan of less takes no longer than waking another thread is worth. */
+#define THREAD_BYTES (UINT64_C(4) << 30)
 
 struct wh_dirty {
 	struct wh_vmm_map map;
 	int uffd;
 	int pagemap;
-	struct page_region *runs; /* owned, SCAN_RUNS of them */
+	uint64_t pieces; /* of all ranges */
+	struct wh_crew *crew;
+	struct page_region *runs; /* owned, SCAN_RUNS for each of the crew */
 
 	int stop; /* eventfd; ends the thread */
 	pthread_t thread;
@@ -96,93 +109,111 @@ static void *event_thread(void *arg)
 	}
 }
 
+static uint64_t pieces_of(const struct wh_vmm_range *range)
+{
+	return (range->bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+}
+
+/* Piece @number, counted through all ranges. */
+static struct wh_vmm_range find_piece(const struct wh_dirty *dirty, uint64_t number)
+{
+	const struct wh_vmm_range *range = dirty->map.ranges;
+	uint64_t offset, left;
+
+	/* This ends: the number is below that of all pieces. */
+	for (; number >= pieces_of(range); range++)
+		number -= pieces_of(range);
+	offset = number * PIECE_BYTES;
+	left = range->bytes - offset;
+	return (struct wh_vmm_range){
+		.addr = range->addr + offset,
+		.bytes = left < PIECE_BYTES ? left : PIECE_BYTES,
+		.first_page = range->first_page + offset / WH_PAGE_SIZE,
+	};
+}
+
 /*
- * Protect one range for the first time. A scan could do that, too; but it would leave huge pages
+ * Protect one piece for the first time. A scan could do that, too; but it would leave huge pages
  * whole, and then a guest that writes a byte here and there dirties all of its memory. This takes
  * them apart in the hypervisor's page tables, not in memory.
  */
-static int protect(const struct wh_dirty *dirty, const struct wh_vmm_range *range)
+static int protect(void *context, uint32_t member, uint64_t number)
 {
-	uint64_t done = 0;
+	const struct wh_dirty *dirty = context;
+	const struct wh_vmm_range piece = find_piece(dirty, number);
+	struct uffdio_writeprotect wp = {
+		.range = { .start = piece.addr, .len = piece.bytes },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
 
-	/* This ends: each turn gets further, and a range is finite. */
-	while (done < range->bytes) {
-		const uint64_t left = range->bytes - done;
-		struct uffdio_writeprotect wp = {
-			.range = { .start = range->addr + done,
-			           .len = left < PROTECT_BYTES ? left : PROTECT_BYTES },
-			.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-		};
-
-		if (ioctl(dirty->uffd, UFFDIO_WRITEPROTECT, &wp) == 0)
-			done += wp.range.len;
-		else if (errno != EAGAIN && errno != EINTR)
+	(void)member;
+	/* This ends: the kernel is asked again only when something came between. */
+	while (ioctl(dirty->uffd, UFFDIO_WRITEPROTECT, &wp) < 0)
+		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
-	}
 	return 0;
 }
 
-static int protect_all(const struct wh_dirty *dirty)
-{
-	for (size_t i = 0; i < dirty->map.count; i++) {
-		int r = protect(dirty, &dirty->map.ranges[i]);
+struct scan {
+	struct wh_dirty *dirty;
+	struct wh_pageset *into;
+	uint64_t flags;
+};
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Scan one range: report what was written and protect it again. */
-static int scan(struct wh_dirty *dirty, const struct wh_vmm_range *range, struct wh_pageset *into)
+/* Scan one piece: report what was written. */
+static int scan(void *context, uint32_t member, uint64_t number)
 {
+	const struct scan *job = context;
+	const struct wh_vmm_range piece = find_piece(job->dirty, number);
+	struct page_region *runs = job->dirty->runs + (size_t)member * SCAN_RUNS;
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = range->addr,
-		.end = range->addr + range->bytes,
-		.vec = (uint64_t)(uintptr_t)dirty->runs,
+		.flags = job->flags,
+		.start = piece.addr,
+		.end = piece.addr + piece.bytes,
+		.vec = (uint64_t)(uintptr_t)runs,
 		.vec_len = SCAN_RUNS,
 		.category_mask = PAGE_IS_WRITTEN,
 		.return_mask = PAGE_IS_WRITTEN,
 	};
 
-	/* This ends: each turn gets further, and a range is finite. */
+	/* This ends: each turn gets further, and a piece is finite. */
 	while (arg.start < arg.end) {
-		int n = ioctl(dirty->pagemap, PAGEMAP_SCAN, &arg);
+		int n = ioctl(job->dirty->pagemap, PAGEMAP_SCAN, &arg);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
 		for (int i = 0; i < n; i++)
-			wh_pageset_add(into,
-			               range->first_page +
-			                       (dirty->runs[i].start - range->addr) / WH_PAGE_SIZE,
-			               (dirty->runs[i].end - dirty->runs[i].start) / WH_PAGE_SIZE);
+			wh_pageset_add(job->into,
+			               piece.first_page +
+			                       (runs[i].start - piece.addr) / WH_PAGE_SIZE,
+			               (runs[i].end - runs[i].start) / WH_PAGE_SIZE);
 		arg.start = arg.walk_end;
 	}
 	return 0;
 }
 
-static int scan_all(struct wh_dirty *dirty, struct wh_pageset *into)
+static int collect(struct wh_dirty *dirty, struct wh_pageset *into, uint64_t flags)
 {
-	for (size_t i = 0; i < dirty->map.count; i++) {
-		int r = scan(dirty, &dirty->map.ranges[i], into);
+	struct scan job = { .dirty = dirty, .into = into, .flags = flags };
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
-{
 	take_events(dirty);
 	(void)pthread_mutex_lock(&dirty->lock);
 	wh_pageset_merge(into, dirty->removed);
 	(void)pthread_mutex_unlock(&dirty->lock);
-	return scan_all(dirty, into);
+	return wh_crew_run(dirty->crew, scan, &job, dirty->pieces);
+}
+
+int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return collect(dirty, into, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC);
+}
+
+int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return collect(dirty, into, PM_SCAN_CHECK_WPASYNC);
 }
 
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
@@ -220,9 +251,8 @@ static struct wh_dirty *new_dirty(uint64_t pages)
 	dirty->pagemap = -1;
 	wh_assert(pthread_mutex_init(&dirty->lock, NULL) == 0);
 	dirty->stop = eventfd(0, EFD_CLOEXEC);
-	dirty->runs = calloc(SCAN_RUNS, sizeof(*dirty->runs));
 	dirty->removed = wh_pageset_new(pages);
-	if (dirty->stop < 0 || !dirty->runs || !dirty->removed)
+	if (dirty->stop < 0 || !dirty->removed)
 		return wh_dirty_close(dirty);
 	return dirty;
 }
@@ -237,6 +267,32 @@ static int start_thread(struct wh_dirty *dirty, struct wh_error *err)
 	return 0;
 }
 
+/* CPUs that this process may use; if they are too many for a cpu_set_t, more than it will. */
+static uint32_t usable_cpus(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 ? CPU_SETSIZE
+	                                                     : (uint32_t)CPU_COUNT(&cpus);
+}
+
+/* Whoever scans @bytes. */
+static int open_crew(struct wh_dirty *dirty, uint64_t bytes, struct wh_error *err)
+{
+	uint64_t size = 1 + (bytes - 1) / THREAD_BYTES;
+	int r;
+
+	if (size > usable_cpus())
+		size = usable_cpus();
+	if (size > WH_SCAN_THREADS_MAX)
+		size = WH_SCAN_THREADS_MAX;
+	r = wh_crew_open(&dirty->crew, (uint32_t)size, err);
+	if (r < 0)
+		return r;
+	dirty->runs = calloc(size * SCAN_RUNS, sizeof(*dirty->runs));
+	return dirty->runs ? 0 : wh_fail(err, -ENOMEM, "out of memory");
+}
+
 int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, struct wh_error *err)
 {
 	wh_cleanup(wh_dirty_closep) struct wh_dirty *dirty = new_dirty(ram->pages);
@@ -246,6 +302,11 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	if (!dirty)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = wh_vmm_map_read(&dirty->map, pid, ram, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < dirty->map.count; i++)
+		dirty->pieces += pieces_of(&dirty->map.ranges[i]);
+	r = open_crew(dirty, ram->pages * WH_PAGE_SIZE, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
@@ -259,7 +320,7 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	r = start_thread(dirty, err);
 	if (r < 0)
 		return r;
-	r = protect_all(dirty);
+	r = wh_crew_run(dirty->crew, protect, dirty, dirty->pieces);
 	if (r < 0)
 		return wh_fail(err, r, "cannot write-protect the memory of process %d: %s",
 		               (int)pid, strerror(-r));
@@ -267,15 +328,40 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	return 0;
 }
 
+/*
+ * Closing the userfaultfd does that at once, and stops the guest for as long: 20 ms for each GiB. So
+ * it is done bit by bit. What fails is left to the close; a hypervisor that is gone fails at once.
+ */
+static void untrack(const struct wh_dirty *dirty)
+{
+	for (size_t i = 0; i < dirty->map.count; i++) {
+		const struct wh_vmm_range *range = &dirty->map.ranges[i];
+
+		for (uint64_t done = 0; done < range->bytes; done += UNTRACK_BYTES) {
+			const uint64_t left = range->bytes - done;
+			struct uffdio_range part = {
+				.start = range->addr + done,
+				.len = left < UNTRACK_BYTES ? left : UNTRACK_BYTES,
+			};
+
+			if (ioctl(dirty->uffd, UFFDIO_UNREGISTER, &part) < 0)
+				return;
+		}
+	}
+}
+
 struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty)
 {
 	if (!dirty)
 		return NULL;
+	if (dirty->uffd >= 0)
+		untrack(dirty);
 	if (dirty->thread_runs) {
 		(void)eventfd_write(dirty->stop, 1); /* cannot be full: it is the first */
 		(void)pthread_join(dirty->thread, NULL);
 	}
-	wh_closep(&dirty->uffd); /* unregisters the memory */
+	dirty->crew = wh_crew_close(dirty->crew);
+	wh_closep(&dirty->uffd);
 	wh_closep(&dirty->pagemap);
 	wh_closep(&dirty->stop);
 	wh_vmm_map_done(&dirty->map);

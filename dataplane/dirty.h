@@ -11,7 +11,7 @@
  * reads in flight). The daemon refuses such guests.
  *
  * Threads: the one that opened it. Inside, another thread takes EVENT_REMOVE at once, because
- * the hypervisor waits for that.
+ * the hypervisor waits for that, and a large guest's memory is scanned by several.
  */
 
 #ifndef WH_DIRTY_H
@@ -46,6 +46,12 @@ struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
  * Return: 0 or -errno.
  */
 wh_must_check int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into);
+
+/*
+ * The same, once, for a guest that stands still: nothing is protected, so that no later write is
+ * seen. It takes half the time for each page written, and leaves the page tables as they are.
+ */
+wh_must_check int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into);
 
 /* Whether any page was given back so far: then a hole may be anywhere. */
 bool wh_dirty_any_removed(struct wh_dirty *dirty);

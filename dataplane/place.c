@@ -17,10 +17,25 @@
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
 
+/* What one fill fills lies in two page tables at most, wherever the memory is mapped. */
+#define FILLS_MAX (WH_PAGE_TABLES_MAX / 2)
+
+static void init_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	/* Who puts all the time must not keep out who needs the place for itself. */
+	wh_assert(pthread_rwlockattr_init(&attr) == 0);
+	wh_assert(pthread_rwlockattr_setkind_np(&attr,
+	                                        PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0);
+	wh_assert(pthread_rwlock_init(lock, &attr) == 0);
+	(void)pthread_rwlockattr_destroy(&attr);
+}
+
 void wh_place_init(struct wh_place *place)
 {
 	*place = (struct wh_place){ .fd = -1, .uffd = -1 };
-	wh_assert(pthread_rwlock_init(&place->use, NULL) == 0);
+	init_lock(&place->use);
 	wh_assert(pthread_mutex_init(&place->turn, NULL) == 0);
 }
 
@@ -29,6 +44,7 @@ static void unmap(struct wh_place *place)
 	if (place->addr)
 		(void)munmap(place->addr, place->mapped);
 	place->addr = NULL;
+	place->mapped = 0;
 	wh_closep(&place->uffd);
 }
 
@@ -71,6 +87,7 @@ static int prepare_to_fill(struct wh_place *place, int fd, uint64_t bytes)
 		return -errno;
 	place->addr = addr;
 	place->mapped = bytes;
+	place->fills = 0;
 	(void)madvise(addr, bytes, MADV_SEQUENTIAL); /* our mapping is no use of the memory */
 	place->uffd = register_mapping(place);
 	return place->uffd < 0 ? place->uffd : 0;
@@ -144,14 +161,14 @@ static int64_t fill_holes(const struct wh_place *place, const uint8_t *from, uin
 }
 
 /*
- * What was filled is out of our page tables again at once: those would be 2 MiB for each GiB, and
- * taking all of it down at the end would keep the mover from ending.
+ * What was filled is out of our page tables again at once: taking all of it down at the end would
+ * keep the mover from ending.
  */
-static int64_t fill(const struct wh_place *place, const uint8_t *from, uint32_t len,
-                    uint64_t offset)
+static int64_t fill(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
 	int64_t filled = fill_holes(place, from, len, offset);
 
+	place->fills++;
 	if (filled > 0)
 		(void)madvise(place->addr + offset, (size_t)filled, MADV_DONTNEED);
 	return filled;
@@ -199,12 +216,34 @@ static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64
 	return overwrite(place, from + filled, len - (uint32_t)filled, offset + (uint64_t)filled);
 }
 
+static bool has_many_page_tables(const struct wh_place *place)
+{
+	return place->fills >= FILLS_MAX &&
+	       place->mapped / WH_PAGE_TABLE_BYTES >= WH_PAGE_TABLES_MAX;
+}
+
+/* Nothing else frees page tables. If the new mapping fails, the memory is written instead. */
+static void map_anew(struct wh_place *place)
+{
+	(void)pthread_rwlock_wrlock(&place->use);
+	if (has_many_page_tables(place) && place->bytes > 0) {
+		unmap(place);
+		if (prepare_to_fill(place, place->fd, place->bytes) < 0)
+			unmap(place);
+	}
+	(void)pthread_rwlock_unlock(&place->use);
+}
+
 int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
+	bool many;
 	int r;
 
 	(void)pthread_rwlock_rdlock(&place->use);
 	r = put(place, from, len, offset);
+	many = has_many_page_tables(place);
 	(void)pthread_rwlock_unlock(&place->use);
+	if (many)
+		map_anew(place);
 	return r;
 }

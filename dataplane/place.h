@@ -22,6 +22,7 @@
 #define WH_PLACE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +37,7 @@ struct wh_place {
 	int uffd;        /* to fill, or -1 */
 	uint8_t *addr;   /* the file, mapped to fill it */
 	uint64_t mapped; /* bytes of it */
+	_Atomic uint32_t fills; /* since it was mapped */
 };
 
 void wh_place_init(struct wh_place *place);

@@ -32,6 +32,9 @@
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 
+/* Each run lies in two page tables at most, wherever the memory is mapped. */
+#define RUNS_MAX (WH_PAGE_TABLES_MAX / 2)
+
 #define FOREVER UINT64_MAX
 
 /* How far ahead memory is asked for, so that looking at it need not wait. */
@@ -303,6 +306,17 @@ static int send_run(struct wh_precopy *p, struct wh_run run)
 	return r < 0 ? r : 0;
 }
 
+/* A mover's page tables must not grow with the guest. */
+static int bound_page_tables(struct wh_precopy *p)
+{
+	if (++p->runs < RUNS_MAX)
+		return 0;
+	p->runs = 0;
+	if (p->ram->pages * WH_PAGE_SIZE / WH_PAGE_TABLE_BYTES < WH_PAGE_TABLES_MAX)
+		return 0;
+	return wh_ram_map_anew(p->ram);
+}
+
 static int send_pending(struct wh_precopy *p)
 {
 	struct wh_run run;
@@ -313,6 +327,8 @@ static int send_pending(struct wh_precopy *p)
 			const struct wh_run part = wh_ram_clip(p->ram, run);
 			int r = send_run(p, part);
 
+			if (r == 0)
+				r = bound_page_tables(p);
 			if (r < 0)
 				return r;
 			run.first += part.count;

@@ -57,6 +57,19 @@ int wh_ram_map(struct wh_ram *ram, struct wh_error *err)
 	return 0;
 }
 
+int wh_ram_map_anew(const struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++) {
+		const struct wh_region *region = &ram->regions[i];
+
+		if (mmap(region->addr, region->bytes, PROT_READ, MAP_SHARED | MAP_FIXED, region->fd,
+		         0) == MAP_FAILED)
+			return -errno;
+		(void)madvise(region->addr, region->bytes, MADV_SEQUENTIAL);
+	}
+	return 0;
+}
+
 void wh_ram_unmap(struct wh_ram *ram)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {

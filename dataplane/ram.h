@@ -42,6 +42,12 @@ wh_must_check int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t byte
 /* Map every region for reading. Return: 0 or -errno. */
 wh_must_check int wh_ram_map(struct wh_ram *ram, struct wh_error *err);
 
+/*
+ * Map every region anew, at the same place, which frees the page tables. Others may read the memory
+ * meanwhile. Return: 0 or -errno, and then a region may be gone.
+ */
+wh_must_check int wh_ram_map_anew(const struct wh_ram *ram);
+
 /* Undo wh_ram_map(). */
 void wh_ram_unmap(struct wh_ram *ram);
 

@@ -147,7 +147,7 @@ static int last_pass(struct wh_source *source, struct wh_precopy *p)
 
 	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
 	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
-	r = wh_dirty_collect(p->dirty, p->pending);
+	r = wh_dirty_collect_last(p->dirty, p->pending);
 	if (r < 0)
 		return r;
 	p->dirty_bps = 0;

@@ -11,6 +11,18 @@
 /* RAM blocks of one guest: their descriptors travel in one message, which holds 253. */
 #define WH_REGIONS_MAX 128u
 
+/*
+ * Page tables of a mover's mapping of guest memory: 16 MiB. They would be 2 MiB for each GiB used,
+ * and taking single pages out of them does not free them.
+ */
+#define WH_PAGE_TABLES_MAX 4096u
+
+/* Memory that one page table maps. */
+#define WH_PAGE_TABLE_BYTES (2u << 20)
+
+/* Threads that scan for written pages: what 16 leave of a guest of 16 TiB is half a second. */
+#define WH_SCAN_THREADS_MAX 16u
+
 /* Connections of one migration: more than this never helped a 400 Gbit/s link. */
 #define WH_CONNECTIONS_MAX 16u
 

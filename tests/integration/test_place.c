@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -161,6 +163,51 @@ static void huge_memory_stays_huge(void **state)
 	close_fixture(&f);
 }
 
+/* Of this process. */
+static long page_tables_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[128];
+	long kib = -1;
+
+	assert_non_null(status);
+	while (kib < 0 && fgets(line, sizeof(line), status))
+		if (strncmp(line, "VmPTE:", strlen("VmPTE:")) == 0)
+			kib = strtol(line + strlen("VmPTE:"), NULL, 10);
+	(void)fclose(status); /* only read */
+	return kib;
+}
+
+static void page_tables_do_not_grow_with_the_guest(void **state)
+{
+	const uint64_t tables = UINT64_C(3) * WH_PAGE_TABLES_MAX;
+	const uint64_t bytes = tables * WH_PAGE_TABLE_BYTES;
+	const long before = page_tables_kib();
+	uint8_t page[WH_PAGE_SIZE];
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, "size=64m,huge=never");
+	wh_place_take_back(&f.place);
+	assert_int_equal(ftruncate(f.fd, (off_t)bytes), 0);
+	assert_int_equal(wh_place_lend(&f.place, f.fd, bytes), 0);
+
+	for (uint64_t i = 0; i < tables; i++) {
+		memset(page, (int)i, sizeof(page));
+		assert_int_equal(
+			wh_place_put(&f.place, page, sizeof(page), i * WH_PAGE_TABLE_BYTES), 0);
+		assert_true(page_tables_kib() - before <= 4 * (long)WH_PAGE_TABLES_MAX + 256);
+	}
+
+	assert_true(f.place.uffd >= 0);
+	for (uint64_t i = 0; i < tables; i++) {
+		assert_int_equal(pread(f.fd, page, sizeof(page), (off_t)(i * WH_PAGE_TABLE_BYTES)),
+		                 sizeof(page));
+		assert_int_equal(page[WH_PAGE_SIZE - 1], (uint8_t)i);
+	}
+	close_fixture(&f);
+}
+
 static void puts_nothing_beyond_what_is_lent(void **state)
 {
 	struct fixture f;
@@ -198,6 +245,7 @@ int main(void)
 		cmocka_unit_test(fills_around_pages_that_are_there),
 		cmocka_unit_test(fills_again_what_was_given_back),
 		cmocka_unit_test(huge_memory_stays_huge),
+		cmocka_unit_test(page_tables_do_not_grow_with_the_guest),
 		cmocka_unit_test(puts_nothing_beyond_what_is_lent),
 		cmocka_unit_test(a_full_tmpfs_is_enospc),
 	};

@@ -29,6 +29,11 @@ int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
 	return 0;
 }
 
+int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return wh_dirty_collect(dirty, into);
+}
+
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
 {
 	return wh_pageset_count(dirty->removed) > 0;
