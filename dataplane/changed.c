@@ -23,7 +23,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include <xxh_x86dispatch.h> /* xxHash, with the widest vectors that this CPU has */
 
 #include "wherry/assert.h"
 #include "wherry/limits.h"

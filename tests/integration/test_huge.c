@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <linux/memfd.h>
 
 #include "huge_pool.h"
 #include "ram.h"
@@ -86,6 +87,25 @@ static void expect_set(struct fixture *f, uint32_t pages)
 		assert_int_equal(wh_pageset_has(f->set, page), pages >> page / SMALL & 1);
 	while (wh_pageset_take_run(f->set, UINT32_MAX, &run))
 		continue;
+}
+
+static void only_whole_huge_pages_of_2_mib_are_ram(void **state)
+{
+	wh_cleanup(wh_closep) int odd = huge_file(BYTES);
+	wh_cleanup(wh_closep) int large =
+		memfd_create("1g", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_1GB);
+	struct fixture *f = *state;
+	struct wh_error err = { "" };
+
+	assert_int_equal(wh_ram_add(&f->ram, "odd", BYTES - WH_PAGE_SIZE, odd, &err), -EINVAL);
+	if (large < 0) {
+		print_message("# this kernel has no huge pages of 1 GiB\n");
+		skip();
+	}
+	assert_int_equal(ftruncate(large, 1l << 30), 0);
+	assert_int_equal(wh_ram_add(&f->ram, "large", 1ull << 30, large, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "'large' has pages of 1024 MiB; those of 2 MiB are"));
+	assert_int_equal(f->ram.count, 1);
 }
 
 /* --- at the source ---------------------------------------------------------------------------- */
@@ -225,6 +245,7 @@ static void emptying_what_cannot_be_reserved_is_enospc(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(only_whole_huge_pages_of_2_mib_are_ram),
 		TEST(what_is_there_is_touched_and_nothing_is_allocated),
 		TEST(what_vanishes_is_told_once),
 		TEST(what_was_read_later_is_watched_too),
