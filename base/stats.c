@@ -21,4 +21,5 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_LANDED_NS] = { "landed_ns", "the destination had every byte" },
 	[WH_STAT_COMPRESSED_RAW_BYTES] = { "compressed_raw_bytes", "contents sent compressed" },
 	[WH_STAT_COMPRESSED_BYTES] = { "compressed_bytes", "what became of those contents" },
+	[WH_STAT_UNCHANGED_BYTES] = { "unchanged_bytes", "in dirty huge pages, but not changed" },
 };

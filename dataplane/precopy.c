@@ -82,14 +82,29 @@ static int on_frame(struct wh_precopy *p, const struct wh_event *event)
 	return 0;
 }
 
+/* A write's cookie: its pages, and the copy that it was sent from. */
+static uint64_t cookie_of(uint32_t pages, uint32_t copy)
+{
+	return (uint64_t)copy << 32 | pages;
+}
+
+static void on_written(struct wh_precopy *p, uint64_t cookie)
+{
+	const uint32_t pages = (uint32_t)cookie;
+
+	wh_assert(p->in_flight > 0 && pages <= p->left_pages);
+	p->in_flight--;
+	p->left_pages -= pages;
+	p->written_pages += pages;
+	if (p->copies)
+		wh_copies_release(p->copies, (uint32_t)(cookie >> 32));
+}
+
 static int on_event(struct wh_precopy *p, const struct wh_event *event)
 {
 	switch (event->type) {
 	case WH_EVENT_WRITTEN:
-		wh_assert(p->in_flight > 0 && event->cookie <= p->left_pages);
-		p->in_flight--;
-		p->left_pages -= event->cookie;
-		p->written_pages += event->cookie;
+		on_written(p, event->cookie);
 		return 0;
 	case WH_EVENT_FRAME:
 		return on_frame(p, event);
@@ -132,13 +147,15 @@ static int send_frame(struct wh_precopy *p, const struct wh_frame *frame)
 	return r;
 }
 
-static int send_data(struct wh_precopy *p, struct wh_run run)
+/* Send @run, from its place in memory, or from @copy, which is number @number. */
+static int send_data(struct wh_precopy *p, struct wh_run run, const uint8_t *copy, uint32_t number)
 {
 	const struct wh_region *region = wh_ram_region(p->ram, run.first);
 	const uint64_t offset = (run.first - region->first_page) * WH_PAGE_SIZE;
 	const uint16_t id = (uint16_t)(region - p->ram->regions);
 	const struct wh_write write = {
-		.cookie = run.count,
+		.cookie = cookie_of(run.count, number),
+		.copy = copy,
 		.src_offset = offset,
 		.dst_offset = offset,
 		.len = run.count * WH_PAGE_SIZE,
@@ -207,11 +224,11 @@ static bool is_zero(struct wh_precopy *p, uint64_t page)
 	return wh_page_is_zero(at);
 }
 
-static int send_piece(struct wh_precopy *p, struct wh_run piece, bool zero)
+static int send_cut(struct wh_precopy *p, struct wh_run piece, bool zero)
 {
 	if (piece.count == 0)
 		return 0;
-	return zero ? send_zero(p, piece) : send_data(p, piece);
+	return zero ? send_zero(p, piece) : send_data(p, piece, NULL, 0);
 }
 
 /* A run that is being cut into pieces, each all data or all zero. */
@@ -226,7 +243,7 @@ static int cut_on(struct wh_precopy *p, struct cut *cut, uint32_t count, bool ze
 	int r = 0;
 
 	if (zero != cut->zero) {
-		r = send_piece(p, cut->piece, cut->zero);
+		r = send_cut(p, cut->piece, cut->zero);
 		cut->piece.first += cut->piece.count;
 		cut->piece.count = 0;
 		cut->zero = zero;
@@ -276,8 +293,8 @@ static uint32_t before_block(const struct wh_precopy *p, uint64_t page, uint32_t
 	return ahead > left || left - ahead < WH_LOOK_PAGES ? left : ahead;
 }
 
-/* Send a run that lies in one region. */
-static int send_run(struct wh_precopy *p, struct wh_run run)
+/* Send a run of a region with small pages. */
+static int send_small(struct wh_precopy *p, struct wh_run run)
 {
 	/* Memory that was given back is found page by page. */
 	const bool blocks = !wh_dirty_any_removed(p->dirty);
@@ -300,7 +317,7 @@ static int send_run(struct wh_precopy *p, struct wh_run run)
 		left -= count;
 	}
 	if (r >= 0)
-		r = send_piece(p, cut.piece, cut.zero);
+		r = send_cut(p, cut.piece, cut.zero);
 	if (mapped)
 		wh_ram_forget(p->ram, run);
 	return r < 0 ? r : 0;
@@ -317,6 +334,53 @@ static int bound_page_tables(struct wh_precopy *p)
 	return wh_ram_map_anew(p->ram);
 }
 
+/* Huge pages are copied and compared: see changed.h. */
+static int send_piece(struct wh_precopy *p, const struct wh_copies_piece *piece)
+{
+	switch (piece->kind) {
+	case WH_COPIES_DATA:
+		return send_data(p, piece->run, piece->contents, wh_copies_hold(p->copies));
+	case WH_COPIES_ZERO:
+		return send_zero(p, piece->run);
+	case WH_COPIES_SAME:
+		p->left_pages -= piece->run.count;
+		p->same_pages += piece->run.count;
+		wh_stat_add(p->stats, WH_STAT_UNCHANGED_BYTES,
+		            (uint64_t)piece->run.count * WH_PAGE_SIZE);
+		return 0;
+	}
+	return -EINVAL; /* there are no others */
+}
+
+/* A page that reads as zero may be gone or not: it is told as zero, and that is what it becomes. */
+static void forget_removed(struct wh_precopy *p, const struct wh_copies_piece *piece)
+{
+	for (uint32_t i = 0; i < piece->run.count; i++)
+		if (wh_dirty_removed(p->dirty, piece->run.first + i) &&
+		    wh_page_is_zero(piece->contents + (size_t)i * WH_PAGE_SIZE))
+			wh_dirty_forget(p->dirty, piece->run.first + i);
+}
+
+/* Send a run of a region with huge pages. */
+static int send_huge(struct wh_precopy *p, struct wh_run run)
+{
+	struct wh_copies_piece piece;
+	int r = wh_copies_make(p->copies, run);
+
+	/* This ends: writes leave, or the link fails. */
+	while (r == WH_COPIES_FULL) {
+		r = reap(p);
+		if (r == 0)
+			r = wh_copies_make(p->copies, run);
+	}
+	while (r == 0 && wh_copies_next(p->copies, &piece)) {
+		if (wh_dirty_any_removed(p->dirty))
+			forget_removed(p, &piece);
+		r = send_piece(p, &piece);
+	}
+	return r;
+}
+
 static int send_pending(struct wh_precopy *p)
 {
 	struct wh_run run;
@@ -325,7 +389,9 @@ static int send_pending(struct wh_precopy *p)
 		/* A run may reach into the next regions. */
 		while (run.count > 0) {
 			const struct wh_run part = wh_ram_clip(p->ram, run);
-			int r = send_run(p, part);
+			const bool huge = wh_ram_region(p->ram, part.first)->page_bytes >
+			                  WH_PAGE_SIZE;
+			int r = huge ? send_huge(p, part) : send_small(p, part);
 
 			if (r == 0)
 				r = bound_page_tables(p);
@@ -358,6 +424,7 @@ int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
 	p->round++;
 	p->landed = false;
 	p->data_pages = 0;
+	p->same_pages = 0;
 	p->written_pages = 0;
 	p->start_ns = wh_now_ns(p->clock);
 	p->left_pages = wh_pageset_count(p->pending);
@@ -371,6 +438,7 @@ int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
 		return r;
 
 	*ret = (struct wh_round){ .data_pages = p->data_pages,
+		                  .same_pages = p->same_pages,
 		                  .duration_ns = wh_now_ns(p->clock) - p->start_ns };
 	return 0;
 }

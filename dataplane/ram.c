@@ -9,35 +9,65 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include <linux/magic.h>
+#include "huge.h"
 
 #include "wherry/assert.h"
+#include "wherry/fdpass.h"
 
 int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
 {
 	struct wh_region *region = &ram->regions[ram->count];
-	struct statfs fs;
 	struct stat st;
+	uint32_t page_bytes;
 
 	if (ram->count == WH_REGIONS_MAX)
 		return wh_fail(err, -E2BIG, "more than %u RAM regions", WH_REGIONS_MAX);
-	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+	if (fstat(fd, &st) < 0)
 		return wh_fail(err, -errno, "RAM file of '%s': %s", name, strerror(errno));
-	if (fs.f_type != TMPFS_MAGIC)
-		return wh_fail(err, -EOPNOTSUPP, "RAM file of '%s' is not on a tmpfs", name);
-	if (bytes == 0 || bytes % WH_PAGE_SIZE || (uint64_t)st.st_size < bytes)
+	page_bytes = wh_huge_page_bytes(fd);
+	if (page_bytes == 0)
+		return wh_fail(err, -EOPNOTSUPP, "RAM file of '%s' is not on a tmpfs or hugetlbfs",
+		               name);
+	if (page_bytes > WH_HUGE_BYTES_MAX)
+		return wh_fail(
+			err, -EOPNOTSUPP,
+			"RAM file of '%s' has pages of %u MiB; those of %u MiB are the largest "
+			"that can be moved",
+			name, page_bytes >> 20, WH_HUGE_BYTES_MAX >> 20);
+	if (bytes == 0 || bytes % page_bytes || (uint64_t)st.st_size < bytes)
 		return wh_fail(err, -EINVAL,
 		               "RAM file of '%s' has %jd bytes, %" PRIu64
 		               " in whole pages expected",
 		               name, (intmax_t)st.st_size, bytes);
 
-	*region = (struct wh_region){ .bytes = bytes, .first_page = ram->pages, .fd = fd };
+	*region = (struct wh_region){ .bytes = bytes,
+		                      .first_page = ram->pages,
+		                      .page_bytes = page_bytes,
+		                      .fd = fd,
+		                      .uffd = -1,
+		                      .pagemap = -1 };
 	(void)snprintf(region->name, sizeof(region->name), "%s", name);
 	ram->count++;
 	ram->pages += bytes / WH_PAGE_SIZE;
+	return 0;
+}
+
+static bool is_huge(const struct wh_region *region)
+{
+	return region->page_bytes > WH_PAGE_SIZE;
+}
+
+static int map_small(struct wh_region *region)
+{
+	void *addr = mmap(NULL, region->bytes, PROT_READ, MAP_SHARED, region->fd, 0);
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	region->addr = addr;
+	/* To the kernel our looks are no use of the memory: they keep no page warm. */
+	(void)madvise(addr, region->bytes, MADV_SEQUENTIAL);
 	return 0;
 }
 
@@ -45,14 +75,11 @@ int wh_ram_map(struct wh_ram *ram, struct wh_error *err)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {
 		struct wh_region *region = &ram->regions[i];
-		void *addr = mmap(NULL, region->bytes, PROT_READ, MAP_SHARED, region->fd, 0);
+		int r = is_huge(region) ? wh_huge_open(region) : map_small(region);
 
-		if (addr == MAP_FAILED)
-			return wh_fail(err, -errno, "cannot map RAM '%s': %s", region->name,
-			               strerror(errno));
-		region->addr = addr;
-		/* To the kernel our looks are no use of the memory: they keep no page warm. */
-		(void)madvise(addr, region->bytes, MADV_SEQUENTIAL);
+		if (r < 0)
+			return wh_fail(err, r, "cannot map RAM '%s': %s", region->name,
+			               strerror(-r));
 	}
 	return 0;
 }
@@ -62,6 +89,8 @@ int wh_ram_map_anew(const struct wh_ram *ram)
 	for (uint16_t i = 0; i < ram->count; i++) {
 		const struct wh_region *region = &ram->regions[i];
 
+		if (is_huge(region))
+			continue; /* not read from there, and few tables */
 		if (mmap(region->addr, region->bytes, PROT_READ, MAP_SHARED | MAP_FIXED, region->fd,
 		         0) == MAP_FAILED)
 			return -errno;
@@ -76,6 +105,7 @@ void wh_ram_unmap(struct wh_ram *ram)
 		if (ram->regions[i].addr)
 			(void)munmap(ram->regions[i].addr, ram->regions[i].bytes);
 		ram->regions[i].addr = NULL;
+		wh_huge_close(&ram->regions[i]);
 	}
 }
 
@@ -136,12 +166,42 @@ static int add_touched(const struct wh_region *region, struct wh_pageset *into)
 int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {
-		int r = add_touched(&ram->regions[i], into);
+		const struct wh_region *region = &ram->regions[i];
+		int r = region->watched ? wh_huge_add_present(region, into)
+		                        : add_touched(region, into);
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+bool wh_ram_has_huge(const struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++)
+		if (is_huge(&ram->regions[i]))
+			return true;
+	return false;
+}
+
+int wh_ram_watch(const struct wh_ram *ram, struct wh_run run)
+{
+	const struct wh_region *region = wh_ram_region(ram, run.first);
+
+	if (!region->watched)
+		return 0;
+	return wh_huge_watch(region, (run.first - region->first_page) * WH_PAGE_SIZE,
+	                     (uint64_t)run.count * WH_PAGE_SIZE);
+}
+
+int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into)
+{
+	int r = 0;
+
+	for (uint16_t i = 0; r == 0 && i < ram->count; i++)
+		if (ram->regions[i].watched)
+			r = wh_huge_add_gone(&ram->regions[i], into);
+	return r;
 }
 
 static uint8_t *address_of(const struct wh_ram *ram, struct wh_run run)
@@ -172,6 +232,8 @@ int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes
 	int r;
 
 	wh_assert(offset <= region->bytes && bytes <= region->bytes - offset);
+	if (is_huge(region))
+		return wh_huge_clear(region, offset, bytes);
 	do
 		r = fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
 		              (off_t)bytes);

@@ -222,7 +222,10 @@ static void depart(struct end *from, struct parcel *parcel)
 {
 	const struct wh_memory *memory = &from->regions[parcel->write.src_region];
 
-	memcpy(parcel->data, (const uint8_t *)memory->addr + parcel->write.src_offset, parcel->len);
+	memcpy(parcel->data,
+	       parcel->write.copy ? parcel->write.copy
+	                          : (const uint8_t *)memory->addr + parcel->write.src_offset,
+	       parcel->len);
 	parcel->departed = true;
 	from->departed[from->departed_count++] = parcel->write.cookie;
 	from->in_flight--;

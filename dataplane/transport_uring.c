@@ -12,7 +12,8 @@
  *
  * The contents of a long write go from the RAM file to the socket by sendfile(): the kernel hands
  * pages on and copies none. A guest that writes to such a page before it has left may send its
- * newer contents; it will be sent again.
+ * newer contents; it will be sent again. A copy that the caller made is never sent so: it may be used
+ * for something else as soon as the socket has it.
  *
  * Contents that are compressed (pack.h) are in a buffer that the next batch will take.
  */
@@ -120,11 +121,18 @@ static void tell(struct wh_conn *conn, const struct wh_conn_event *event)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
+static void *contents_of(const struct wh_conn *conn, const struct wh_write *w)
+{
+	if (w->copy)
+		return (void *)(uintptr_t)w->copy;
+	return (uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
+}
+
 /* The record of a write, whose contents go to @iov if SENDMSG is to send them. */
 static struct wh_record begin_write(struct wh_conn *conn, const struct wh_write *w,
                                     struct iovec *iov)
 {
-	void *contents = (uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
+	void *contents = contents_of(conn, w);
 	struct batch *out = &conn->out;
 	struct wh_record record = { .type = WH_RECORD_WRITE,
 		                    .region = w->dst_region,
@@ -138,7 +146,7 @@ static struct wh_record begin_write(struct wh_conn *conn, const struct wh_write 
 		record.length = packed_len;
 		contents = (void *)(uintptr_t)packed;
 	}
-	out->long_last = !packed && w->len >= LONG_WRITE;
+	out->long_last = !packed && !w->copy && w->len >= LONG_WRITE;
 	*iov = (struct iovec){ .iov_base = contents,
 		               .iov_len = out->long_last ? 0 : record.length };
 	return record;

@@ -19,6 +19,8 @@ struct message {
 struct fake_link {
 	struct wh_transport base;
 	fake_link_peer *peer;
+	fake_link_leaves *leaves;
+	void *context; /* of @leaves */
 	struct wh_memory regions[WH_REGIONS_MAX];
 
 	uint32_t depth;
@@ -66,6 +68,12 @@ struct wh_transport *fake_link_transport(struct fake_link *link)
 void fake_link_set_peer(struct fake_link *link, fake_link_peer *peer)
 {
 	link->peer = peer;
+}
+
+void fake_link_set_leaves(struct fake_link *link, fake_link_leaves *leaves, void *context)
+{
+	link->leaves = leaves;
+	link->context = context;
 }
 
 void fake_link_fail_after(struct fake_link *link, uint32_t writes, int code)
@@ -209,6 +217,8 @@ int wh_transport_send(struct wh_transport *transport, const void *data, uint32_t
 static int next_event(struct fake_link *link, struct wh_event *event)
 {
 	if (link->written < link->write_count) {
+		if (link->leaves)
+			link->leaves(link->context, &link->writes[link->written]);
 		*event = (struct wh_event){ .type = WH_EVENT_WRITTEN,
 			                    .cookie = link->writes[link->written++].cookie };
 		return 1;

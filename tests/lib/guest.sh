@@ -64,7 +64,7 @@ boots_on_kvm() {
 
 # guest_argv NAME DIR MEM_MIB [OPTION...] - set GUEST_ARGV to the command that becomes its QEMU
 #
-# OPTIONs are run-guest's. A destination's daemon runs exactly this, with --incoming.
+# OPTIONs are run-guest's. Where DIR has a hugetlbfs (hosts.sh), the RAM file is there. A destination's daemon runs exactly this, with --incoming.
 guest_argv() {
 	local name=$1 dir=$2 mem=$3
 
@@ -74,6 +74,7 @@ guest_argv() {
 	if [ -n "$GUEST_KERNEL" ]; then
 		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
 	fi
+	if mountpoint -q "$dir/huge"; then GUEST_ARGV+=(--ram "$dir/huge/$name.ram"); fi
 	GUEST_ARGV+=("$@")
 }
 
@@ -103,7 +104,7 @@ stop_guest() {
 	local base=$2/$1
 
 	if [ -s "$base.pid" ]; then end_process "$(cat "$base.pid")"; fi
-	rm -f "$base".{pid,log,ram,qmp,test.qmp,console}
+	rm -f "$base".{pid,log,ram,qmp,test.qmp,console} "$2/huge/$1.ram"
 }
 
 # wait_for_monitor NAME DIR - until QEMU answers: all its files exist then

@@ -54,6 +54,27 @@ make_host() {
 		wherry-test "$(host_ram "$host")"
 }
 
+# reserve_huge_pages MIB - until the test ends; skips it if there are not so many
+reserve_huge_pages() {
+	at_exit resize_huge_pool $((-$1 / 2))
+	resize_huge_pool $(($1 / 2)) || skip "$1 MiB of huge pages"
+}
+
+# resize_huge_pool PAGES - more, or fewer if negative; fails if there are not so many then
+resize_huge_pool() {
+	local pool=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages size
+
+	size=$(($(cat "$pool") + $1))
+	echo "$size" > "$pool"
+	[ "$(cat "$pool")" -ge "$size" ]
+}
+
+# mount_hugetlbfs HOST - RAM files of guests that start there from now on will be on it
+mount_hugetlbfs() {
+	mkdir -p "$(host_ram "$1")/huge"
+	mount -t hugetlbfs -o pagesize=2M,mode=700 wherry-test "$(host_ram "$1")/huge"
+}
+
 # make_hosts NAME [MTU] [SIZE] - make NAME-a and NAME-b, which drop_hosts removes at exit
 #
 # SIZE is that of each tmpfs, as mount(8) takes it [6g]: a limit, not a reservation.
@@ -84,6 +105,7 @@ drop_host() {
 	if [ -e "/run/netns/$host" ]; then
 		for pid in $(ip netns pids "$host"); do end_process "$pid"; done
 	fi
+	if mountpoint -q "$(host_ram "$host")/huge"; then umount "$(host_ram "$host")/huge"; fi
 	if mountpoint -q "$(host_ram "$host")"; then umount "$(host_ram "$host")"; fi
 	if [ -d "$(host_dir "$host")" ]; then rm -r --one-file-system "$(host_dir "$host")"; fi
 	if [ -e "/run/netns/$host" ]; then ip netns del "$host"; fi

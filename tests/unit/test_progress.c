@@ -188,6 +188,21 @@ static void the_summary_tells_of_compression_where_there_was_any(void **state)
 	free(text);
 }
 
+static void the_summary_tells_what_of_huge_pages_was_unchanged(void **state)
+{
+	struct wh_view v = view();
+	char *text = summary(&v);
+
+	(void)state;
+	assert_non_null(strstr(text, "never touched\n"));
+	free(text);
+
+	v.stats[WH_STAT_UNCHANGED_BYTES] = 40 * MIB;
+	text = summary(&v);
+	assert_non_null(strstr(text, "never touched, 40.0 MiB unchanged in huge pages\n"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +214,7 @@ int main(void)
 		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
 		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
 		cmocka_unit_test(the_summary_tells_of_compression_where_there_was_any),
+		cmocka_unit_test(the_summary_tells_what_of_huge_pages_was_unchanged),
 		cmocka_unit_test(a_guest_that_was_paused_has_no_downtime),
 	};
 
