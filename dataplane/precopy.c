@@ -40,6 +40,10 @@
 /* How far ahead memory is asked for, so that looking at it need not wait. */
 #define LOOK_AHEAD ((size_t)8 * WH_PAGE_SIZE)
 
+/* Memory that was ever touched is looked for in pieces: so many at most, each at least so large. */
+#define TOUCHED_PIECES    64u
+#define TOUCHED_PAGES_MIN 65536u
+
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
 
@@ -57,8 +61,8 @@ static void note_sent(struct wh_precopy *p)
 static void note_left(struct wh_precopy *p)
 {
 	uint64_t since_ns = wh_now_ns(p->clock) - p->start_ns;
-	uint64_t left =
-		p->left_pages * WH_PAGE_SIZE + p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
+	uint64_t left = (p->left_pages + p->ahead_pages) * WH_PAGE_SIZE +
+	                p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
 
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, left);
 	if (since_ns >= RATE_NS_MIN)
@@ -405,6 +409,37 @@ static int send_pending(struct wh_precopy *p)
 	return flush_zero(p);
 }
 
+/*
+ * The first round sends what the guest ever touched. It is looked for piece by piece, so that the
+ * link is not idle meanwhile.
+ */
+static int send_touched(struct wh_precopy *p)
+{
+	const uint64_t piece = p->ram->pages / TOUCHED_PIECES;
+	struct wh_touched touched = { 0 };
+	bool more = true;
+	int r = 0;
+
+	while (r == 0 && more) {
+		const uint64_t before = touched.found;
+		uint64_t found;
+
+		r = wh_ram_add_touched(p->ram, &touched,
+		                       piece > TOUCHED_PAGES_MIN ? piece : TOUCHED_PAGES_MIN,
+		                       p->pending);
+		if (r < 0)
+			return r;
+		more = r > 0;
+		found = touched.found - before;
+		p->left_pages += found;
+		p->ahead_pages = more && p->ahead_pages > found ? p->ahead_pages - found : 0;
+		r = send_pending(p);
+	}
+	wh_stat_set(p->stats, WH_STAT_UNTOUCHED_BYTES,
+	            (p->ram->pages - touched.found) * WH_PAGE_SIZE);
+	return r;
+}
+
 static int end_round(struct wh_precopy *p, bool last)
 {
 	const struct wh_frame frame = { .kind = WH_FRAME_ROUND_END,
@@ -429,9 +464,11 @@ int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
 	p->start_ns = wh_now_ns(p->clock);
 	p->left_pages = wh_pageset_count(p->pending);
 	wh_stat_set(p->stats, WH_STAT_ROUND, p->round);
-	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES, p->left_pages * WH_PAGE_SIZE);
+	p->ahead_pages = p->find_touched ? wh_ram_touched_pages(p->ram) : 0;
+	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES, (p->left_pages + p->ahead_pages) * WH_PAGE_SIZE);
 
-	r = send_pending(p);
+	r = p->find_touched ? send_touched(p) : send_pending(p);
+	p->find_touched = false;
 	if (r == 0)
 		r = end_round(p, last);
 	if (r < 0)

@@ -27,10 +27,13 @@ struct wh_precopy {
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
 	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
 
+	bool find_touched; /* set by the caller: the next round looks for what was ever touched */
+
 	uint32_t round;         /* number of the current round, from 1 */
 	bool landed;            /* the destination has confirmed it */
 	uint64_t start_ns;      /* of the round */
 	uint64_t left_pages;    /* of the round: not looked at yet, or posted and still here */
+	uint64_t ahead_pages;   /* of it: not looked for yet, an estimate */
 	uint32_t in_flight;     /* writes posted and not yet written */
 	uint64_t data_pages;    /* of the round: sent as data */
 	uint64_t same_pages;    /* of the round: left out, the destination has them */

@@ -16,6 +16,9 @@
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
+/* The unit of st_blocks. */
+#define STAT_BLOCK 512u
+
 int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
 {
 	struct wh_region *region = &ram->regions[ram->count];
@@ -129,51 +132,93 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run)
 	return run;
 }
 
-/* Add the pages that hold the file range [@from, @to). */
-static void add_range(const struct wh_region *region, off_t from, off_t to, struct wh_pageset *into)
+/* Add the pages that hold the file range [@from, @to). Return: how many. */
+static uint64_t add_range(const struct wh_region *region, off_t from, off_t to,
+                          struct wh_pageset *into)
 {
 	uint64_t first = (uint64_t)from / WH_PAGE_SIZE;
 	uint64_t end = ((uint64_t)to + WH_PAGE_SIZE - 1) / WH_PAGE_SIZE;
 
 	wh_pageset_add(into, region->first_page + first, end - first);
+	return end - first;
 }
 
-static int add_touched(const struct wh_region *region, struct wh_pageset *into)
+/* Add what [@at, @end) of the region's file holds. Return: pages, or -errno. */
+static int64_t add_data(const struct wh_region *region, off_t at, off_t end,
+                        struct wh_pageset *into)
 {
-	off_t size = (off_t)region->bytes;
-	off_t at = 0;
+	uint64_t found = 0;
 
 	/* This ends: each turn moves @at behind a piece of data, and the file is finite. */
-	while (at < size) {
+	while (at < end) {
 		off_t data = lseek(region->fd, at, SEEK_DATA);
 		off_t hole;
 
-		if (data < 0)
-			return errno == ENXIO ? 0 : -errno;
+		if (data < 0 && errno != ENXIO)
+			return -errno;
+		if (data < 0 || data >= end)
+			break; /* nothing but a hole */
 		hole = lseek(region->fd, data, SEEK_HOLE);
 		if (hole < 0)
 			return -errno;
-		if (data >= size)
-			return 0;
-		if (hole > size)
-			hole = size;
-		add_range(region, data, hole, into);
-		at = hole;
+		at = hole < end ? hole : end;
+		found += add_range(region, data, at, into);
 	}
-	return 0;
+	return (int64_t)found;
 }
 
-int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into)
+/* The same for pages [@first, @end) of a region; of one with huge pages, for all of it at once. */
+static int64_t add_touched(const struct wh_region *region, uint64_t first, uint64_t *end,
+                           struct wh_pageset *into)
 {
-	for (uint16_t i = 0; i < ram->count; i++) {
-		const struct wh_region *region = &ram->regions[i];
-		int r = region->watched ? wh_huge_add_present(region, into)
-		                        : add_touched(region, into);
+	const uint64_t before = region->watched ? wh_pageset_count(into) : 0;
+	int r;
 
-		if (r < 0)
-			return r;
+	if (!region->watched)
+		return add_data(region, (off_t)(first * WH_PAGE_SIZE), (off_t)(*end * WH_PAGE_SIZE),
+		                into);
+	*end = region->bytes / WH_PAGE_SIZE;
+	r = wh_huge_add_present(region, into);
+	return r < 0 ? r : (int64_t)(wh_pageset_count(into) - before);
+}
+
+int wh_ram_add_touched(const struct wh_ram *ram, struct wh_touched *touched, uint64_t pages,
+                       struct wh_pageset *into)
+{
+	const uint64_t until = pages < ram->pages - touched->page ? touched->page + pages
+	                                                          : ram->pages;
+
+	while (touched->page < until) {
+		const struct wh_region *region = wh_ram_region(ram, touched->page);
+		const uint64_t first = touched->page - region->first_page;
+		uint64_t end = region->bytes / WH_PAGE_SIZE;
+		int64_t found;
+
+		if (end > until - region->first_page)
+			end = until - region->first_page;
+		found = add_touched(region, first, &end, into);
+		if (found < 0)
+			return (int)found;
+		touched->found += (uint64_t)found;
+		touched->page = region->first_page + end;
 	}
-	return 0;
+	return touched->page < ram->pages;
+}
+
+uint64_t wh_ram_touched_pages(const struct wh_ram *ram)
+{
+	uint64_t pages = 0;
+
+	for (uint16_t i = 0; i < ram->count; i++) {
+		const uint64_t all = ram->regions[i].bytes / WH_PAGE_SIZE;
+		uint64_t here = all;
+		struct stat st;
+
+		if (fstat(ram->regions[i].fd, &st) == 0)
+			here = (uint64_t)st.st_blocks * STAT_BLOCK / WH_PAGE_SIZE;
+		pages += here < all ? here : all;
+	}
+	return pages;
 }
 
 bool wh_ram_has_huge(const struct wh_ram *ram)

@@ -62,8 +62,21 @@ const struct wh_region *wh_ram_region(const struct wh_ram *ram, uint64_t page);
 /* Cut @run where its first region ends. */
 struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 
-/* Add every page that the files hold; holes are memory the guest never touched. */
-wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into);
+/* How far wh_ram_add_touched() has come. Starts zeroed. */
+struct wh_touched {
+	uint64_t page;  /* the next one to look at */
+	uint64_t found; /* pages so far */
+};
+
+/*
+ * Add the pages that the files hold among the next @pages or some more; holes are memory that the
+ * guest never touched. Return: 1 if there are pages left to look at, 0 if not, or -errno.
+ */
+wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_touched *touched,
+                                     uint64_t pages, struct wh_pageset *into);
+
+/* About how many pages the files hold. */
+uint64_t wh_ram_touched_pages(const struct wh_ram *ram);
 
 /* Whether any region has huge pages. Those of a tmpfs do not count: they are tracked as small ones. */
 bool wh_ram_has_huge(const struct wh_ram *ram);

@@ -82,19 +82,6 @@ static uint64_t bytes(uint64_t pages)
 	return pages * WH_PAGE_SIZE;
 }
 
-/* What the first round sends: everything but memory that was never touched. */
-static int collect_first(struct wh_precopy *p)
-{
-	int r = wh_ram_add_touched(p->ram, p->pending);
-	uint64_t touched = wh_pageset_count(p->pending);
-
-	if (r < 0)
-		return r;
-	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
-	wh_stat_set(p->stats, WH_STAT_UNTOUCHED_BYTES, bytes(p->ram->pages - touched));
-	return 0;
-}
-
 /* What the guest wrote since the last time, or gave back. */
 static int collect_written(struct wh_precopy *p)
 {
@@ -133,7 +120,7 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 {
 	struct wh_rate_mean rate = { 0 };
 	struct wh_round round;
-	uint64_t left_bytes = bytes(wh_pageset_count(p->pending));
+	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
 	uint64_t rate_bps;
 
@@ -181,10 +168,11 @@ static int last_pass(struct wh_source *source, struct wh_precopy *p)
 
 static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
-	int r = collect_first(p);
+	int r;
 
-	if (r == 0)
-		r = run_rounds(source, p);
+	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
+	p->find_touched = true;
+	r = run_rounds(source, p);
 	if (r < 0)
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
 

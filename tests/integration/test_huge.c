@@ -89,6 +89,13 @@ static void expect_set(struct fixture *f, uint32_t pages)
 		continue;
 }
 
+static int add_touched(struct fixture *f)
+{
+	struct wh_touched touched = { 0 };
+
+	return wh_ram_add_touched(&f->ram, &touched, f->ram.pages, f->set);
+}
+
 static void only_whole_huge_pages_of_2_mib_are_ram(void **state)
 {
 	wh_cleanup(wh_closep) int odd = huge_file(BYTES);
@@ -118,7 +125,7 @@ static void what_is_there_is_touched_and_nothing_is_allocated(void **state)
 	fill(f, 2);
 	fill(f, 6);
 	assert_int_equal(wh_ram_map(&f->ram, NULL), 0);
-	assert_int_equal(wh_ram_add_touched(&f->ram, f->set), 0);
+	assert_int_equal(add_touched(f), 0);
 	expect_set(f, 1u << 1 | 1u << 2 | 1u << 6);
 	assert_int_equal(allocated(f), 3);
 }
@@ -130,7 +137,7 @@ static void what_vanishes_is_told_once(void **state)
 	fill(f, 1);
 	fill(f, 2);
 	assert_int_equal(wh_ram_map(&f->ram, NULL), 0);
-	assert_int_equal(wh_ram_add_touched(&f->ram, f->set), 0);
+	assert_int_equal(add_touched(f), 0);
 	expect_set(f, 1u << 1 | 1u << 2);
 	assert_int_equal(wh_ram_add_gone(&f->ram, f->set), 0);
 	expect_set(f, 0);
@@ -164,7 +171,7 @@ static void the_mapping_keeps_no_page(void **state)
 
 	fill(f, 3);
 	assert_int_equal(wh_ram_map(&f->ram, NULL), 0);
-	assert_int_equal(wh_ram_add_touched(&f->ram, f->set), 0);
+	assert_int_equal(add_touched(f), 0);
 	give_back(f, 3);
 	assert_int_equal(allocated(f), 0);
 }
