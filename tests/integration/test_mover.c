@@ -426,7 +426,7 @@ static void the_guest_stays_if_the_destination_has_too_few_huge_pages(void **sta
 /* Kill one mover some time after both have begun; the other must end by itself. */
 static void kill_one(struct guest *g, bool source, int after_ms, uint32_t connections)
 {
-	wh_cleanup(wh_closep) int destination = new_destination(false);
+	wh_cleanup(wh_closep) int destination = new_destination(g->huge);
 	struct mover_pair_config cfg = config(g, destination, connections);
 	struct mover_pair pair;
 	struct mover *victim, *other;
@@ -496,6 +496,8 @@ int main(int argc, char **argv)
 		TEST_HUGE(huge_pages_move_to_a_tmpfs),
 		TEST(a_tmpfs_moves_to_huge_pages),
 		TEST(the_guest_stays_if_the_destination_has_too_few_huge_pages),
+		TEST_HUGE(the_guest_runs_on_when_the_source_mover_is_killed),
+		TEST_HUGE(the_guest_runs_on_when_the_target_mover_is_killed),
 	};
 
 	if (argc < 2) {
