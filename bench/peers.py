@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from scenarios import CHANNELS
+from scenarios import VARIANTS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
@@ -16,7 +16,7 @@ SKIPPED = 77
 
 # What is kept of a peer's JSON, where it has it.
 FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_bytes", "downtime_ms",
-	"downtime", "samples", "guest_checks", "guest_errors")
+	"downtime", "samples", "guest_checks", "guest_errors", "missed_zero_copy", "vcpu_blocked_ms")
 
 
 class PeerError(Exception):
@@ -76,8 +76,10 @@ def peers(scenario, options):
 		"--contents", scenario.contents)
 	connections = str(options.connections)
 
-	found = [Peer("qemu", variant, ("stock-qemu", "--channels", str(CHANNELS[variant]), *guest))
+	found = [Peer("qemu", variant, ("stock-qemu", *VARIANTS[variant], *guest))
 		for variant in scenario.variants]
+	if scenario.dirty_mib:
+		found.append(Peer("qemu-postcopy", "preempt", ("stock-qemu", "--postcopy", *guest)))
 	found.append(Peer("wherry", f"{connections} connections",
 		("wherry-qemu", "--connections", connections, *guest)))
 	if scenario.bounds:

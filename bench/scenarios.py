@@ -3,7 +3,15 @@
 
 import dataclasses
 
-CHANNELS = {"precopy": 0, "multifd-1": 1, "multifd-2": 2, "multifd-4": 4, "multifd-8": 8}
+# Ways in which stock QEMU sends -> options of stock-qemu.
+VARIANTS = {
+	"precopy": (),
+	"multifd-1": ("--channels", "1"),
+	"multifd-2": ("--channels", "2"),
+	"multifd-4": ("--channels", "4"),
+	"multifd-8": ("--channels", "8"),
+	"zero-copy-4": ("--channels", "4", "--zero-copy"),
+}
 
 # Below a limit that one connection reaches, more channels have little to win.
 FEW = ("precopy", "multifd-2", "multifd-4")
@@ -19,7 +27,7 @@ class Scenario:
 	dirty_mib: int = 0  # or a running guest, which rewrites so much each second
 	mem_mib: int = 4096
 	limit_mib: int = 0  # a second; 0 is none
-	variants: tuple = tuple(CHANNELS)  # of stock QEMU
+	variants: tuple = tuple(VARIANTS)  # of stock QEMU
 	bounds: bool = False  # also what bounds every mover of random contents: floor and iperf3
 
 
