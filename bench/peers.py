@@ -65,6 +65,12 @@ def bounds(memory, network, options):
 		yield Peer("iperf3", label, ("raw-iperf3", "--connections", connections, *network))
 
 
+def runs(scenario):
+	"""Options of a guest that does."""
+	return ("--dirty", str(scenario.dirty_mib), "--pattern", scenario.pattern,
+		"--touch", str(scenario.touch_bytes))
+
+
 def peers(scenario, options):
 	"""All peers of a scenario, in the order of its first pair."""
 	network = ("--mem", str(options.mem or scenario.mem_mib))
@@ -72,8 +78,7 @@ def peers(scenario, options):
 	memory = ("--build", options.build)
 	memory += ("--huge",) if options.huge else ()
 	guest = ("--limit", str(scenario.limit_mib), *memory, *network)
-	guest += ("--dirty", str(scenario.dirty_mib)) if scenario.dirty_mib else (
-		"--contents", scenario.contents)
+	guest += runs(scenario) if scenario.dirty_mib else ("--contents", scenario.contents)
 	connections = str(options.connections)
 
 	found = [Peer("qemu", variant, ("stock-qemu", *VARIANTS[variant], *guest))
