@@ -90,7 +90,7 @@ def peers(scenario, options):
 	network = ("--mem", str(options.mem or scenario.mem_mib))
 	network += ("--congestion", options.congestion) if options.congestion else ()
 	common = ("--build", options.build, *network)
-	common += ("--huge",) if options.huge else ()
+	common += ("--huge",) if options.huge else ("--hugetlb",) if options.hugetlb else ()
 	if scenario.synthetic:
 		return list(synthetic_peers(scenario, options, common))
 	guest = ("--limit", str(scenario.limit_mib), *common)
