@@ -182,7 +182,7 @@ find_processes() {
 # shellcheck disable=SC2034 # leftovers.sh reads both
 remember_machine() {
 	LEFTOVERS_ONLY="$name|^bpf .* orphan|/dev/shm/"
-	LEFTOVERS_ALIKE="/test\\.qmp\$/d; \\|/dev/shm/wherry-|d; s/$name-[ab]/HOST/; s|/huge/|/|"
+	LEFTOVERS_ALIKE="/test\\.qmp\$/d; \\|/dev/shm/wherry-|d; s/$name-[ab]/HOST/; s|/hugetlb/|/|"
 	remembered=$1
 	leftovers_snapshot | grep -v ' orphan' > "$remembered"
 }
