@@ -17,7 +17,7 @@
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 
-/* Negative levels are faster, by less than what their longer frames take on a slow link. */
+/* Negative levels are faster by less than their frames are longer. */
 #define LEVEL 1
 
 struct wh_compressor {

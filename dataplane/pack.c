@@ -52,19 +52,19 @@ static uint32_t compress(struct wh_pack *pack, const void *contents, uint32_t le
 }
 
 /*
- * Whether bytes wait for the link, and not for the peer to take what it has: a peer that is slow to
+ * The bytes that wait for the link, and not for the peer to take what it has: a peer that is slow to
  * put contents in place is no faster when they come compressed.
  */
-static bool has_backlog(const struct tcp_info *info)
+static uint64_t backlog(const struct tcp_info *info)
 {
 	const uint64_t on_their_way =
 		info->tcpi_bytes_sent - info->tcpi_bytes_retrans - info->tcpi_bytes_acked;
 
-	return info->tcpi_notsent_bytes > 0 &&
-	       on_their_way + info->tcpi_snd_mss <= info->tcpi_snd_wnd;
+	return on_their_way + info->tcpi_snd_mss <= info->tcpi_snd_wnd ? info->tcpi_notsent_bytes
+	                                                               : 0;
 }
 
-/* Look at the socket and decide. */
+/* Look at the socket, and at some contents if it is time to. */
 static void look(struct wh_pack *pack, const void *contents, uint32_t len)
 {
 	struct tcp_info info = { 0 };
@@ -74,13 +74,13 @@ static void look(struct wh_pack *pack, const void *contents, uint32_t len)
 	/* If it fails, so will sending; and nothing waits. */
 	(void)getsockopt(pack->fd, IPPROTO_TCP, TCP_INFO, &info, &size);
 	now.acked_bytes = info.tcpi_bytes_acked;
-	now.backlog = has_backlog(&info);
+	now.backlog_bytes = backlog(&info);
 	wh_compress_pays_look(&pack->pays, &now);
 	if (wh_compress_pays_wants_sample(&pack->pays))
 		(void)compress(pack, contents, len < WH_COMPRESS_SAMPLE ? len : WH_COMPRESS_SAMPLE);
 }
 
-/* Whether it pays to compress these contents. */
+/* Whether it pays to compress these contents now. */
 static bool pays(struct wh_pack *pack, const void *contents, uint32_t len)
 {
 	pack->since_look += len;
@@ -88,7 +88,7 @@ static bool pays(struct wh_pack *pack, const void *contents, uint32_t len)
 		pack->since_look = 0;
 		look(pack, contents, len);
 	}
-	return pack->pays.on;
+	return wh_compress_pays_now(&pack->pays, len);
 }
 
 void wh_pack_begin(struct wh_pack *pack)
