@@ -22,6 +22,16 @@
 #define WINDOW (8 * MIB)
 
 /*
+ * For deltas it is remembered for longer: they may well be so short that the link is idle, and a page
+ * that is sent without one has none the next time, either.
+ */
+#define IDLE_DELTA_NS (3 * WH_NSEC_PER_SEC)
+
+/* Contents to send as differences before they are judged, and how long a bad judgement holds. */
+#define DELTA_TRIAL   (4 * MIB)
+#define DELTA_REST_NS (2 * WH_NSEC_PER_SEC)
+
+/*
  * What must be saved of the contents, one part in so many, to begin and to go on: less is not worth
  * the CPU time.
  */
@@ -57,6 +67,10 @@ static void measure_link(struct wh_compress_pays *p, const struct wh_socket_look
 	else if (look->now_ns - p->idle_ns >= IDLE_NS)
 		p->link = (struct wh_rate_mean){ 0 };
 	p->last = *look;
+	if (look->backlog_bytes > 0 && p->link.ns >= LINK_NS_MIN) {
+		p->slow_bps = wh_rate_mean_bps(&p->link);
+		p->slow_ns = look->now_ns;
+	}
 }
 
 static bool cost_pays(const struct wh_compress_pays *p)
@@ -68,10 +82,38 @@ static bool cost_pays(const struct wh_compress_pays *p)
 	return wh_compress_cost_pays(&cost, p->on);
 }
 
+/*
+ * Differences need not wait for a busy link: they pay where they take less time than the contents
+ * would, even if the link waits for them.
+ */
+static bool delta_pays(const struct wh_compress_pays *p)
+{
+	const struct wh_delta_mean *d = &p->delta;
+	const uint64_t wanted = d->len - d->len / SAVED_TO_GO_ON;
+	const uint64_t compressed = d->len < DELTA_TRIAL ? 0 : d->compressed;
+	double link_ns;
+
+	if (p->slow_bps == 0 || p->last.now_ns - p->slow_ns >= IDLE_DELTA_NS)
+		return false;
+	link_ns = (double)WH_NSEC_PER_SEC / (double)p->slow_bps;
+	return d->len == 0 ||
+	       (double)d->ns + link_ns * (double)compressed < link_ns * (double)wanted;
+}
+
+static void judge_deltas(struct wh_compress_pays *p)
+{
+	p->delta_on = delta_pays(p);
+	if (p->delta_on)
+		p->delta_ns = p->last.now_ns;
+	else if (p->last.now_ns - p->delta_ns >= DELTA_REST_NS)
+		p->delta = (struct wh_delta_mean){ 0 };
+}
+
 void wh_compress_pays_look(struct wh_compress_pays *p, const struct wh_socket_look *look)
 {
 	measure_link(p, look);
 	p->on = p->link.ns >= LINK_NS_MIN && p->len >= WH_COMPRESS_SAMPLE && cost_pays(p);
+	judge_deltas(p);
 }
 
 bool wh_compress_pays_now(const struct wh_compress_pays *p, uint32_t len)
@@ -111,4 +153,21 @@ void wh_compress_pays_measured(struct wh_compress_pays *p, uint32_t len, uint32_
 		p->compressed /= 2;
 		p->compress_ns /= 2;
 	}
+}
+
+bool wh_delta_pays(const struct wh_compress_pays *p)
+{
+	return p->delta_on;
+}
+
+void wh_delta_pays_measured(struct wh_compress_pays *p, uint32_t len, uint32_t compressed,
+                            uint64_t ns)
+{
+	struct wh_delta_mean *d = &p->delta;
+
+	d->len += len;
+	d->compressed += compressed;
+	d->ns += ns;
+	if (d->len > WINDOW)
+		*d = (struct wh_delta_mean){ d->len / 2, d->compressed / 2, d->ns / 2 };
 }

@@ -49,7 +49,8 @@ struct wh_socket_look {
 
 /* Starts zeroed: not to compress. */
 struct wh_compress_pays {
-	bool on; /* it is worth it */
+	bool on;       /* it is worth it */
+	bool delta_on; /* so are deltas */
 	struct wh_socket_look last;
 	struct wh_rate_mean link; /* while there was a backlog */
 	uint64_t idle_ns;         /* no backlog since then; 0: there is one */
@@ -57,6 +58,15 @@ struct wh_compress_pays {
 	uint64_t compressed;      /* what became of them */
 	uint64_t compress_ns;     /* how long that took */
 	uint64_t sample_ns;       /* when the last sample was begun */
+
+	uint64_t slow_bps; /* the link's rate, as it was known last */
+	uint64_t slow_ns;  /* when that was */
+	struct wh_delta_mean {
+		uint64_t len;        /* contents sent as differences lately, in bytes */
+		uint64_t compressed; /* what became of them */
+		uint64_t ns;         /* how long that took */
+	} delta;
+	uint64_t delta_ns; /* when they were last worth it */
 };
 
 /* What the socket says now. */
@@ -71,5 +81,15 @@ bool wh_compress_pays_wants_sample(const struct wh_compress_pays *p);
 /* @len bytes of contents became @compressed bytes in @ns. */
 void wh_compress_pays_measured(struct wh_compress_pays *p, uint32_t len, uint32_t compressed,
                                uint64_t ns);
+
+/*
+ * Whether to send differences, where they can be. As long as little is known of what they bring,
+ * they are tried; copies of pages are kept for them in any case, and cost little.
+ */
+bool wh_delta_pays(const struct wh_compress_pays *p);
+
+/* @len bytes of contents, told as differences, became @compressed bytes in @ns. */
+void wh_delta_pays_measured(struct wh_compress_pays *p, uint32_t len, uint32_t compressed,
+                            uint64_t ns);
 
 #endif

@@ -210,6 +210,72 @@ static void nothing_is_compressed_where_it_does_not_pay(void **state)
 	assert_false(wh_compress_pays_now(&line.pays, WH_PAGE_SIZE));
 }
 
+/* --- differences ------------------------------------------------------------------------------ */
+
+/* A line that is slow and has sent no differences yet. */
+static struct line slow_line(void)
+{
+	struct line line = { .at = { .now_ns = 5 * WH_NSEC_PER_SEC } };
+
+	run(&line, 100, 64 * MIB, MIB);
+	return line;
+}
+
+static void differences_are_tried_where_the_link_is_slow(void **state)
+{
+	struct line line = { .at = { .now_ns = 5 * WH_NSEC_PER_SEC } };
+
+	(void)state;
+	run(&line, 5000, 64 * MIB, 0);
+	assert_false(wh_delta_pays(&line.pays));
+	line = slow_line();
+	assert_true(wh_delta_pays(&line.pays));
+	/* Long ones must be many before they are believed, and slow ones not. */
+	wh_delta_pays_measured(&line.pays, MIB, MIB, MIB_NS);
+	run(&line, 1, 64 * MIB, MIB);
+	assert_true(wh_delta_pays(&line.pays));
+	wh_delta_pays_measured(&line.pays, MIB, MIB / 100, 8 * MIB_NS);
+	run(&line, 1, 64 * MIB, MIB);
+	assert_false(wh_delta_pays(&line.pays));
+}
+
+static void differences_that_are_as_long_rest_and_are_tried_again(void **state)
+{
+	struct line line = slow_line();
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		wh_delta_pays_measured(&line.pays, MIB, MIB, MIB_NS);
+	run(&line, 1900, 64 * MIB, MIB);
+	assert_false(wh_delta_pays(&line.pays));
+	run(&line, 200, 64 * MIB, MIB);
+	assert_true(wh_delta_pays(&line.pays));
+}
+
+static void short_differences_go_on_while_the_link_is_idle(void **state)
+{
+	struct line line = slow_line();
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		wh_delta_pays_measured(&line.pays, MIB, MIB / 50, MIB_NS);
+	run(&line, 2900, 64 * MIB, 0);
+	assert_true(wh_delta_pays(&line.pays));
+	run(&line, 200, 64 * MIB, 0);
+	assert_false(wh_delta_pays(&line.pays));
+}
+
+static void differences_end_where_the_link_becomes_fast(void **state)
+{
+	struct line line = slow_line();
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		wh_delta_pays_measured(&line.pays, MIB, MIB / 50, MIB_NS);
+	run(&line, 1900, 1024 * MIB, MIB);
+	assert_false(wh_delta_pays(&line.pays));
+}
+
 /* --- a connection under a limit --------------------------------------------------------------- */
 
 #define CONTENTS  (2048 * MIB)
@@ -332,6 +398,10 @@ int main(void)
 		cmocka_unit_test(a_link_that_stays_idle_is_measured_again),
 		cmocka_unit_test(a_write_is_compressed_if_the_link_stays_busy_meanwhile),
 		cmocka_unit_test(nothing_is_compressed_where_it_does_not_pay),
+		cmocka_unit_test(differences_are_tried_where_the_link_is_slow),
+		cmocka_unit_test(differences_that_are_as_long_rest_and_are_tried_again),
+		cmocka_unit_test(short_differences_go_on_while_the_link_is_idle),
+		cmocka_unit_test(differences_end_where_the_link_becomes_fast),
 		cmocka_unit_test(a_link_slower_than_the_compressor_gets_all_compressed),
 		cmocka_unit_test(what_the_compressor_leaves_of_the_link_is_used),
 		cmocka_unit_test(a_link_faster_than_the_compressor_is_left_alone),
