@@ -65,10 +65,15 @@ static void put_downtime(FILE *out, const struct wh_view *v)
 static void put_compression(FILE *out, const struct wh_view *v)
 {
 	const uint64_t raw = v->stats[WH_STAT_COMPRESSED_RAW_BYTES];
+	const uint64_t differing = v->stats[WH_STAT_DELTA_RAW_BYTES];
 
 	if (raw > 0)
 		(void)fprintf(out, "  compressed   %s of pages, to %u%%\n", wh_units_bytes(raw).s,
 		              percent(v->stats[WH_STAT_COMPRESSED_BYTES], raw));
+	if (differing > 0)
+		(void)fprintf(out, "  differences  %s of pages, to %u%%\n",
+		              wh_units_bytes(differing).s,
+		              percent(v->stats[WH_STAT_DELTA_BYTES], differing));
 }
 
 static void put_skipped(FILE *out, const struct wh_view *v)

@@ -307,3 +307,31 @@ int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len, uint
 		map_anew(place);
 	return r;
 }
+
+/* Read all of it. Return: 0 or -errno. */
+static int read_all(int fd, uint8_t *to, uint32_t len, uint64_t offset)
+{
+	while (len > 0) {
+		ssize_t n = pread(fd, to, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		to += n;
+		len -= (uint32_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+int wh_place_get(struct wh_place *place, uint8_t *to, uint32_t len, uint64_t offset)
+{
+	int r = -EPROTO;
+
+	(void)pthread_rwlock_rdlock(&place->use);
+	if (holds(place, offset, len))
+		r = read_all(place->fd, to, len, offset);
+	(void)pthread_rwlock_unlock(&place->use);
+	return r;
+}

@@ -63,4 +63,7 @@ bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len);
 wh_must_check int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len,
                                uint64_t offset);
 
+/* Have the @len bytes that are at @offset. Return: 0, -EPROTO if that is not lent, or -errno. */
+wh_must_check int wh_place_get(struct wh_place *place, uint8_t *to, uint32_t len, uint64_t offset);
+
 #endif

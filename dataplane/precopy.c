@@ -55,6 +55,8 @@ static void note_sent(struct wh_precopy *p)
 	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, sent.bytes);
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_RAW_BYTES, sent.compressed_raw_bytes);
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_BYTES, sent.compressed_bytes);
+	wh_stat_set(p->stats, WH_STAT_DELTA_RAW_BYTES, sent.delta_raw_bytes);
+	wh_stat_set(p->stats, WH_STAT_DELTA_BYTES, sent.delta_bytes);
 }
 
 /* Publish how much is left: what the round has still here, and what was probably dirtied since. */
@@ -165,6 +167,7 @@ static int send_data(struct wh_precopy *p, struct wh_run run, const uint8_t *cop
 		.len = run.count * WH_PAGE_SIZE,
 		.src_region = id,
 		.dst_region = id,
+		.round = p->round,
 	};
 	int r = wh_transport_write(p->link, &write);
 
@@ -205,6 +208,8 @@ static int send_zero(struct wh_precopy *p, struct wh_run run)
 		r = flush_zero(p);
 	if (r < 0)
 		return r;
+	wh_transport_forget(p->link, id, (run.first - region->first_page) * WH_PAGE_SIZE,
+	                    (uint64_t)run.count * WH_PAGE_SIZE);
 	p->zero.zero.region = id;
 	p->zero.zero.runs[p->zero.zero.count++] =
 		(struct wh_run){ .first = run.first - region->first_page, .count = run.count };

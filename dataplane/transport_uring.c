@@ -15,7 +15,7 @@
  * newer contents; it will be sent again. A copy that the caller made is never sent so: it may be used
  * for something else as soon as the socket has it.
  *
- * Contents that are compressed (pack.h) are in a buffer that the next batch will take.
+ * Contents that are compressed or copied (pack.h) are in a buffer that the next batch will take.
  */
 
 #include "transport_uring.h"
@@ -138,14 +138,10 @@ static struct wh_record begin_write(struct wh_conn *conn, const struct wh_write 
 		                    .region = w->dst_region,
 		                    .length = w->len,
 		                    .offset = w->dst_offset };
-	uint32_t packed_len;
-	const uint8_t *packed = wh_pack_write(&conn->pack, contents, w->len, &packed_len);
+	const uint8_t *packed = wh_pack_write(&conn->pack, w, contents, &record);
 
-	if (packed) {
-		record.type = WH_RECORD_WRITE_ZSTD;
-		record.length = packed_len;
+	if (packed)
 		contents = (void *)(uintptr_t)packed;
-	}
 	out->long_last = !packed && !w->copy && w->len >= LONG_WRITE;
 	*iov = (struct iovec){ .iov_base = contents,
 		               .iov_len = out->long_last ? 0 : record.length };
@@ -437,7 +433,7 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 
 	r = wh_intake_init(&conn->in, &intake);
 	if (r == 0)
-		r = wh_pack_init(&conn->pack, cfg->fd, cfg->compression);
+		r = wh_pack_init(&conn->pack, cfg->fd, cfg->compression, cfg->delta);
 	if (r == 0)
 		r = wh_bell_init(&conn->bell);
 	if (r == 0)
@@ -566,5 +562,8 @@ struct wh_sent wh_conn_sent(const struct wh_conn *conn)
 		.compressed_raw_bytes =
 			atomic_load_explicit(&conn->pack.raw_bytes, memory_order_relaxed),
 		.compressed_bytes = atomic_load_explicit(&conn->pack.bytes, memory_order_relaxed),
+		.delta_raw_bytes =
+			atomic_load_explicit(&conn->pack.delta_raw_bytes, memory_order_relaxed),
+		.delta_bytes = atomic_load_explicit(&conn->pack.delta_bytes, memory_order_relaxed),
 	};
 }

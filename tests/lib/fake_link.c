@@ -35,6 +35,7 @@ struct fake_link {
 
 	struct wh_frame frames[FAKE_LOG_MAX];
 	uint32_t frame_count;
+	uint64_t forgotten_bytes;
 	uint32_t refuse;
 	bool refused; /* the caller waits for room */
 
@@ -130,6 +131,11 @@ const struct wh_frame *fake_link_frame(const struct fake_link *link, uint32_t nu
 	return &link->frames[number];
 }
 
+uint64_t fake_link_forgotten_bytes(const struct fake_link *link)
+{
+	return link->forgotten_bytes;
+}
+
 uint32_t fake_link_max_in_flight(const struct fake_link *link)
 {
 	return link->max_in_flight;
@@ -192,6 +198,14 @@ int wh_transport_write(struct wh_transport *transport, const struct wh_write *w)
 	if (in_flight + 1 > link->max_in_flight)
 		link->max_in_flight = in_flight + 1;
 	return 0;
+}
+
+void wh_transport_forget(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                         uint64_t len)
+{
+	(void)region;
+	(void)offset;
+	link_of(transport)->forgotten_bytes += len;
 }
 
 int wh_transport_send(struct wh_transport *transport, const void *data, uint32_t len)

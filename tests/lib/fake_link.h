@@ -53,6 +53,7 @@ uint32_t fake_link_writes(const struct fake_link *link);
 const struct wh_write *fake_link_write(const struct fake_link *link, uint32_t number);
 uint32_t fake_link_frames(const struct fake_link *link);
 const struct wh_frame *fake_link_frame(const struct fake_link *link, uint32_t number);
+uint64_t fake_link_forgotten_bytes(const struct fake_link *link);
 uint32_t fake_link_max_in_flight(const struct fake_link *link);
 
 /* The memory lent as @region; its bytes are 0 if there is none. */

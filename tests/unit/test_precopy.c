@@ -229,6 +229,7 @@ static void zero_pages_are_told_and_never_sent(void **state)
 		assert_int_equal(times_told(f, page), (page >= 11 && page < 14) || page == 99);
 	}
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_ZERO_BYTES), 4 * WH_PAGE_SIZE);
+	assert_int_equal(fake_link_forgotten_bytes(f->link), 4 * WH_PAGE_SIZE);
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_PAGE_BYTES), 2 * WH_PAGE_SIZE);
 }
 

@@ -179,12 +179,16 @@ static void the_summary_tells_of_compression_where_there_was_any(void **state)
 
 	(void)state;
 	assert_null(strstr(text, "compressed"));
+	assert_null(strstr(text, "differences"));
 	free(text);
 
 	v.stats[WH_STAT_COMPRESSED_RAW_BYTES] = 400 * MIB;
 	v.stats[WH_STAT_COMPRESSED_BYTES] = 100 * MIB;
+	v.stats[WH_STAT_DELTA_RAW_BYTES] = 500 * MIB;
+	v.stats[WH_STAT_DELTA_BYTES] = 10 * MIB;
 	text = summary(&v);
 	assert_non_null(strstr(text, "  compressed   400 MiB of pages, to 25%\n"));
+	assert_non_null(strstr(text, "  differences  500 MiB of pages, to 2%\n"));
 	free(text);
 }
 
