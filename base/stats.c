@@ -21,4 +21,7 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_LANDED_NS] = { "landed_ns", "the destination had every byte" },
 	[WH_STAT_COMPRESSED_RAW_BYTES] = { "compressed_raw_bytes", "contents sent compressed" },
 	[WH_STAT_COMPRESSED_BYTES] = { "compressed_bytes", "what became of those contents" },
+	[WH_STAT_UNCHANGED_BYTES] = { "unchanged_bytes", "in dirty huge pages, but not changed" },
+	[WH_STAT_DELTA_RAW_BYTES] = { "delta_raw_bytes", "contents sent as differences" },
+	[WH_STAT_DELTA_BYTES] = { "delta_bytes", "what became of those differences" },
 };

@@ -14,7 +14,8 @@ NUMBER_MIN = 1e-12
 NUMBER_MAX = 2**64
 
 # In this order, and the others behind them.
-PEERS = {"wherry": "Wherry", "qemu": "QEMU", "floor": "floor", "iperf3": "iperf3"}
+PEERS = {"wherry": "Wherry", "qemu": "QEMU", "qemu-postcopy": "QEMU post-copy", "floor": "floor",
+	"iperf3": "iperf3"}
 
 DOWNTIME_PARTS = ("stop", "scan", "pages", "device", "resume")
 

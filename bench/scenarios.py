@@ -3,7 +3,15 @@
 
 import dataclasses
 
-CHANNELS = {"precopy": 0, "multifd-1": 1, "multifd-2": 2, "multifd-4": 4, "multifd-8": 8}
+# Ways in which stock QEMU sends -> options of stock-qemu.
+VARIANTS = {
+	"precopy": (),
+	"multifd-1": ("--channels", "1"),
+	"multifd-2": ("--channels", "2"),
+	"multifd-4": ("--channels", "4"),
+	"multifd-8": ("--channels", "8"),
+	"zero-copy-4": ("--channels", "4", "--zero-copy"),
+}
 
 # Below a limit that one connection reaches, more channels have little to win.
 FEW = ("precopy", "multifd-2", "multifd-4")
@@ -16,11 +24,31 @@ class Scenario:
 	name: str
 	says: str  # one line, for people
 	contents: str = ""  # of a guest that stands still, as stock-qemu takes them
-	dirty_mib: int = 0  # or a running guest, which rewrites so much each second
+	dirty_mib: int = 0  # or a running guest, which rewrites so much each second,
+	pattern: str = "random"  # in this order,
+	touch_bytes: int = 4096  # so much of a page each time
+	hot_share: int = 0  # or a synthetic guest, which rewrites that part: a half is 2
 	mem_mib: int = 4096
 	limit_mib: int = 0  # a second; 0 is none
-	variants: tuple = tuple(CHANNELS)  # of stock QEMU
+	variants: tuple = tuple(VARIANTS)  # of stock QEMU
 	bounds: bool = False  # also what bounds every mover of random contents: floor and iperf3
+
+	@property
+	def synthetic(self):
+		return self.hot_share > 0
+
+
+def running(name, percent, says, **how):
+	"""A guest that rewrites a quarter of its memory, so fast in percent of the limit."""
+	return Scenario(name, f"running, rewrites a quarter of it at {percent} % of {LIMIT_MIB} MiB/s, {says}",
+		dirty_mib=round(LIMIT_MIB * percent / 100), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW,
+		**how)
+
+
+def synthetic(name, dirty_mib, says, hot_share=1, **how):
+	"""A guest without a hypervisor: larger and quicker than TCG allows, and Wherry alone moves it."""
+	return Scenario(name, f"synthetic, rewrites {says} at {dirty_mib} MiB/s", dirty_mib=dirty_mib,
+		hot_share=hot_share, variants=(), **how)
 
 
 TABLE = (
@@ -32,10 +60,15 @@ TABLE = (
 	Scenario("text", "paused, words: zstd -1 makes a third of it", contents="text"),
 	Scenario("limited-text", "paused, words, 256 MiB/s: bytes on the wire count", contents="text",
 		limit_mib=LIMIT_MIB, variants=FEW),
-	Scenario("dirty-10", "running, rewrites a quarter of its memory at 10 % of 256 MiB/s",
-		dirty_mib=round(LIMIT_MIB * 0.1), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW),
-	Scenario("dirty-30", "running, rewrites a quarter of its memory at 30 % of 256 MiB/s",
-		dirty_mib=round(LIMIT_MIB * 0.3), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW),
+	running("dirty-10", 10, "page by page, scattered"),
+	running("dirty-30", 30, "page by page, scattered"),
+	running("dirty-30-sequential", 30, "page by page, one after the other", pattern="seq"),
+	running("dirty-30-zipf", 30, "some pages often, most of them rarely", pattern="zipf"),
+	running("dirty-30-small", 30, "64 bytes of a page at a time, counted as pages", touch_bytes=64),
+	synthetic("synth-uniform", 512, "all of its memory, scattered,"),
+	synthetic("synth-sequential", 512, "all of its memory in order", pattern="seq"),
+	synthetic("synth-zipf", 1024, "some pages often, most of them rarely,", pattern="zipf"),
+	synthetic("synth-hot", 2048, "a 64th of its memory, scattered,", hot_share=64),
 )
 
 

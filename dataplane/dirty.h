@@ -5,7 +5,8 @@
  *
  * Two sources: PAGEMAP_SCAN, which reports the pages written since it last did and protects them
  * again in the same step, and EVENT_REMOVE of the userfaultfd, for memory that a balloon gives
- * back, which a scan does not see. Kernel 6.7 or newer.
+ * back, which a scan does not see. Kernel 6.7 or newer. Huge pages of hugetlbfs are tracked as such;
+ * those that are given back without an event are for wh_ram_add_gone().
  *
  * Not seen: memory written past the hypervisor's page tables (VFIO, vDPA, vhost-user, O_DIRECT
  * reads in flight). The daemon refuses such guests.

@@ -13,6 +13,8 @@
 
 #include <linux/userfaultfd.h>
 
+#include "huge.h"
+
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
@@ -43,7 +45,9 @@ static void unmap(struct wh_place *place)
 {
 	if (place->addr)
 		(void)munmap(place->addr, place->mapped);
-	place->addr = NULL;
+	if (place->over)
+		(void)munmap(place->over, place->mapped);
+	place->addr = place->over = NULL;
 	place->mapped = 0;
 	wh_closep(&place->uffd);
 }
@@ -55,11 +59,18 @@ void wh_place_done(struct wh_place *place)
 	(void)pthread_rwlock_destroy(&place->use);
 }
 
-/* Whether @fd's pages are small: a tmpfs that makes huge ones gives their size for its blocks. */
-static bool has_small_pages(int fd)
+static bool is_hugetlbfs(int fd)
+{
+	return wh_huge_page_bytes(fd) > WH_PAGE_SIZE;
+}
+
+/* Whether it is filled: a tmpfs that makes huge pages gives their size for its blocks. */
+static bool is_filled(int fd)
 {
 	struct stat st;
 
+	if (is_hugetlbfs(fd))
+		return true;
 	return fstat(fd, &st) == 0 && st.st_blksize == (blksize_t)WH_PAGE_SIZE;
 }
 
@@ -79,16 +90,28 @@ static int register_mapping(const struct wh_place *place)
 	return wh_steal_fd(&fd);
 }
 
-static int prepare_to_fill(struct wh_place *place, int fd, uint64_t bytes)
+static int map(uint8_t **ret, int fd, uint64_t bytes)
 {
-	void *addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	/* Huge pages are reserved when the memory is emptied, and not here. */
+	void *addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
 	if (addr == MAP_FAILED)
 		return -errno;
-	place->addr = addr;
+	*ret = addr;
+	(void)madvise(addr, bytes, MADV_SEQUENTIAL); /* our mapping is no use of the memory */
+	return 0;
+}
+
+static int prepare_to_fill(struct wh_place *place, int fd, uint64_t bytes)
+{
+	int r = map(&place->addr, fd, bytes);
+
 	place->mapped = bytes;
 	place->fills = 0;
-	(void)madvise(addr, bytes, MADV_SEQUENTIAL); /* our mapping is no use of the memory */
+	if (r == 0 && is_hugetlbfs(fd))
+		r = map(&place->over, fd, bytes);
+	if (r < 0)
+		return r;
 	place->uffd = register_mapping(place);
 	return place->uffd < 0 ? place->uffd : 0;
 }
@@ -98,7 +121,7 @@ int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes)
 	int r;
 
 	wh_assert(bytes > 0 && place->bytes == 0 && !place->addr);
-	if (has_small_pages(fd)) {
+	if (is_filled(fd)) {
 		r = prepare_to_fill(place, fd, bytes);
 		if (r < 0) {
 			unmap(place);
@@ -201,12 +224,49 @@ static int overwrite(struct wh_place *place, const uint8_t *from, uint32_t len, 
 	return r;
 }
 
+/* Put what lies in one huge page. */
+static int put_huge(const struct wh_place *place, const uint8_t *from, uint32_t len,
+                    uint64_t offset)
+{
+	struct uffdio_copy copy = { .dst = (uintptr_t)place->addr + offset,
+		                    .src = (uintptr_t)from,
+		                    .len = len };
+	int r;
+
+	/* If this fails, there is a page, or no page free: the next step will say which. */
+	if (len == WH_HUGE_BYTES_MAX && ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
+		return 0;
+	r = wh_huge_allocate(place->over + offset, len);
+	if (r == 0)
+		memcpy(place->over + offset, from, len);
+	return r;
+}
+
+static int put_huge_pages(const struct wh_place *place, const uint8_t *from, uint32_t len,
+                          uint64_t offset)
+{
+	int r = 0;
+
+	while (r == 0 && len > 0) {
+		const uint32_t room = WH_HUGE_BYTES_MAX - (uint32_t)(offset % WH_HUGE_BYTES_MAX);
+		const uint32_t part = len < room ? len : room;
+
+		r = put_huge(place, from, part, offset);
+		from += part;
+		len -= part;
+		offset += part;
+	}
+	return r;
+}
+
 static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
 	int64_t filled = 0;
 
 	if (!holds(place, offset, len))
 		return -EPROTO; /* taken back since the header came, or never lent */
+	if (place->over)
+		return put_huge_pages(place, from, len, offset);
 	if (place->uffd >= 0)
 		filled = fill(place, from, len, offset);
 	if (filled < 0)
@@ -245,5 +305,33 @@ int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len, uint
 	(void)pthread_rwlock_unlock(&place->use);
 	if (many)
 		map_anew(place);
+	return r;
+}
+
+/* Read all of it. Return: 0 or -errno. */
+static int read_all(int fd, uint8_t *to, uint32_t len, uint64_t offset)
+{
+	while (len > 0) {
+		ssize_t n = pread(fd, to, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		to += n;
+		len -= (uint32_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+int wh_place_get(struct wh_place *place, uint8_t *to, uint32_t len, uint64_t offset)
+{
+	int r = -EPROTO;
+
+	(void)pthread_rwlock_rdlock(&place->use);
+	if (holds(place, offset, len))
+		r = read_all(place->fd, to, len, offset);
+	(void)pthread_rwlock_unlock(&place->use);
 	return r;
 }

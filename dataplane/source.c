@@ -21,6 +21,7 @@
 #include "session.h"
 #include "wire.h"
 
+#include "wherry/assert.h"
 #include "wherry/limits.h"
 
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
@@ -81,23 +82,26 @@ static uint64_t bytes(uint64_t pages)
 	return pages * WH_PAGE_SIZE;
 }
 
-/* What the first round sends: everything but memory that was never touched. */
-static int collect_first(struct wh_precopy *p)
+/* What the guest wrote since the last time, or gave back. */
+static int collect_written(struct wh_precopy *p)
 {
-	int r = wh_ram_add_touched(p->ram, p->pending);
-	uint64_t touched = wh_pageset_count(p->pending);
+	int r = wh_dirty_collect(p->dirty, p->pending);
 
-	if (r < 0)
-		return r;
-	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
-	wh_stat_set(p->stats, WH_STAT_UNTOUCHED_BYTES, bytes(p->ram->pages - touched));
-	return 0;
+	return r < 0 ? r : wh_ram_add_gone(p->ram, p->pending);
+}
+
+/* The same when it stands still. */
+static int collect_last(struct wh_precopy *p)
+{
+	int r = wh_dirty_collect_last(p->dirty, p->pending);
+
+	return r < 0 ? r : wh_ram_add_gone(p->ram, p->pending);
 }
 
 /* What the guest wrote since the last collect, over @period_ns. Return: bytes left, or -errno. */
 static int collect(struct wh_precopy *p, uint64_t period_ns, uint64_t *left_bytes)
 {
-	int r = wh_dirty_collect(p->dirty, p->pending);
+	int r = collect_written(p);
 
 	if (r < 0)
 		return r;
@@ -116,7 +120,7 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 {
 	struct wh_rate_mean rate = { 0 };
 	struct wh_round round;
-	uint64_t left_bytes = bytes(wh_pageset_count(p->pending));
+	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
 	uint64_t rate_bps;
 
@@ -127,7 +131,9 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		r = wh_precopy_round(p, false, &round);
 		if (r < 0)
 			return r;
-		wh_rate_mean_add(&rate, bytes(round.data_pages), round.duration_ns);
+		/* What is left counts in huge pages, and many of theirs will be left out, too. */
+		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
+		                 round.duration_ns);
 		rate_bps = wh_rate_mean_bps(&rate);
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS, rate_bps);
 
@@ -147,7 +153,7 @@ static int last_pass(struct wh_source *source, struct wh_precopy *p)
 
 	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
 	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
-	r = wh_dirty_collect_last(p->dirty, p->pending);
+	r = collect_last(p);
 	if (r < 0)
 		return r;
 	p->dirty_bps = 0;
@@ -162,10 +168,11 @@ static int last_pass(struct wh_source *source, struct wh_precopy *p)
 
 static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
-	int r = collect_first(p);
+	int r;
 
-	if (r == 0)
-		r = run_rounds(source, p);
+	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
+	p->find_touched = true;
+	r = run_rounds(source, p);
 	if (r < 0)
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
 
@@ -187,10 +194,12 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		.ram = source->ram,
 		.clock = source->clock,
 		.stats = source->stats,
+		.copies = source->copies,
 		.pending = pending,
 	};
 	int r;
 
+	wh_assert(source->copies || !wh_ram_has_huge(source->ram));
 	if (!pending)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = agree(source);

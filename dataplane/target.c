@@ -73,6 +73,14 @@ static int on_region(struct wh_target *target, const struct wh_frame *frame, str
 	return 0;
 }
 
+/* Why making memory zero failed. */
+static const char *reason(const struct wh_region *region, int r)
+{
+	if (r == -ENOSPC && region->page_bytes > WH_PAGE_SIZE)
+		return "there are not enough free huge pages";
+	return strerror(-r);
+}
+
 /* Memory the guest never touched is not sent: it must be zero here. */
 static int empty_ram(const struct wh_ram *ram, struct wh_error *err)
 {
@@ -81,7 +89,7 @@ static int empty_ram(const struct wh_ram *ram, struct wh_error *err)
 
 		if (r < 0)
 			return wh_fail(err, r, "cannot empty RAM '%s': %s", ram->regions[i].name,
-			               strerror(-r));
+			               reason(&ram->regions[i], r));
 	}
 	return 0;
 }
@@ -125,7 +133,7 @@ static int on_zero(struct wh_target *target, const struct wh_frame *frame, struc
 		r = wh_ram_punch(region, run->first * WH_PAGE_SIZE,
 		                 (uint64_t)run->count * WH_PAGE_SIZE);
 		if (r < 0)
-			return wh_fail(err, r, "RAM '%s': %s", region->name, strerror(-r));
+			return wh_fail(err, r, "RAM '%s': %s", region->name, reason(region, r));
 	}
 	return 0;
 }

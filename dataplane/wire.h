@@ -60,11 +60,12 @@ void wh_put_bytes(struct wh_writer *w, const void *from, size_t len);
 
 /* The table of record types. */
 enum wh_record_type {
-	WH_RECORD_HELLO = 1,      /* the connecting side's first record */
-	WH_RECORD_WELCOME = 2,    /* the answer to it */
-	WH_RECORD_WRITE = 3,      /* page contents: place @length bytes at @offset of @region */
-	WH_RECORD_FRAME = 4,      /* a frame, behind the numbers of writes that come before it */
-	WH_RECORD_WRITE_ZSTD = 5, /* a WRITE whose contents are compressed */
+	WH_RECORD_HELLO = 1,       /* the connecting side's first record */
+	WH_RECORD_WELCOME = 2,     /* the answer to it */
+	WH_RECORD_WRITE = 3,       /* page contents: place @length bytes at @offset of @region */
+	WH_RECORD_FRAME = 4,       /* a frame, behind the numbers of writes that come before it */
+	WH_RECORD_WRITE_ZSTD = 5,  /* a WRITE whose contents are compressed */
+	WH_RECORD_WRITE_DELTA = 6, /* the same, of what differs from what is there */
 };
 
 struct wh_record {

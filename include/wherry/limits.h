@@ -29,6 +29,10 @@
 /* Writes in flight on one link: 4096 of 2 MiB is 8 GiB, beyond any bandwidth-delay product. */
 #define WH_QUEUE_DEPTH_MAX 4096u
 
+/* Huge pages of hugetlbfs: what a write carries and the page tables of x86-64 hold in one step. Those
+ * of 1 GiB would be dirty all the time, and one write could not bring a whole one. */
+#define WH_HUGE_BYTES_MAX (2u << 20)
+
 /* One write: a huge page. Large enough that its header costs nothing. */
 #define WH_WRITE_LEN_MAX (2u << 20)
 

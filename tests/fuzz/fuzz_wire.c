@@ -95,6 +95,25 @@ static void try_payload(const uint8_t *data, uint32_t size)
 		(void)*(const volatile uint8_t *)(contents + i);
 }
 
+static void try_delta(const uint8_t *data, uint32_t size)
+{
+	static struct wh_decompressor *d;
+	struct wh_decompressed_delta delta;
+	int pages;
+
+	if (!d)
+		d = wh_decompressor_new();
+	wh_assert(d);
+	if (wh_decompress_delta(d, data, size, &delta) < 0)
+		return;
+	pages = wh_decompress_length(data, size) / (int)WH_PAGE_SIZE;
+	wh_assert(pages > 0 && pages <= (int)WH_RUN_PAGES_MAX);
+	for (int i = 0; i < pages; i++)
+		(void)*(const volatile uint8_t *)(delta.contents + (size_t)i * WH_PAGE_SIZE);
+	for (int i = pages; i < (pages + 7) / 8 * 8; i++)
+		wh_assert(!(delta.known[i / 8] >> i % 8 & 1));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size >= WH_RECORD_HEADER)
@@ -107,5 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_frame(data, (uint32_t)size);
 	if (size <= WH_WRITE_LEN_MAX)
 		try_payload(data, (uint32_t)size);
+	if (size <= WH_WRITE_LEN_MAX)
+		try_delta(data, (uint32_t)size);
 	return 0;
 }

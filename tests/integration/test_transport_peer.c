@@ -257,12 +257,14 @@ static void records_that_break_the_rules_break_the_link(void **state)
 		{ 0, 1, 0 },
 		{ WH_RECORD_HELLO, WH_HELLO_BYTES, 0 },
 		{ WH_RECORD_WELCOME, WH_WELCOME_BYTES, 0 },
-		{ WH_RECORD_WRITE_ZSTD + 1, 1, 0 },
+		{ WH_RECORD_WRITE_DELTA + 1, 1, 0 },
 		{ WH_RECORD_FRAME, 0, 0 },
 		{ WH_RECORD_FRAME, 8 * WH_CONNECTIONS_MAX + WH_FRAME_LEN_MAX + 1, 0 },
 		{ WH_RECORD_WRITE_ZSTD, 0, 0 },
 		{ WH_RECORD_WRITE_ZSTD, WH_COMPRESS_HEADER, 0 },
 		{ WH_RECORD_WRITE_ZSTD, WH_WRITE_LEN_MAX + 1, 0 },
+		{ WH_RECORD_WRITE_DELTA, WH_COMPRESS_HEADER, 0 },
+		{ WH_RECORD_WRITE_DELTA, WH_WRITE_LEN_MAX + 1, 0 },
 		{ WH_RECORD_WRITE, 0, 0 },
 		{ WH_RECORD_WRITE, WH_PAGE_SIZE - 1, 0 },
 		{ WH_RECORD_WRITE, WH_PAGE_SIZE, 1 },
@@ -337,6 +339,55 @@ static void compressed_contents_are_a_write_like_others(void **state)
 	assert_int_equal(raw->to.addr[WH_PAGE_SIZE + TEXT_BYTES], 0);
 }
 
+/* --- differences ------------------------------------------------------------------------------ */
+
+#define DELTA_PAGES (TEXT_BYTES / WH_PAGE_SIZE)
+
+/* A delta in good faith: text, the first page and the last of it as differences. */
+static struct payload good_delta(void)
+{
+	const uint8_t known = 1 | 1 << (DELTA_PAGES - 1);
+	struct wh_compressor *c = wh_compressor_new();
+	struct payload p = { .offset = WH_PAGE_SIZE };
+	uint8_t text[TEXT_BYTES];
+
+	assert_non_null(c);
+	fill_text(text, sizeof(text));
+	(void)wh_compressor_hold(c, text, sizeof(text));
+	p.len = wh_compress_delta(c, p.bytes, sizeof(text), &known);
+	assert_in_range(p.len, 1, sizeof(text) / 2);
+	(void)wh_compressor_free(c);
+	return p;
+}
+
+static void raw_delta(int fd, const struct payload *p)
+{
+	raw_header(fd, WH_RECORD_WRITE_DELTA, p->len, p->offset);
+	raw_bytes(fd, p->bytes, p->len);
+}
+
+static void differences_are_to_what_is_there(void **state)
+{
+	const struct payload p = good_delta();
+	struct raw *raw = *state;
+	uint8_t text[TEXT_BYTES];
+
+	fill_text(text, sizeof(text));
+	memset(raw->to.addr, 0x55, BYTES);
+	for (uint32_t i = 0; i < WH_PAGE_SIZE; i++) {
+		text[i] ^= 0x55;
+		text[TEXT_BYTES - 1 - i] ^= 0x55;
+	}
+	raw_frame(raw, (uint64_t[]){ 0, 1 });
+	raw_delta(raw->fds[1], &p);
+	await_frame(raw->target, "f", 1);
+	assert_memory_equal(raw->to.addr + WH_PAGE_SIZE, text, sizeof(text));
+	assert_int_equal(raw->to.addr[0], 0x55);
+	assert_int_equal(raw->to.addr[WH_PAGE_SIZE + TEXT_BYTES], 0x55);
+}
+
+/* --- what is no payload ------------------------------------------------------------------------ */
+
 static void says_no_contents(struct payload *p)
 {
 	claim_length(p, 0);
@@ -390,6 +441,39 @@ static void goes_behind_the_end(struct payload *p)
 static void goes_between_pages(struct payload *p)
 {
 	p->offset = 1;
+}
+
+static void is_of_a_page_too_many(struct payload *p)
+{
+	p->bytes[WH_COMPRESS_HEADER] |= 1 << DELTA_PAGES;
+}
+
+static void differences_that_break_the_rules_break_the_link(void **state)
+{
+	static void (*const spoil[])(struct payload * p) = {
+		says_no_contents,   says_too_much,
+		inflates_to_more,   is_cut_short,
+		is_no_frame,        goes_on_behind_its_frame,
+		goes_between_pages, is_longer_than_its_contents,
+		inflates_to_less,   is_of_a_page_too_many,
+		says_half_a_page,   goes_behind_the_end,
+	};
+
+	for (size_t i = 0; i < sizeof(spoil) / sizeof(spoil[0]); i++) {
+		struct raw raw = { .fds = { -1, -1 } };
+		struct payload p = good_delta();
+		struct wh_event event;
+		void *inner = &raw;
+
+		raw_open(&raw, 1);
+		spoil[i](&p);
+		raw_delta(raw.fds[0], &p);
+		assert_int_equal(await(raw.target, &event), -EPROTO);
+		for (uint64_t at = 0; at < BYTES; at += WH_PAGE_SIZE)
+			assert_int_equal(raw.to.addr[at], 0);
+		assert_int_equal(teardown_raw(&inner), 0);
+	}
+	(void)state;
 }
 
 static void compressed_contents_that_break_the_rules_break_the_link(void **state)
@@ -457,6 +541,8 @@ int main(void)
 		RAW_ONE(frames_that_wait_to_be_taken_outlive_a_good_end),
 		cmocka_unit_test(records_that_break_the_rules_break_the_link),
 		RAW_TWO(compressed_contents_are_a_write_like_others),
+		RAW_TWO(differences_are_to_what_is_there),
+		cmocka_unit_test(differences_that_break_the_rules_break_the_link),
 		cmocka_unit_test(compressed_contents_that_break_the_rules_break_the_link),
 		RAW_TWO(a_frame_belongs_on_the_first_connection),
 		RAW_TWO(a_frame_shorter_than_its_list_is_a_breach),

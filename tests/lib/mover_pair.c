@@ -4,7 +4,9 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +17,21 @@
 
 #include "wherry/fdpass.h"
 
-static void exec_mover(const char *path, int sock, int cgroup)
+static int enter_netns(const char *path)
+{
+	wh_cleanup(wh_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : setns(fd, CLONE_NEWNET);
+}
+
+static void exec_mover(const char *path, int sock, int cgroup, const char *netns)
 {
 	/* Moved away first, so that dup2() clears close-on-exec even if it is 3 already. */
 	int spare = fcntl(sock, F_DUPFD_CLOEXEC, 10);
 
 	if (cgroup >= 0 && write(cgroup, "0", 1) != 1)
+		_exit(126);
+	if (netns && enter_netns(netns) < 0)
 		_exit(126);
 	if (spare < 0 || dup2(spare, WH_WORKER_FD) < 0)
 		_exit(126);
@@ -28,7 +39,7 @@ static void exec_mover(const char *path, int sock, int cgroup)
 	_exit(127);
 }
 
-static int spawn(struct mover *mover, const struct mover_pair_config *cfg, int cgroup, int *stats)
+static int spawn(struct mover *mover, const struct mover_pair_config *cfg, bool source, int *stats)
 {
 	int sv[2];
 
@@ -41,7 +52,8 @@ static int spawn(struct mover *mover, const struct mover_pair_config *cfg, int c
 	mover->sock = sv[0];
 	mover->pid = fork();
 	if (mover->pid == 0)
-		exec_mover(cfg->mover, sv[1], cgroup);
+		exec_mover(cfg->mover, sv[1], source ? cfg->source_cgroup : -1,
+		           source ? cfg->source_netns : cfg->target_netns);
 	(void)close(sv[1]);
 	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;
 }
@@ -82,6 +94,15 @@ static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 	return msg.type == type ? 0 : -1;
 }
 
+static union wh_worker_address address_of(const char *text)
+{
+	union wh_worker_address address = { .v4 = { .sin_family = AF_INET } };
+
+	(void)inet_pton(AF_INET, text ? text : "127.0.0.1",
+	                &address.v4.sin_addr); /* 0 if it is none */
+	return address;
+}
+
 int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cfg)
 {
 	struct wh_worker_start msg = {
@@ -93,15 +114,14 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 		.compression = cfg->compression,
 		.vmm_pid = cfg->vmm_pid,
 		.downtime_target_ns = cfg->downtime_target_ns,
-		.local = { .v4 = { .sin_family = AF_INET,
-		                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) } },
+		.local = address_of(cfg->target_address),
 		.regions = { { .name = "ram0", .bytes = cfg->bytes } },
 	};
 	int stats;
 
 	*pair = (struct mover_pair){ .source = { .sock = -1 }, .target = { .sock = -1 } };
 	memset(msg.token, 0x5a, sizeof(msg.token));
-	if (spawn(&pair->target, cfg, -1, &stats) < 0 ||
+	if (spawn(&pair->target, cfg, false, &stats) < 0 ||
 	    start(&pair->target, &msg, stats, cfg->target_fd) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_LISTENING) < 0)
 		return -1;
@@ -109,8 +129,9 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 
 	msg.role = WH_ROLE_SOURCE;
 	msg.peer = msg.local;
+	msg.local = address_of(cfg->source_address);
 	msg.peer.v4.sin_port = htons(pair->port);
-	if (spawn(&pair->source, cfg, cfg->source_cgroup, &stats) < 0 ||
+	if (spawn(&pair->source, cfg, true, &stats) < 0 ||
 	    start(&pair->source, &msg, stats, cfg->source_fd) < 0 ||
 	    await(pair, &pair->source, WH_WORKER_OPEN) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_OPEN) < 0)

@@ -2,7 +2,7 @@
 
 /*
  * Mover pair - the daemon's part for two real movers, without a daemon: a guest's memory moves
- * from one file to another over loopback.
+ * from one file to another over loopback, or between network namespaces.
  */
 
 #ifndef WH_MOVER_PAIR_H
@@ -36,6 +36,9 @@ struct mover_pair_config {
 	pid_t vmm_pid;
 	uint64_t downtime_target_ns;
 	int source_cgroup; /* cgroup.procs to enter, or -1 */
+	/* Where each runs, both over loopback if NULL: path of a network namespace, and an address. */
+	const char *source_netns, *target_netns;
+	const char *source_address, *target_address;
 };
 
 /* Start both; returns when both have said OPEN. Return: 0 or -1. */

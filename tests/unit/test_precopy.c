@@ -229,7 +229,29 @@ static void zero_pages_are_told_and_never_sent(void **state)
 		assert_int_equal(times_told(f, page), (page >= 11 && page < 14) || page == 99);
 	}
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_ZERO_BYTES), 4 * WH_PAGE_SIZE);
+	assert_int_equal(fake_link_forgotten_bytes(f->link), 4 * WH_PAGE_SIZE);
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_PAGE_BYTES), 2 * WH_PAGE_SIZE);
+}
+
+/* See look.h: one page of each block is read, and the blocks are looked at in their order. */
+static void a_block_goes_whole_where_its_sample_has_contents(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t block = 2ull * WH_LOOK_PAGES, sample = block;
+	struct wh_round round;
+	char first_byte = 'x';
+
+	clear(f, block, WH_LOOK_PAGES);
+	assert_int_equal(
+		pwrite(f->ram.regions[0].fd, &first_byte, 1, (off_t)(sample * WH_PAGE_SIZE)), 1);
+	clear(f, block + WH_LOOK_PAGES + 1, WH_LOOK_PAGES - 1); /* no whole block */
+
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+
+	assert_int_equal(round.data_pages, WH_LOOK_PAGES);
+	for (uint64_t page = block; page < block + WH_LOOK_PAGES; page++)
+		assert_int_equal(times_sent(f, page), 1);
+	assert_int_equal(times_told(f, block + WH_LOOK_PAGES + 1), 1);
 }
 
 static void many_zero_runs_need_more_than_one_frame(void **state)
@@ -362,6 +384,133 @@ static void nothing_is_left_after_a_round(void **state)
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_WIRE_BYTES), 8 * WH_PAGE_SIZE);
 }
 
+/* --- memory that is tracked in huge pages ----------------------------------------------------- */
+
+/* The second region is; it is on a tmpfs all the same. */
+static const uint8_t secret[WH_CHANGED_SECRET_BYTES] = "of one migration";
+
+static struct wh_copies *make_huge(struct fixture *f)
+{
+	f->ram.regions[1].page_bytes = SECOND_PAGES * WH_PAGE_SIZE;
+	f->precopy.copies = wh_copies_new(&f->ram, secret);
+	assert_non_null(f->precopy.copies);
+	return f->precopy.copies;
+}
+
+/* The tracker reports the huge page, which is all of the second region. */
+static void collect_huge(struct fixture *f)
+{
+	wh_pageset_add(f->precopy.pending, FIRST_PAGES, SECOND_PAGES);
+}
+
+static void only_changed_pages_of_a_huge_one_are_sent_again(void **state)
+{
+	struct fixture *f = *state;
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies = make_huge(f);
+	struct wh_round round;
+
+	(void)copies;
+	dirty(f, FIRST_PAGES, 40);
+	collect_huge(f);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(round.data_pages, 40);
+	touch(f, FIRST_PAGES + 3, 'y');
+	touch(f, FIRST_PAGES + 60, 'y');
+	touch(f, FIRST_PAGES + 9, '\0');
+	collect_huge(f);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+
+	assert_int_equal(round.data_pages, 2);
+	assert_int_equal(round.same_pages, SECOND_PAGES - 3);
+	assert_int_equal(f->precopy.left_pages, 0);
+	for (uint64_t page = 0; page < SECOND_PAGES; page++) {
+		assert_int_equal(times_sent(f, FIRST_PAGES + page),
+		                 (page < 40) + (page == 3 || page == 60));
+		assert_int_equal(times_told(f, FIRST_PAGES + page), page >= 40 || page == 9);
+	}
+	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_UNCHANGED_BYTES),
+	                 (SECOND_PAGES - 3) * WH_PAGE_SIZE);
+}
+
+static void huge_pages_are_sent_in_runs_and_wait_for_room(void **state)
+{
+	struct fixture *f = *state;
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies = make_huge(f);
+	struct wh_round round;
+
+	(void)copies;
+	for (uint64_t page = 0; page < SECOND_PAGES; page += 2)
+		dirty(f, FIRST_PAGES + page, 1);
+	collect_huge(f);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+		assert_int_equal(round.data_pages, i == 0 ? SECOND_PAGES / 2 : 0);
+		collect_huge(f);
+	}
+	assert_int_equal(fake_link_max_in_flight(f->link), DEPTH);
+}
+
+static void holes_of_huge_memory_are_told_and_not_filled(void **state)
+{
+	struct fixture *f = *state;
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies = make_huge(f);
+	struct wh_round round;
+
+	(void)copies;
+	wh_pageset_add(f->dirty.removed, FIRST_PAGES + 7, 1);
+	collect_huge(f);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+
+	assert_int_equal(times_told(f, FIRST_PAGES + 7), 1);
+	for (uint64_t page = 0; page < SECOND_PAGES; page++)
+		assert_true(wh_ram_is_hole(&f->ram, FIRST_PAGES + page));
+	assert_false(wh_pageset_has(f->dirty.removed, FIRST_PAGES + 7));
+}
+
+/* What the peer has of page FIRST_PAGES, and a guest that writes to it at the worst time. */
+struct swapper {
+	struct fixture *f;
+	char peer[WH_PAGE_SIZE];
+	char there; /* what the guest writes when the page leaves */
+	char then;  /* and when it has left */
+};
+
+static void swap(void *context, const struct wh_write *w)
+{
+	struct swapper *s = context;
+
+	touch(s->f, FIRST_PAGES, s->there);
+	if (w->copy)
+		memcpy(s->peer, w->copy, sizeof(s->peer));
+	else
+		memcpy(s->peer, s->f->ram.regions[1].addr, sizeof(s->peer));
+	touch(s->f, FIRST_PAGES, s->then);
+}
+
+static void a_page_that_was_another_while_it_left_is_not_taken_for_sent(void **state)
+{
+	static const char after[] = { 'A', 'B', 'C' };
+	struct fixture *f = *state;
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies = make_huge(f);
+	struct swapper s = { .f = f, .there = 'B' };
+	struct wh_round round;
+
+	(void)copies;
+	fake_link_set_leaves(f->link, swap, &s);
+	for (size_t i = 0; i < sizeof(after); i++) {
+		touch(f, FIRST_PAGES, 'A');
+		s.there = 'B';
+		s.then = after[i];
+		collect_huge(f);
+		assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+		/* It was written, so it is collected; now the guest stands still. */
+		s.there = s.then;
+		collect_huge(f);
+		assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+		assert_memory_equal(s.peer, f->ram.regions[1].addr, WH_PAGE_SIZE);
+	}
+}
+
 /* --- failures --------------------------------------------------------------------------------- */
 
 static void assert_round_fails(struct fixture *f, int code)
@@ -478,12 +627,17 @@ int main(void)
 		TEST(waits_for_room_when_the_queue_is_full),
 		TEST(waits_for_room_for_a_frame),
 		TEST(zero_pages_are_told_and_never_sent),
+		TEST(a_block_goes_whole_where_its_sample_has_contents),
 		TEST(many_zero_runs_need_more_than_one_frame),
 		TEST(runs_are_cut_at_region_ends),
 		TEST(zero_runs_are_cut_at_region_ends),
 		TEST(no_write_is_longer_than_the_limit),
 		TEST(a_hole_given_back_is_told_and_not_filled),
 		TEST(a_page_given_back_and_still_there_stays_noted),
+		TEST(only_changed_pages_of_a_huge_one_are_sent_again),
+		TEST(huge_pages_are_sent_in_runs_and_wait_for_room),
+		TEST(holes_of_huge_memory_are_told_and_not_filled),
+		TEST(a_page_that_was_another_while_it_left_is_not_taken_for_sent),
 		TEST(rounds_are_numbered_and_the_last_is_marked),
 		TEST(nothing_is_left_after_a_round),
 		TEST(leaves_the_result_alone_when_the_link_dies),

@@ -30,6 +30,8 @@ static const struct {
 	{ { .type = WH_RECORD_FRAME, .length = 44 }, GOLDEN_RECORD_FRAME },
 	{ { .type = WH_RECORD_WRITE_ZSTD, .region = 2, .length = 23, .offset = 0x7000 },
 	  GOLDEN_RECORD_WRITE_ZSTD },
+	{ { .type = WH_RECORD_WRITE_DELTA, .region = 2, .length = 24, .offset = 0x7000 },
+	  GOLDEN_RECORD_WRITE_DELTA },
 };
 
 static void record_headers_have_their_golden_bytes(void **state)
