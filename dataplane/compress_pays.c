@@ -18,6 +18,12 @@
  */
 #define IDLE_NS (50 * WH_NSEC_PER_MSEC)
 
+/*
+ * And for how many looks in a row: on a slow link they are far apart, and two of them may just have
+ * met a peer that was waiting for its CPU.
+ */
+#define IDLE_LOOKS 8u
+
 /* Older contents lose half of their weight when the mean covers more than this. */
 #define WINDOW (8 * MIB)
 
@@ -61,10 +67,10 @@ static void measure_link(struct wh_compress_pays *p, const struct wh_socket_look
 		wh_rate_mean_add(&p->link, look->acked_bytes - p->last.acked_bytes,
 		                 look->now_ns - p->last.now_ns);
 	if (look->backlog_bytes > 0)
-		p->idle_ns = 0;
-	else if (p->idle_ns == 0)
+		p->idle_looks = 0;
+	else if (p->idle_looks++ == 0)
 		p->idle_ns = look->now_ns;
-	else if (look->now_ns - p->idle_ns >= IDLE_NS)
+	if (p->idle_looks >= IDLE_LOOKS && look->now_ns - p->idle_ns >= IDLE_NS)
 		p->link = (struct wh_rate_mean){ 0 };
 	p->last = *look;
 	if (look->backlog_bytes > 0 && p->link.ns >= LINK_NS_MIN) {

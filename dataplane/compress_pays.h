@@ -53,7 +53,8 @@ struct wh_compress_pays {
 	bool delta_on; /* so are deltas */
 	struct wh_socket_look last;
 	struct wh_rate_mean link; /* while there was a backlog */
-	uint64_t idle_ns;         /* no backlog since then; 0: there is one */
+	uint32_t idle_looks;      /* looks in a row that saw no backlog */
+	uint64_t idle_ns;         /* the first of them */
 	uint64_t len;             /* contents compressed lately, in bytes */
 	uint64_t compressed;      /* what became of them */
 	uint64_t compress_ns;     /* how long that took */

@@ -186,6 +186,18 @@ static void a_link_that_stays_idle_is_measured_again(void **state)
 	assert_true(line.pays.on);
 }
 
+static void a_few_looks_far_apart_that_see_no_backlog_are_no_idle_link(void **state)
+{
+	struct line line = line_on();
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		line.at.now_ns += 100 * WH_NSEC_PER_MSEC;
+		run(&line, 1, 64 * MIB, 0);
+	}
+	assert_true(line.pays.on);
+}
+
 static void a_write_is_compressed_if_the_link_stays_busy_meanwhile(void **state)
 {
 	struct line line = line_on();
@@ -396,6 +408,7 @@ int main(void)
 		cmocka_unit_test(contents_that_change_change_the_mind),
 		cmocka_unit_test(a_link_that_becomes_fast_is_noticed),
 		cmocka_unit_test(a_link_that_stays_idle_is_measured_again),
+		cmocka_unit_test(a_few_looks_far_apart_that_see_no_backlog_are_no_idle_link),
 		cmocka_unit_test(a_write_is_compressed_if_the_link_stays_busy_meanwhile),
 		cmocka_unit_test(nothing_is_compressed_where_it_does_not_pay),
 		cmocka_unit_test(differences_are_tried_where_the_link_is_slow),
