@@ -17,7 +17,7 @@ SKIPPED = 77
 # What is kept of a peer's JSON, where it has it.
 FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_bytes", "downtime_ms",
 	"downtime", "samples", "guest_checks", "guest_errors", "missed_zero_copy", "vcpu_blocked_ms",
-	"write_bps")
+	"write_bps", "fault_ns_log2")
 
 
 class PeerError(Exception):
