@@ -41,6 +41,9 @@
 /* The same for the end of tracking, when the hypervisor can't even touch its memory meanwhile. */
 #define UNTRACK_BYTES (UINT64_C(64) << 20)
 
+/* Written runs that are closer than this are protected again together: a huge page. */
+#define SPAN_GAP_BYTES (UINT64_C(2) << 20)
+
 /* A scan of less takes no longer than waking another thread is worth. */
 #define THREAD_BYTES (UINT64_C(4) << 30)
 
@@ -50,7 +53,7 @@ struct wh_dirty {
 	int pagemap;
 	uint64_t pieces; /* of all ranges */
 	struct wh_crew *crew;
-	struct page_region *runs; /* owned, SCAN_RUNS for each of the crew */
+	struct page_region *runs; /* owned, twice SCAN_RUNS for each of the crew */
 
 	int stop; /* eventfd; ends the thread */
 	pthread_t thread;
@@ -157,47 +160,106 @@ static int protect(void *context, uint32_t member, uint64_t number)
 struct scan {
 	struct wh_dirty *dirty;
 	struct wh_pageset *into;
-	uint64_t flags;
+	bool again; /* protect what was written again */
 };
 
-/* Scan one piece: report what was written. */
-static int scan(void *context, uint32_t member, uint64_t number)
+/* Note what [@start, @end), addresses in the hypervisor, has of @piece. */
+static void note_written(struct wh_pageset *into, const struct wh_vmm_range *piece, uint64_t start,
+                         uint64_t end)
 {
-	const struct scan *job = context;
-	const struct wh_vmm_range piece = find_piece(job->dirty, number);
-	struct page_region *runs = job->dirty->runs + (size_t)member * SCAN_RUNS;
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = job->flags,
-		.start = piece.addr,
-		.end = piece.addr + piece.bytes,
+	wh_pageset_add(into, piece->first_page + (start - piece->addr) / WH_PAGE_SIZE,
+	               (end - start) / WH_PAGE_SIZE);
+}
+
+/* Scan on from @arg->start. Return: how many runs are in @arg->vec, or -errno. */
+static int scan_on(const struct wh_dirty *dirty, struct pm_scan_arg *arg)
+{
+	int n;
+
+	do
+		n = ioctl(dirty->pagemap, PAGEMAP_SCAN, arg);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	arg->start = arg->walk_end;
+	return n;
+}
+
+static struct pm_scan_arg scan_of(uint64_t start, uint64_t end, struct page_region *runs)
+{
+	return (struct pm_scan_arg){
+		.size = sizeof(struct pm_scan_arg),
+		.flags = PM_SCAN_CHECK_WPASYNC,
+		.start = start,
+		.end = end,
 		.vec = (uint64_t)(uintptr_t)runs,
 		.vec_len = SCAN_RUNS,
 		.category_mask = PAGE_IS_WRITTEN,
 		.return_mask = PAGE_IS_WRITTEN,
 	};
-
-	/* This ends: each turn gets further, and a piece is finite. */
-	while (arg.start < arg.end) {
-		int n = ioctl(job->dirty->pagemap, PAGEMAP_SCAN, &arg);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		for (int i = 0; i < n; i++)
-			wh_pageset_add(job->into,
-			               piece.first_page +
-			                       (runs[i].start - piece.addr) / WH_PAGE_SIZE,
-			               (runs[i].end - runs[i].start) / WH_PAGE_SIZE);
-		arg.start = arg.walk_end;
-	}
-	return 0;
 }
 
-static int collect(struct wh_dirty *dirty, struct wh_pageset *into, uint64_t flags)
+/* Report what was written in [@start, @end) of @piece, and protect it again in the same step. */
+static int take_span(const struct scan *job, const struct wh_vmm_range *piece, uint64_t start,
+                     uint64_t end, struct page_region *runs)
 {
-	struct scan job = { .dirty = dirty, .into = into, .flags = flags };
+	struct pm_scan_arg arg = scan_of(start, end, runs);
+	int n = 0;
+
+	arg.flags |= PM_SCAN_WP_MATCHING;
+	/* This ends: each turn gets further, and a span is finite. */
+	while (n >= 0 && arg.start < arg.end) {
+		n = scan_on(job->dirty, &arg);
+		for (int i = 0; i < n; i++)
+			note_written(job->into, piece, runs[i].start, runs[i].end);
+	}
+	return n < 0 ? n : 0;
+}
+
+/* The same for the @n runs that a look found, @runs; @spare has room for as many as a scan reports. */
+static int take_runs(const struct scan *job, const struct wh_vmm_range *piece,
+                     const struct page_region *runs, int n, struct page_region *spare)
+{
+	int r = 0;
+
+	for (int i = 0, next; r == 0 && i < n; i = next) {
+		for (next = i + 1; next < n; next++)
+			if (runs[next].start - runs[next - 1].end >= SPAN_GAP_BYTES)
+				break;
+		r = take_span(job, piece, runs[i].start, runs[next - 1].end, spare);
+	}
+	return r;
+}
+
+/*
+ * Scan one piece. To protect is a scan of its own, of no more than what a look has shown as written:
+ * where the guest runs under KVM, the kernel has it fault in anew all that such a scan passes over.
+ */
+static int scan(void *context, uint32_t member, uint64_t number)
+{
+	const struct scan *job = context;
+	const struct wh_vmm_range piece = find_piece(job->dirty, number);
+	struct page_region *runs = job->dirty->runs + 2 * (size_t)member * SCAN_RUNS;
+	struct pm_scan_arg arg = scan_of(piece.addr, piece.addr + piece.bytes, runs);
+	int r = 0;
+
+	/* This ends: each turn gets further, and a piece is finite. */
+	while (r == 0 && arg.start < arg.end) {
+		int n = scan_on(job->dirty, &arg);
+
+		if (n < 0)
+			return n;
+		if (job->again)
+			r = take_runs(job, &piece, runs, n, runs + SCAN_RUNS);
+		for (int i = 0; !job->again && i < n; i++)
+			note_written(job->into, &piece, runs[i].start, runs[i].end);
+	}
+	return r;
+}
+
+static int collect(struct wh_dirty *dirty, struct wh_pageset *into, bool again)
+{
+	struct scan job = { .dirty = dirty, .into = into, .again = again };
 
 	take_events(dirty);
 	(void)pthread_mutex_lock(&dirty->lock);
@@ -208,12 +270,12 @@ static int collect(struct wh_dirty *dirty, struct wh_pageset *into, uint64_t fla
 
 int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
 {
-	return collect(dirty, into, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC);
+	return collect(dirty, into, true);
 }
 
 int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
 {
-	return collect(dirty, into, PM_SCAN_CHECK_WPASYNC);
+	return collect(dirty, into, false);
 }
 
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
@@ -289,7 +351,7 @@ static int open_crew(struct wh_dirty *dirty, uint64_t bytes, struct wh_error *er
 	r = wh_crew_open(&dirty->crew, (uint32_t)size, err);
 	if (r < 0)
 		return r;
-	dirty->runs = calloc(size * SCAN_RUNS, sizeof(*dirty->runs));
+	dirty->runs = calloc(2 * size * SCAN_RUNS, sizeof(*dirty->runs));
 	return dirty->runs ? 0 : wh_fail(err, -ENOMEM, "out of memory");
 }
 
