@@ -98,7 +98,7 @@ def peers(scenario, options):
 	connections = str(options.connections)
 
 	found = [Peer("qemu", variant, ("stock-qemu", *VARIANTS[variant], *guest))
-		for variant in scenario.variants]
+		for variant in scenario.variants if variant in (options.variants or scenario.variants)]
 	if scenario.dirty_mib:
 		found.append(Peer("qemu-postcopy", "preempt", ("stock-qemu", "--postcopy", *guest)))
 	found.append(Peer("wherry", f"{connections} connections",

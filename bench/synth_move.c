@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * synth_move MOVER SOURCE_NETNS SOURCE_FILE TARGET_NETNS TARGET_FILE CONNECTIONS
- *		THREADS RATE_MIB HOT_MIB PATTERN
+ * synth_move MOVER SOURCE_FILE TARGET_NETNS TARGET_FILE CONNECTIONS THREADS RATE_MIB HOT_MIB PATTERN
+ *
+ * To be run on the source host, which has 10.77.0.1; the target has 10.77.0.2.
  *
  * A synthetic guest (synth_guest.h) moves from one RAM file to the other by two movers, and this is
  * their daemon. It prints "ready" when the guest writes, and moves it when it reads a line; then
@@ -33,7 +34,7 @@
 
 #include "wherry/clock.h"
 
-#define ARGUMENTS       10
+#define ARGUMENTS       9
 #define SAMPLES_MAX     4096u
 #define SAMPLE_NS       (50 * WH_NSEC_PER_MSEC)
 #define DOWNTIME_NS     (300 * WH_NSEC_PER_MSEC) /* the target: what wherryd aims at by itself */
@@ -235,16 +236,15 @@ int main(int argc, char **argv)
 	check(argc == 1 + ARGUMENTS, "see the top of synth_move.c for its arguments");
 	(void)alarm(GIVE_UP_S); /* killed by it, this takes guest and movers with it */
 	cfg.mover = argv[1];
-	cfg.source_netns = argv[2];
-	cfg.source_fd = open_ram(argv[3], &source_bytes);
-	cfg.target_netns = argv[4];
-	cfg.target_fd = open_ram(argv[5], &cfg.bytes);
+	cfg.source_fd = open_ram(argv[2], &source_bytes);
+	cfg.target_netns = argv[3];
+	cfg.target_fd = open_ram(argv[4], &cfg.bytes);
 	check(cfg.bytes == source_bytes, "the files differ in size");
-	cfg.connections = number(argv[6], 1, CONNECTIONS_MAX);
-	config.threads = number(argv[7], 1, SYNTH_THREADS_MAX);
-	config.rate_mib = number(argv[8], 0, 1u << 20);
-	config.hot_mib = number(argv[9], 1, 1u << 20);
-	config.pattern = pattern_of(argv[10]);
+	cfg.connections = number(argv[5], 1, CONNECTIONS_MAX);
+	config.threads = number(argv[6], 1, SYNTH_THREADS_MAX);
+	config.rate_mib = number(argv[7], 0, 1u << 20);
+	config.hot_mib = number(argv[8], 1, 1u << 20);
+	config.pattern = pattern_of(argv[9]);
 	run(&config, &cfg);
 	return EXIT_SUCCESS;
 }

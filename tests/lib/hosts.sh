@@ -117,14 +117,19 @@ drop_hosts() {
 	rmdir "$HOSTS_RUN" 2>/dev/null || true
 }
 
+# A process that was killed leaves its namespace before it has let go of all its memory.
+drop_mount() {
+	if mountpoint -q "$1"; then wait_until 5 umount "$1" 2> /dev/null || umount "$1"; fi
+}
+
 drop_host() {
 	local host=$1 pid
 
 	if [ -e "/run/netns/$host" ]; then
 		for pid in $(ip netns pids "$host"); do end_process "$pid"; done
 	fi
-	if mountpoint -q "$(host_ram "$host")/hugetlb"; then umount "$(host_ram "$host")/hugetlb"; fi
-	if mountpoint -q "$(host_ram "$host")"; then umount "$(host_ram "$host")"; fi
+	drop_mount "$(host_ram "$host")/hugetlb"
+	drop_mount "$(host_ram "$host")"
 	if [ -d "$(host_dir "$host")" ]; then rm -r --one-file-system "$(host_dir "$host")"; fi
 	if [ -e "/run/netns/$host" ]; then ip netns del "$host"; fi
 }

@@ -53,7 +53,7 @@ static int spawn(struct mover *mover, const struct mover_pair_config *cfg, bool 
 	mover->pid = fork();
 	if (mover->pid == 0)
 		exec_mover(cfg->mover, sv[1], source ? cfg->source_cgroup : -1,
-		           source ? cfg->source_netns : cfg->target_netns);
+		           source ? NULL : cfg->target_netns);
 	(void)close(sv[1]);
 	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;
 }

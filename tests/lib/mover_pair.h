@@ -36,9 +36,9 @@ struct mover_pair_config {
 	pid_t vmm_pid;
 	uint64_t downtime_target_ns;
 	int source_cgroup; /* cgroup.procs to enter, or -1 */
-	/* Where each runs, both over loopback if NULL: path of a network namespace, and an address. */
-	const char *source_netns, *target_netns;
-	const char *source_address, *target_address;
+	const char *
+		target_netns; /* path of its network namespace; NULL is the caller's, as the source's */
+	const char *source_address, *target_address; /* NULL is loopback */
 };
 
 /* Start both; returns when both have said OPEN. Return: 0 or -1. */
