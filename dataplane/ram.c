@@ -132,54 +132,89 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run)
 	return run;
 }
 
-/* Add the pages that hold the file range [@from, @to). Return: how many. */
-static uint64_t add_range(const struct wh_region *region, off_t from, off_t to,
-                          struct wh_pageset *into)
+static uint64_t pages_of(const struct wh_region *region)
 {
-	uint64_t first = (uint64_t)from / WH_PAGE_SIZE;
-	uint64_t end = ((uint64_t)to + WH_PAGE_SIZE - 1) / WH_PAGE_SIZE;
-
-	wh_pageset_add(into, region->first_page + first, end - first);
-	return end - first;
+	return region->bytes / WH_PAGE_SIZE;
 }
 
-/* Add what [@at, @end) of the region's file holds. Return: pages, or -errno. */
-static int64_t add_data(const struct wh_region *region, off_t at, off_t end,
-                        struct wh_pageset *into)
+/* Bytes of memory that the file has been given; 0 if that is not known. */
+static uint64_t allocated_bytes(const struct wh_region *region)
 {
-	uint64_t found = 0;
+	struct stat st;
 
-	/* This ends: each turn moves @at behind a piece of data, and the file is finite. */
-	while (at < end) {
-		off_t data = lseek(region->fd, at, SEEK_DATA);
-		off_t hole;
+	return fstat(region->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * STAT_BLOCK;
+}
 
-		if (data < 0 && errno != ENXIO)
-			return -errno;
-		if (data < 0 || data >= end)
-			break; /* nothing but a hole */
-		hole = lseek(region->fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return -errno;
-		at = hole < end ? hole : end;
-		found += add_range(region, data, at, into);
+/* Whether the file has no hole, as far as that can be told without looking for one. */
+static bool is_full(const struct wh_region *region)
+{
+	struct stat st;
+
+	return fstat(region->fd, &st) == 0 && (uint64_t)st.st_size == region->bytes &&
+	       allocated_bytes(region) >= region->bytes;
+}
+
+/*
+ * Find the next pages at @touched->page or behind that the file holds, and the hole after them. Each
+ * hole is looked for once only: it is a long way through a large file. Return: 0 or -errno.
+ */
+static int find_data(const struct wh_region *region, struct wh_touched *touched)
+{
+	const uint64_t end = region->first_page + pages_of(region);
+	off_t data, hole;
+
+	touched->data = end;
+	if (is_full(region))
+		return 0;
+	data = lseek(region->fd, (off_t)((touched->page - region->first_page) * WH_PAGE_SIZE),
+	             SEEK_DATA);
+	if (data < 0 && errno == ENXIO) {
+		touched->page = end; /* nothing but a hole */
+		return 0;
 	}
-	return (int64_t)found;
+	hole = data < 0 ? data : lseek(region->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return -errno;
+	touched->page = region->first_page + (uint64_t)data / WH_PAGE_SIZE;
+	touched->data = region->first_page + ((uint64_t)hole + WH_PAGE_SIZE - 1) / WH_PAGE_SIZE;
+	if (touched->data > end)
+		touched->data = end;
+	return 0;
 }
 
-/* The same for pages [@first, @end) of a region; of one with huge pages, for all of it at once. */
-static int64_t add_touched(const struct wh_region *region, uint64_t first, uint64_t *end,
-                           struct wh_pageset *into)
+/* Add what the file holds of the pages from @touched->page to @end, which lie in @region. */
+static int add_data(const struct wh_region *region, struct wh_touched *touched, uint64_t end,
+                    struct wh_pageset *into)
 {
-	const uint64_t before = region->watched ? wh_pageset_count(into) : 0;
-	int r;
+	/* This ends: each turn gets further. */
+	while (touched->page < end) {
+		uint64_t until;
+		int r = touched->data > touched->page ? 0 : find_data(region, touched);
 
-	if (!region->watched)
-		return add_data(region, (off_t)(first * WH_PAGE_SIZE), (off_t)(*end * WH_PAGE_SIZE),
-		                into);
-	*end = region->bytes / WH_PAGE_SIZE;
-	r = wh_huge_add_present(region, into);
-	return r < 0 ? r : (int64_t)(wh_pageset_count(into) - before);
+		if (r < 0)
+			return r;
+		until = touched->data < end ? touched->data : end;
+		if (touched->page < until) {
+			wh_pageset_add(into, touched->page, until - touched->page);
+			touched->found += until - touched->page;
+			touched->page = until;
+		}
+	}
+	return 0;
+}
+
+/* The same for all of a region whose huge pages are watched. */
+static int add_present(const struct wh_region *region, struct wh_touched *touched,
+                       struct wh_pageset *into)
+{
+	const uint64_t before = wh_pageset_count(into);
+	int r = wh_huge_add_present(region, into);
+
+	if (r < 0)
+		return r;
+	touched->found += wh_pageset_count(into) - before;
+	touched->page = touched->data = region->first_page + pages_of(region);
+	return 0;
 }
 
 int wh_ram_add_touched(const struct wh_ram *ram, struct wh_touched *touched, uint64_t pages,
@@ -190,35 +225,28 @@ int wh_ram_add_touched(const struct wh_ram *ram, struct wh_touched *touched, uin
 
 	while (touched->page < until) {
 		const struct wh_region *region = wh_ram_region(ram, touched->page);
-		const uint64_t first = touched->page - region->first_page;
-		uint64_t end = region->bytes / WH_PAGE_SIZE;
-		int64_t found;
+		const uint64_t end = region->first_page + pages_of(region);
+		int r = region->watched
+		                ? add_present(region, touched, into)
+		                : add_data(region, touched, end < until ? end : until, into);
 
-		if (end > until - region->first_page)
-			end = until - region->first_page;
-		found = add_touched(region, first, &end, into);
-		if (found < 0)
-			return (int)found;
-		touched->found += (uint64_t)found;
-		touched->page = region->first_page + end;
+		if (r < 0)
+			return r;
 	}
 	return touched->page < ram->pages;
 }
 
 uint64_t wh_ram_touched_pages(const struct wh_ram *ram)
 {
-	uint64_t pages = 0;
+	uint64_t bytes = 0;
 
 	for (uint16_t i = 0; i < ram->count; i++) {
-		const uint64_t all = ram->regions[i].bytes / WH_PAGE_SIZE;
-		uint64_t here = all;
-		struct stat st;
+		const uint64_t all = ram->regions[i].bytes;
+		const uint64_t allocated = allocated_bytes(&ram->regions[i]);
 
-		if (fstat(ram->regions[i].fd, &st) == 0)
-			here = (uint64_t)st.st_blocks * STAT_BLOCK / WH_PAGE_SIZE;
-		pages += here < all ? here : all;
+		bytes += allocated < all ? allocated : all;
 	}
-	return pages;
+	return bytes / WH_PAGE_SIZE;
 }
 
 bool wh_ram_has_huge(const struct wh_ram *ram)

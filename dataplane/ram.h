@@ -65,6 +65,7 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 /* How far wh_ram_add_touched() has come. Starts zeroed. */
 struct wh_touched {
 	uint64_t page;  /* the next one to look at */
+	uint64_t data;  /* no hole comes before this one, if it lies ahead */
 	uint64_t found; /* pages so far */
 };
 

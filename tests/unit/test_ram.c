@@ -103,7 +103,7 @@ static int add_touched(const struct wh_ram *ram, struct wh_pageset *into)
 
 	for (r = wh_ram_add_touched(ram, &touched, 1, into); r > 0; steps++)
 		r = wh_ram_add_touched(ram, &touched, 1, into);
-	assert_int_equal(steps, ram->pages);
+	assert_in_range(steps, 1, ram->pages);
 	assert_int_equal(touched.found, wh_pageset_count(into));
 	return r;
 }
