@@ -183,16 +183,22 @@ static int64_t fill_holes(const struct wh_place *place, const uint8_t *from, uin
 	return done;
 }
 
+/* Whether page tables for all of it would be too many. */
+static bool is_large(const struct wh_place *place)
+{
+	return place->mapped / WH_PAGE_TABLE_BYTES >= WH_PAGE_TABLES_MAX;
+}
+
 /*
- * What was filled is out of our page tables again at once: taking all of it down at the end would
- * keep the mover from ending.
+ * What was filled stays in our page tables: to take it out costs a tenth of all the work of receiving,
+ * and when the mover ends nobody waits for that. But they must not grow with the guest.
  */
 static int64_t fill(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
 	int64_t filled = fill_holes(place, from, len, offset);
 
 	place->fills++;
-	if (filled > 0)
+	if (filled > 0 && is_large(place))
 		(void)madvise(place->addr + offset, (size_t)filled, MADV_DONTNEED);
 	return filled;
 }
@@ -278,8 +284,7 @@ static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64
 
 static bool has_many_page_tables(const struct wh_place *place)
 {
-	return place->fills >= FILLS_MAX &&
-	       place->mapped / WH_PAGE_TABLE_BYTES >= WH_PAGE_TABLES_MAX;
+	return place->fills >= FILLS_MAX && is_large(place);
 }
 
 /* Nothing else frees page tables. If the new mapping fails, the memory is written instead. */
