@@ -79,9 +79,9 @@ def synthetic_peers(scenario, options, common):
 	yield floor(options, common)
 
 
-def runs(scenario):
+def runs(scenario, options):
 	"""Options of a guest that does."""
-	return ("--dirty", str(scenario.dirty_mib), "--pattern", scenario.pattern,
+	return ("--dirty", str(scenario.rate_mib(options.link)), "--pattern", scenario.pattern,
 		"--touch", str(scenario.touch_bytes))
 
 
@@ -94,12 +94,12 @@ def peers(scenario, options):
 	if scenario.synthetic:
 		return list(synthetic_peers(scenario, options, common))
 	guest = ("--limit", str(scenario.limit_mib), *common)
-	guest += runs(scenario) if scenario.dirty_mib else ("--contents", scenario.contents)
+	guest += runs(scenario, options) if scenario.runs else ("--contents", scenario.contents)
 	connections = str(options.connections)
 
 	found = [Peer("qemu", variant, ("stock-qemu", *VARIANTS[variant], *guest))
 		for variant in scenario.variants if variant in (options.variants or scenario.variants)]
-	if scenario.dirty_mib:
+	if scenario.runs:
 		found.append(Peer("qemu-postcopy", "preempt", ("stock-qemu", "--postcopy", *guest)))
 	found.append(Peer("wherry", f"{connections} connections",
 		("wherry-qemu", "--connections", connections, *guest)))

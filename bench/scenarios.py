@@ -18,13 +18,17 @@ FEW = ("precopy", "multifd-2", "multifd-4")
 
 LIMIT_MIB = 256
 
+# What the network between the hosts carries, where nothing limits it: bench/raw-iperf3 says.
+LINK_MIB = 2500
+
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
 	name: str
 	says: str  # one line, for people
 	contents: str = ""  # of a guest that stands still, as stock-qemu takes them
-	dirty_mib: int = 0  # or a running guest, which rewrites so much each second,
+	dirty_percent: int = 0  # or a running guest, which rewrites so much of what the limit or link carries,
+	dirty_mib: int = 0  # or just so much, each second,
 	pattern: str = "random"  # in this order,
 	touch_bytes: int = 4096  # so much of a page each time
 	hot_share: int = 0  # or a synthetic guest, which rewrites that part: a half is 2
@@ -37,12 +41,21 @@ class Scenario:
 	def synthetic(self):
 		return self.hot_share > 0
 
+	@property
+	def runs(self):
+		"""Whether the guest does."""
+		return self.dirty_percent > 0 or self.dirty_mib > 0
 
-def running(name, percent, says, **how):
-	"""A guest that rewrites a quarter of its memory, so fast in percent of the limit."""
-	return Scenario(name, f"running, rewrites a quarter of it at {percent} % of {LIMIT_MIB} MiB/s, {says}",
-		dirty_mib=round(LIMIT_MIB * percent / 100), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW,
-		**how)
+	def rate_mib(self, link_mib):
+		"""What a running guest rewrites, a second."""
+		return self.dirty_mib or round((self.limit_mib or link_mib) * self.dirty_percent / 100)
+
+
+def running(name, percent, says, limit_mib=0, **how):
+	"""A guest that rewrites a quarter of its memory, so fast in percent of the limit, or of the link."""
+	of = f"{LIMIT_MIB} MiB/s" if limit_mib else "the link"
+	return Scenario(name, f"running, rewrites a quarter of it at {percent} % of {of}, {says}",
+		dirty_percent=percent, mem_mib=1024, limit_mib=limit_mib, variants=FEW, **how)
 
 
 def synthetic(name, dirty_mib, says, hot_share=1, **how):
@@ -64,7 +77,10 @@ TABLE = (
 	running("dirty-30", 30, "page by page, scattered"),
 	running("dirty-30-sequential", 30, "page by page, one after the other", pattern="seq"),
 	running("dirty-30-zipf", 30, "some pages often, most of them rarely", pattern="zipf"),
-	running("dirty-30-small", 30, "64 bytes of a page at a time, counted as pages", touch_bytes=64),
+	running("limited-dirty-10", 10, "page by page, scattered", LIMIT_MIB),
+	running("limited-dirty-30", 30, "page by page, scattered", LIMIT_MIB),
+	running("limited-dirty-30-small", 30, "64 bytes of a page at a time, counted as pages", LIMIT_MIB,
+		touch_bytes=64),
 	synthetic("synth-uniform", 512, "all of its memory, scattered,"),
 	synthetic("synth-sequential", 512, "all of its memory in order", pattern="seq"),
 	synthetic("synth-zipf", 1024, "some pages often, most of them rarely,", pattern="zipf"),
