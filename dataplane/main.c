@@ -29,7 +29,7 @@
 #include "wherry/limits.h"
 
 /* Writes posted at once: enough to keep every connection busy, few enough to be lost quickly. */
-#define QUEUE_DEPTH 64u
+#define QUEUE_DEPTH 1024u
 
 const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
 

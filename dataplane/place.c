@@ -158,51 +158,6 @@ bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len)
 	return is_lent;
 }
 
-/* Fill holes from the front, up to the first page that is there. Return: bytes, or -errno. */
-static int64_t fill_holes(const struct wh_place *place, const uint8_t *from, uint32_t len,
-                          uint64_t offset)
-{
-	uint32_t done = 0;
-
-	/* This ends: each turn fills a page more, or finds one, or fails. */
-	while (done < len) {
-		struct uffdio_copy copy = { .dst = (uintptr_t)place->addr + offset + done,
-			                    .src = (uintptr_t)from + done,
-			                    .len = len - done };
-
-		if (ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
-			return len;
-		if (copy.copy > 0)
-			done += (uint32_t)copy.copy;
-		/* Of a full tmpfs it says ENOMEM; a write will say what it is. */
-		else if (errno == EEXIST || errno == ENOMEM)
-			return done;
-		else if (errno != EAGAIN)
-			return -errno;
-	}
-	return done;
-}
-
-/* Whether page tables for all of it would be too many. */
-static bool is_large(const struct wh_place *place)
-{
-	return place->mapped / WH_PAGE_TABLE_BYTES >= WH_PAGE_TABLES_MAX;
-}
-
-/*
- * What was filled stays in our page tables: to take it out costs a tenth of all the work of receiving,
- * and when the mover ends nobody waits for that. But they must not grow with the guest.
- */
-static int64_t fill(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
-{
-	int64_t filled = fill_holes(place, from, len, offset);
-
-	place->fills++;
-	if (filled > 0 && is_large(place))
-		(void)madvise(place->addr + offset, (size_t)filled, MADV_DONTNEED);
-	return filled;
-}
-
 /* Write all of it. Return: 0 or -errno. */
 static int write_all(int fd, const uint8_t *from, uint32_t len, uint64_t offset)
 {
@@ -227,6 +182,59 @@ static int overwrite(struct wh_place *place, const uint8_t *from, uint32_t len, 
 	(void)pthread_mutex_lock(&place->turn);
 	r = write_all(place->fd, from, len, offset);
 	(void)pthread_mutex_unlock(&place->turn);
+	return r;
+}
+
+/*
+ * Fill what is a hole, and copy over what is there: that is in our mapping, so touching it allocates
+ * nothing and never waits.
+ */
+static int fill_or_copy(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
+{
+	uint32_t done = 0;
+
+	/* This ends: each turn gets a page further, or fails. */
+	while (done < len) {
+		uint8_t *to = place->addr + offset + done;
+		struct uffdio_copy copy = { .dst = (uintptr_t)to,
+			                    .src = (uintptr_t)from + done,
+			                    .len = len - done };
+
+		if (ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
+			return 0;
+		if (copy.copy > 0) {
+			done += (uint32_t)copy.copy;
+		} else if (errno == EEXIST) {
+			memcpy(to, from + done, WH_PAGE_SIZE);
+			done += WH_PAGE_SIZE;
+		} else if (errno == ENOMEM) {
+			/* Of a full tmpfs, too; a write says which it is. */
+			return overwrite(place, from + done, len - done, offset + done);
+		} else if (errno != EAGAIN) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* Whether page tables for all of it would be too many. */
+static bool is_large(const struct wh_place *place)
+{
+	return place->mapped / WH_PAGE_TABLE_BYTES >= WH_PAGE_TABLES_MAX;
+}
+
+/*
+ * What was filled stays in our page tables: to take it out costs a tenth of all the work of receiving,
+ * and when the mover ends nobody waits for that. But they must not grow with the guest.
+ */
+static int put_small_pages(struct wh_place *place, const uint8_t *from, uint32_t len,
+                           uint64_t offset)
+{
+	int r = fill_or_copy(place, from, len, offset);
+
+	place->fills++;
+	if (r == 0 && is_large(place))
+		(void)madvise(place->addr + offset, len, MADV_DONTNEED);
 	return r;
 }
 
@@ -267,19 +275,13 @@ static int put_huge_pages(const struct wh_place *place, const uint8_t *from, uin
 
 static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
-	int64_t filled = 0;
-
 	if (!holds(place, offset, len))
 		return -EPROTO; /* taken back since the header came, or never lent */
 	if (place->over)
 		return put_huge_pages(place, from, len, offset);
 	if (place->uffd >= 0)
-		filled = fill(place, from, len, offset);
-	if (filled < 0)
-		return (int)filled;
-	if (filled == len)
-		return 0;
-	return overwrite(place, from + filled, len - (uint32_t)filled, offset + (uint64_t)filled);
+		return put_small_pages(place, from, len, offset);
+	return overwrite(place, from, len, offset);
 }
 
 static bool has_many_page_tables(const struct wh_place *place)
