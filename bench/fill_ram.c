@@ -19,8 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #define CHUNK_BYTES  (1024ul * 1024)
 #define SPARSE_BYTES (256ul << 20)
@@ -147,19 +151,37 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
+/* A hugetlbfs has no write(). Return: the mapped file, NULL on any other, or MAP_FAILED. */
+static char *map_hugetlb(int fd, uint64_t bytes)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return MAP_FAILED;
+	if (fs.f_type != HUGETLBFS_MAGIC)
+		return NULL;
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
 static int fill(int fd, uint64_t bytes, const struct kind *kind)
 {
 	static struct content content = { .random = SEED };
+	char *to = map_hugetlb(fd, bytes);
 
+	if (to == MAP_FAILED)
+		return -errno;
 	if (kind->bytes_max > 0 && bytes > kind->bytes_max)
 		bytes = kind->bytes_max;
 	while (bytes > 0) {
 		size_t len = bytes < CHUNK_BYTES ? (size_t)bytes : CHUNK_BYTES;
-		int r;
+		int r = 0;
 
 		kind->make(&content);
 		content.chunks++;
-		r = write_all(fd, (const char *)content.chunk, len);
+		if (to)
+			to = (char *)memcpy(to, content.chunk, len) + len;
+		else
+			r = write_all(fd, (const char *)content.chunk, len);
 		if (r < 0)
 			return r;
 		bytes -= len;
@@ -180,7 +202,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 
-	fd = open(argv[1], O_WRONLY | O_CLOEXEC);
+	fd = open(argv[1], O_RDWR | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		perror(argv[1]);
 		return EXIT_FAILURE;

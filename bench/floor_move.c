@@ -13,9 +13,12 @@
  *
  *	send		sendfile	the kernel hands the file's pages to the socket (best)
  *			copy		send() from a mapping of the file
+ *			splice		the same by vmsplice() and splice() (best on hugetlbfs)
  *	receive		fill		receive into a buffer, UFFDIO_COPY (best for small pages)
  *			write		receive into a buffer, pwrite() (best for huge pages)
  *			map		receive into a mapping of the file, populated ahead
+ *
+ * On hugetlbfs there is no sendfile and no write.
  */
 
 #include <arpa/inet.h>
@@ -35,12 +38,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
 #include <linux/userfaultfd.h>
 
 #define PAGE            4096u
 #define CHUNK           ((size_t)2 << 20) /* a huge page */
+#define PIPE            (1 << 20)         /* what anybody may have */
 #define CONNECTIONS_MAX 16
 
 static struct {
@@ -56,6 +63,8 @@ static struct {
 struct share {
 	int socket;
 	off_t from, to; /* of the file */
+	int pipe[2];    /* to splice */
+	size_t in_pipe;
 	pthread_t thread;
 };
 
@@ -76,11 +85,30 @@ static bool way_is(const char *name)
 	return !strcmp(job.way, name);
 }
 
+/* The pipe is empty before it takes more, so what is in it ends at where the share goes on. */
+static ssize_t splice_some(struct share *share, size_t left)
+{
+	struct iovec part = { job.addr + share->from, left < PIPE ? left : PIPE };
+	ssize_t n;
+
+	if (share->in_pipe == 0) {
+		n = vmsplice(share->pipe[1], &part, 1, 0);
+		check(n > 0, "vmsplice");
+		share->in_pipe = (size_t)n;
+	}
+	n = splice(share->pipe[0], NULL, share->socket, NULL, share->in_pipe, SPLICE_F_MORE);
+	share->in_pipe -= n > 0 ? (size_t)n : 0;
+	share->from += n > 0 ? n : 0;
+	return n;
+}
+
 static ssize_t send_some(struct share *share)
 {
 	size_t left = (size_t)(share->to - share->from);
 	ssize_t n;
 
+	if (way_is("splice"))
+		return splice_some(share, left);
 	if (way_is("sendfile"))
 		return sendfile(share->socket, job.file, &share->from, left);
 	n = send(share->socket, job.addr + share->from, left < CHUNK ? left : CHUNK, MSG_NOSIGNAL);
@@ -92,6 +120,10 @@ static void *send_share(void *arg)
 {
 	struct share *share = arg;
 
+	if (way_is("splice"))
+		check(pipe2(share->pipe, O_CLOEXEC) == 0 &&
+		              fcntl(share->pipe[0], F_SETPIPE_SZ, PIPE) == PIPE,
+		      "pipe");
 	while (share->from < share->to)
 		check(send_some(share) > 0, "send");
 	return NULL;
@@ -205,6 +237,16 @@ static void run(struct share *shares, void *(*thread)(void *))
 		(void)pthread_join(shares[i].thread, NULL);
 }
 
+static const char *best_way(bool receives, blksize_t page)
+{
+	struct statfs fs;
+
+	check(fstatfs(job.file, &fs) == 0, "statfs");
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		return receives ? "fill" : "splice";
+	return !receives ? "sendfile" : page == PAGE ? "fill" : "write";
+}
+
 static void open_file(const char *path, bool receives)
 {
 	struct stat st;
@@ -213,7 +255,7 @@ static void open_file(const char *path, bool receives)
 	check(job.file >= 0 && fstat(job.file, &st) == 0, path);
 	job.bytes = st.st_size;
 	if (way_is("best"))
-		job.way = !receives ? "sendfile" : st.st_blksize == PAGE ? "fill" : "write";
+		job.way = best_way(receives, st.st_blksize);
 	if (way_is("sendfile") || way_is("write"))
 		return;
 	job.addr = mmap(NULL, (size_t)job.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job.file, 0);
@@ -224,7 +266,7 @@ static void open_file(const char *path, bool receives)
 
 static bool knows(bool receives, const char *way)
 {
-	static const char *const ways[2][5] = { { "best", "sendfile", "copy" },
+	static const char *const ways[2][5] = { { "best", "sendfile", "copy", "splice" },
 		                                { "best", "fill", "write", "map" } };
 
 	for (size_t i = 0; ways[receives][i]; i++)
@@ -235,7 +277,7 @@ static bool knows(bool receives, const char *way)
 
 int main(int argc, char **argv)
 {
-	struct share shares[CONNECTIONS_MAX];
+	struct share shares[CONNECTIONS_MAX] = { 0 };
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	bool receives = argc > 1 && !strcmp(argv[1], "receive");
 

@@ -48,7 +48,8 @@ def main():
 	parser.add_argument("--program", required=True)
 	parser.add_argument("--from", dest="source", nargs=2, required=True, metavar=("HOST", "FILE"))
 	parser.add_argument("--to", nargs=2, required=True, metavar=("HOST", "FILE"))
-	parser.add_argument("--send", required=True, choices=("best", "sendfile", "copy"))
+	parser.add_argument("--send", required=True,
+		choices=("best", "sendfile", "copy", "splice"))
 	parser.add_argument("--receive", required=True,
 		choices=("best", "fill", "write", "map"))
 	parser.add_argument("--connections", type=int, required=True)

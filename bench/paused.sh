@@ -7,8 +7,8 @@
 # paused_source NAME MEM_MIB CONTENTS MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
 #
 # CONTENTS is a kind that fill_ram knows, or untouched: a RAM file that is all hole. Sets PAUSED_SOURCE
-# and PAUSED_TARGET, the directories for vm.ram, vm.qmp, vm.test.qmp and vm.pid. RAM is
-# memory-backend-file,share=on on a tmpfs. The guest never ran, so it has no kernel.
+# and PAUSED_TARGET, the directories for vm.qmp, vm.test.qmp, vm.pid and RAM (ram_file vm DIRECTORY), which
+# is memory-backend-file,share=on. The guest never ran, so it has no kernel.
 paused_source() {
 	local name=$1 mem=$2 contents=$3 mtu=$4 build=$5
 
@@ -25,7 +25,7 @@ paused_source() {
 	# that, and not for comparing times.
 	case $contents in
 	untouched) warm_memory "$name-a" "$mem" ;;
-	*) "$build/bench/fill_ram" "$PAUSED_SOURCE/vm.ram" "$contents" ;;
+	*) "$build/bench/fill_ram" "$(ram_file vm "$PAUSED_SOURCE")" "$contents" ;;
 	esac
 	[ "$contents" = sparse ] || warm_memory "$name-b" "$((mem + mem / 16))"
 }

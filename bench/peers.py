@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from scenarios import CHANNELS
+from scenarios import VARIANTS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
@@ -16,7 +16,8 @@ SKIPPED = 77
 
 # What is kept of a peer's JSON, where it has it.
 FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_bytes", "downtime_ms",
-	"downtime", "samples", "guest_checks", "guest_errors")
+	"downtime", "samples", "guest_checks", "guest_errors", "missed_zero_copy", "vcpu_blocked_ms",
+	"write_bps", "fault_ns_log2")
 
 
 class PeerError(Exception):
@@ -56,30 +57,54 @@ def run(command):
 	return output
 
 
-def bounds(memory, network, options):
-	"""Those that show what no mover can beat, as far as they are here."""
+def floor(options, common):
 	connections = str(options.connections)
-	label = f"{connections} connections"
-	yield Peer("floor", label, ("floor", "--connections", connections, *memory, *network))
-	if shutil.which("iperf3"):
-		yield Peer("iperf3", label, ("raw-iperf3", "--connections", connections, *network))
+	return Peer("floor", f"{connections} connections",
+		("floor", "--connections", connections, *common))
+
+
+def iperf3(options, network):
+	connections = str(options.connections)
+	return Peer("iperf3", f"{connections} connections",
+		("raw-iperf3", "--connections", connections, *network))
+
+
+def synthetic_peers(scenario, options, common):
+	"""Those of a guest that no QEMU runs; the floor moves random contents that nobody rewrites."""
+	connections = str(options.connections)
+	mem_mib = options.mem or scenario.mem_mib
+	yield Peer("wherry", f"{connections} connections", ("synth", "--connections", connections,
+		"--dirty", str(scenario.dirty_mib), "--pattern", scenario.pattern,
+		"--hot", str(mem_mib // scenario.hot_share), *common))
+	yield floor(options, common)
+
+
+def runs(scenario, options):
+	"""Options of a guest that does."""
+	return ("--dirty", str(scenario.rate_mib(options.link)), "--pattern", scenario.pattern,
+		"--touch", str(scenario.touch_bytes))
 
 
 def peers(scenario, options):
 	"""All peers of a scenario, in the order of its first pair."""
 	network = ("--mem", str(options.mem or scenario.mem_mib))
 	network += ("--congestion", options.congestion) if options.congestion else ()
-	memory = ("--build", options.build)
-	memory += ("--huge",) if options.huge else ()
-	guest = ("--limit", str(scenario.limit_mib), *memory, *network)
-	guest += ("--dirty", str(scenario.dirty_mib)) if scenario.dirty_mib else (
-		"--contents", scenario.contents)
+	common = ("--build", options.build, *network)
+	common += ("--huge",) if options.huge else ("--hugetlb",) if options.hugetlb else ()
+	if scenario.synthetic:
+		return list(synthetic_peers(scenario, options, common))
+	guest = ("--limit", str(scenario.limit_mib), *common)
+	guest += runs(scenario, options) if scenario.runs else ("--contents", scenario.contents)
 	connections = str(options.connections)
 
-	found = [Peer("qemu", variant, ("stock-qemu", "--channels", str(CHANNELS[variant]), *guest))
-		for variant in scenario.variants]
+	found = [Peer("qemu", variant, ("stock-qemu", *VARIANTS[variant], *guest))
+		for variant in scenario.variants if variant in (options.variants or scenario.variants)]
+	if scenario.runs:
+		found.append(Peer("qemu-postcopy", "preempt", ("stock-qemu", "--postcopy", *guest)))
 	found.append(Peer("wherry", f"{connections} connections",
 		("wherry-qemu", "--connections", connections, *guest)))
 	if scenario.bounds:
-		found += bounds(memory, network, options)
+		found.append(floor(options, common))
+		if shutil.which("iperf3"):
+			found.append(iperf3(options, network))
 	return found

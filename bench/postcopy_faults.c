@@ -400,7 +400,7 @@ static void measure(struct mover_pair_config *cfg, struct guest *target, struct 
 	struct mover_pair pair;
 
 	measure_local(local);
-	measure_tcp(tcp, cfg->source_net, cfg->target_net);
+	measure_tcp(tcp, cfg->source_netns, cfg->target_netns);
 	cfg->vmm_pid = start_source(source);
 	cfg->target_vmm_pid = start_target(target);
 	run_movers(cfg, target, &pair);
@@ -436,11 +436,12 @@ int main(int argc, char **argv)
 	need(argc == 12, "usage: see bench/postcopy");
 	bytes = strtoull(argv[8], NULL, 10) << 20;
 	cfg.mover = argv[1];
-	cfg.source_net = argv[2];
+	cfg.source_netns = argv[2];
 	cfg.source_fd = open_ram(argv[3], bytes);
-	cfg.target_net = argv[4];
+	cfg.target_netns = argv[4];
 	cfg.target_fd = open_ram(argv[5], bytes);
-	cfg.address = address = argv[6];
+	cfg.source_address = "0.0.0.0";
+	cfg.target_address = address = argv[6];
 	cfg.source_cgroup = open_procs(argv[7]);
 	cfg.bytes = bytes;
 	cfg.connections = (uint32_t)strtoul(argv[9], NULL, 10);

@@ -39,6 +39,8 @@ RUN_COLUMNS = {
 	"stolen": ("time", field("steal_s")),
 	"on the wire": ("bytes", field("wire_bytes")),
 	"downtime": ("time", field("downtime_ms", 1e-3)),
+	"waited for pages": ("time", field("vcpu_blocked_ms", 1e-3)),
+	"guest wrote": ("rate", field("write_bps")),
 }
 
 RATIO_OF = {
@@ -232,24 +234,41 @@ def downtime_parts(contender):
 		svg.stacks(rows, parts, "time", "downtime") if rows else "")
 
 
-def latency_of(contender):
-	"""The buckets of all its runs, added up: (upper end in seconds, count), ascending."""
+def guest_latencies(run):
+	"""(upper end in nanoseconds, count) of each bucket."""
+	return (run.get("latency_ns") or {}).get("buckets") or []
+
+
+def fault_latencies(run):
+	"""The same; the n-th of these counts is of 2^n up to 2^(n+1) nanoseconds."""
+	return [(2 << n, count) for n, count in enumerate(run.get("fault_ns_log2") or [])]
+
+
+def added_up(contender, buckets):
+	"""The buckets of all its runs: (upper end in seconds, count), ascending. buckets: run -> them"""
 	counts = {}
 	for run in contender.runs:
-		for upper_ns, count in (run.get("latency_ns") or {}).get("buckets") or []:
+		for upper_ns, count in buckets(run):
 			counts[upper_ns] = counts.get(upper_ns, 0) + count
 	return [(upper_ns * 1e-9, counts[upper_ns]) for upper_ns in sorted(counts)]
 
 
-def latency(scenario):
+def histogram(scenario, buckets, title, what):
 	lines = []
 	for contender in scenario.contenders:
-		buckets = latency_of(contender)
-		if any(count for _, count in buckets):
-			lines.append(svg.Line(contender.label, style(contender.peer), "", buckets))
-	return figure("Latency inside the guest",
+		points = added_up(contender, buckets)
+		if any(count for _, count in points):
+			lines.append(svg.Line(contender.label, style(contender.peer), "", points))
+	return figure(title,
 		"All runs together. Both scales are logarithmic, so that what is rare shows.",
-		svg.histogram(lines, "latency") if lines else "")
+		svg.histogram(lines, what) if lines else "")
+
+
+def latencies(scenario):
+	return [
+		histogram(scenario, guest_latencies, "Latency inside the guest", "latency"),
+		histogram(scenario, fault_latencies, "How long the guest waited for a page", "wait"),
+	]
 
 
 def all_runs(scenario):
@@ -276,7 +295,7 @@ def common(scenario):
 
 
 def section(scenario):
-	figures = [wall_times(scenario), cpu(scenario), downtime(scenario), latency(scenario)]
+	figures = [wall_times(scenario), cpu(scenario), downtime(scenario), *latencies(scenario)]
 	for contender in scenario.contenders:
 		figures += [throughput(contender), downtime_parts(contender)]
 	return tag("section", tag("h2", text(scenario.name)), common(scenario),

@@ -12,9 +12,11 @@ FORMAT = 1
 # No measurement is outside, and within these all arithmetic here is safe.
 NUMBER_MIN = 1e-12
 NUMBER_MAX = 2**64
+BITS = 64
 
 # In this order, and the others behind them.
-PEERS = {"wherry": "Wherry", "qemu": "QEMU", "floor": "floor", "iperf3": "iperf3"}
+PEERS = {"wherry": "Wherry", "qemu": "QEMU", "qemu-postcopy": "QEMU post-copy", "floor": "floor",
+	"iperf3": "iperf3"}
 
 DOWNTIME_PARTS = ("stop", "scan", "pages", "device", "resume")
 
@@ -66,6 +68,13 @@ def list_of(check):
 	return checked
 
 
+def log2_counts(value, place):
+	"""Counts by powers of two: a 64-bit number has no more."""
+	list_of(number)(value, place)
+	if len(value) > BITS:
+		raise wrong(place, f"at most {BITS} counts", value)
+
+
 def inside(place, name):
 	return f"{place}.{name}" if place else name
 
@@ -87,11 +96,11 @@ RUN = record(
 	required=("scenario", "peer"),
 	scenario=text, peer=text, variant=text, pair=number, mem_mib=number, limit_bps=number,
 	wall_s=number, machine_cpu_s=number, softirq_s=number, steal_s=number, wire_bytes=number,
-	downtime_ms=number,
+	downtime_ms=number, vcpu_blocked_ms=number, write_bps=number, missed_zero_copy=number,
 	downtime=record(**{f"{part}_ns": number for part in DOWNTIME_PARTS}),
 	samples=list_of(record(required=("t_s",), t_s=number, rate_bps=number, dirty_bps=number,
 		left_bytes=number, round=number)),
-	latency_ns=record(buckets=list_of(bucket)),
+	latency_ns=record(buckets=list_of(bucket)), fault_ns_log2=log2_counts,
 )
 
 RATIO = record(

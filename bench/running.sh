@@ -4,13 +4,15 @@
 # running.sh - a guest that rewrites its memory all the time, ready to be moved while it does: what
 # paused.sh is for guests that stand still. Source cleanup.sh, hosts.sh, guest.sh and warm.sh first.
 
-# running_source NAME MEM_MIB RATE_MIB MTU BUILD_DIR - make hosts NAME-a and NAME-b, with QEMU on a
+# running_source NAME MEM_MIB RATE_MIB MTU BUILD_DIR PATTERN TOUCH_BYTES - make hosts NAME-a and NAME-b,
+# with QEMU on a
 #
-# Its program (tests/guest/memguest.c) uses half of the RAM. It rewrites half of that in random order,
-# RATE_MIB each second, and checks all of it. Checking has a pace, too: without one it would take a CPU
-# from whoever moves the guest. Sets RUNNING_APPEND, which the destination needs as well.
+# Its program (tests/guest/memguest.c) uses half of the RAM. It rewrites half of that, RATE_MIB each
+# second in the order PATTERN (see cursor.h), and of each page TOUCH_BYTES. It checks all of it.
+# Checking has a pace, too: without one it would take a CPU from whoever moves the guest. Sets
+# RUNNING_APPEND, which the destination needs as well.
 running_source() {
-	local name=$1 mem=$2 rate=$3 mtu=$4 build=$5 source used
+	local name=$1 mem=$2 rate=$3 mtu=$4 build=$5 pattern=$6 touch=$7 source used
 
 	# shellcheck disable=SC2034 # guest_argv reads it
 	GUEST_ACCEL=tcg
@@ -24,7 +26,7 @@ running_source() {
 	used=$((mem / 2))
 	RUNNING_PAGES=$((used * 256))
 	RUNNING_APPEND="wherry.mib=$used wherry.hot=$((used / 2)) wherry.rate=$rate"
-	RUNNING_APPEND+=" wherry.pattern=random wherry.check=128"
+	RUNNING_APPEND+=" wherry.pattern=$pattern wherry.touch=$touch wherry.check=128"
 	GUEST_HOST=$name-a start_guest vm "$source" "$mem" "$RUNNING_APPEND"
 	wait_for_guest vm "$source" || fail "the guest does not boot"
 	wait_until 30 guest_verdict "$source/vm.console" > /dev/null ||

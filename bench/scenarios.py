@@ -3,12 +3,23 @@
 
 import dataclasses
 
-CHANNELS = {"precopy": 0, "multifd-1": 1, "multifd-2": 2, "multifd-4": 4, "multifd-8": 8}
+# Ways in which stock QEMU sends -> options of stock-qemu.
+VARIANTS = {
+	"precopy": (),
+	"multifd-1": ("--channels", "1"),
+	"multifd-2": ("--channels", "2"),
+	"multifd-4": ("--channels", "4"),
+	"multifd-8": ("--channels", "8"),
+	"zero-copy-4": ("--channels", "4", "--zero-copy"),
+}
 
 # Below a limit that one connection reaches, more channels have little to win.
 FEW = ("precopy", "multifd-2", "multifd-4")
 
 LIMIT_MIB = 256
+
+# What the network between the hosts carries, where nothing limits it: bench/raw-iperf3 says.
+LINK_MIB = 2500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +27,41 @@ class Scenario:
 	name: str
 	says: str  # one line, for people
 	contents: str = ""  # of a guest that stands still, as stock-qemu takes them
-	dirty_mib: int = 0  # or a running guest, which rewrites so much each second
+	dirty_percent: int = 0  # or a running guest, which rewrites so much of what the limit or link carries,
+	dirty_mib: int = 0  # or just so much, each second,
+	pattern: str = "random"  # in this order,
+	touch_bytes: int = 4096  # so much of a page each time
+	hot_share: int = 0  # or a synthetic guest, which rewrites that part: a half is 2
 	mem_mib: int = 4096
 	limit_mib: int = 0  # a second; 0 is none
-	variants: tuple = tuple(CHANNELS)  # of stock QEMU
+	variants: tuple = tuple(VARIANTS)  # of stock QEMU
 	bounds: bool = False  # also what bounds every mover of random contents: floor and iperf3
+
+	@property
+	def synthetic(self):
+		return self.hot_share > 0
+
+	@property
+	def runs(self):
+		"""Whether the guest does."""
+		return self.dirty_percent > 0 or self.dirty_mib > 0
+
+	def rate_mib(self, link_mib):
+		"""What a running guest rewrites, a second."""
+		return self.dirty_mib or round((self.limit_mib or link_mib) * self.dirty_percent / 100)
+
+
+def running(name, percent, says, limit_mib=0, **how):
+	"""A guest that rewrites a quarter of its memory, so fast in percent of the limit, or of the link."""
+	of = f"{LIMIT_MIB} MiB/s" if limit_mib else "the link"
+	return Scenario(name, f"running, rewrites a quarter of it at {percent} % of {of}, {says}",
+		dirty_percent=percent, mem_mib=1024, limit_mib=limit_mib, variants=FEW, **how)
+
+
+def synthetic(name, dirty_mib, says, hot_share=1, **how):
+	"""A guest without a hypervisor: larger and quicker than TCG allows, and Wherry alone moves it."""
+	return Scenario(name, f"synthetic, rewrites {says} at {dirty_mib} MiB/s", dirty_mib=dirty_mib,
+		hot_share=hot_share, variants=(), **how)
 
 
 TABLE = (
@@ -32,10 +73,18 @@ TABLE = (
 	Scenario("text", "paused, words: zstd -1 makes a third of it", contents="text"),
 	Scenario("limited-text", "paused, words, 256 MiB/s: bytes on the wire count", contents="text",
 		limit_mib=LIMIT_MIB, variants=FEW),
-	Scenario("dirty-10", "running, rewrites a quarter of its memory at 10 % of 256 MiB/s",
-		dirty_mib=round(LIMIT_MIB * 0.1), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW),
-	Scenario("dirty-30", "running, rewrites a quarter of its memory at 30 % of 256 MiB/s",
-		dirty_mib=round(LIMIT_MIB * 0.3), mem_mib=1024, limit_mib=LIMIT_MIB, variants=FEW),
+	running("dirty-10", 10, "page by page, scattered"),
+	running("dirty-30", 30, "page by page, scattered"),
+	running("dirty-30-sequential", 30, "page by page, one after the other", pattern="seq"),
+	running("dirty-30-zipf", 30, "some pages often, most of them rarely", pattern="zipf"),
+	running("limited-dirty-10", 10, "page by page, scattered", LIMIT_MIB),
+	running("limited-dirty-30", 30, "page by page, scattered", LIMIT_MIB),
+	running("limited-dirty-30-small", 30, "64 bytes of a page at a time, counted as pages", LIMIT_MIB,
+		touch_bytes=64),
+	synthetic("synth-uniform", 512, "all of its memory, scattered,"),
+	synthetic("synth-sequential", 512, "all of its memory in order", pattern="seq"),
+	synthetic("synth-zipf", 1024, "some pages often, most of them rarely,", pattern="zipf"),
+	synthetic("synth-hot", 2048, "a 64th of its memory, scattered,", hot_share=64),
 )
 
 

@@ -4,7 +4,9 @@
 
 Prints one JSON object: what bench/meter.py counts from "migrate" until both sides say that it is
 completed, ram_bytes and zero_pages as QEMU reports them, wire_bytes, and with --watch downtime_ms
-(bench/standstill.py).
+(bench/standstill.py). With --zero-copy missed_zero_copy, as QEMU counts it: how often the kernel had
+copied all that was sent nevertheless, which it does where the receiver is on the same machine. With
+--postcopy vcpu_blocked_ms, how long the guest's only vCPU waited for pages.
 """
 
 import argparse
@@ -24,26 +26,54 @@ MIB = 1 << 20
 UNLIMITED_BPS = 1 << 40
 
 
+# Capabilities that come with an option, at both ends.
+CAPABILITIES = {
+	"channels": ("multifd",),
+	"zero_copy": ("zero-copy-send",),
+	"postcopy": ("postcopy-ram", "postcopy-preempt", "postcopy-blocktime"),
+}
+
+
+def parameters(options):
+	bandwidth = options.limit * MIB or UNLIMITED_BPS
+	found = {"max-bandwidth": bandwidth}
+	if options.channels:
+		found["multifd-channels"] = options.channels
+	if options.postcopy:
+		# 1 ms: so that no pass makes post-copy needless. QEMU looks for no more passes at 0.
+		found |= {"max-postcopy-bandwidth": bandwidth, "downtime-limit": 1}
+	return found
+
+
 def configure(qmp, options):
-	channels = options.channels
-	on = ["events"] + (["multifd"] if channels else [])
+	on = ["events", *(name for option, names in CAPABILITIES.items() if getattr(options, option)
+		for name in names)]
 	capabilities = [{"capability": name, "state": True} for name in on]
 	qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
-	parameters = {"max-bandwidth": options.limit * MIB or UNLIMITED_BPS}
-	if channels:
-		parameters["multifd-channels"] = channels
-	qmp.execute("migrate-set-parameters", parameters)
+	qmp.execute("migrate-set-parameters", parameters(options))
 
 
-def wait_completed(qmp):
-	def ended(event):
-		status = event.get("data", {}).get("status")
-		return event["event"] == "MIGRATION" and status in ("completed", "failed")
+def wait_for(qmp, reached):
+	"""Until reached(name, data) of an event; QmpError if the migration fails before."""
+	def told(event):
+		name, data = event["event"], event.get("data", {})
+		return reached(name, data) or (name == "MIGRATION" and data["status"] == "failed")
 
-	if qmp.wait_event(ended, TIMEOUT_S)["data"]["status"] == "failed":
+	if qmp.wait_event(told, TIMEOUT_S)["data"].get("status") == "failed":
 		info = qmp.execute("query-migrate")
 		reason = info.get("error-desc", "QEMU gives no reason")
 		raise QmpError(f"migration failed: {reason}")
+
+
+def wait_status(qmp, status):
+	wait_for(qmp, lambda name, data: name == "MIGRATION" and data["status"] == status)
+
+
+def switch_to_postcopy(source):
+	"""When all memory has been sent once, which is when the second pass begins."""
+	wait_for(source, lambda name, data: name == "MIGRATION_PASS" and data["pass"] == 2)
+	source.execute("migrate-start-postcopy")
+	wait_status(source, "postcopy-active")
 
 
 def move(options):
@@ -57,14 +87,21 @@ def move(options):
 		sent = sent_bytes(options.source[1])
 		meter = Meter(source=options.source[1], target=options.target[1])
 		source.execute("migrate", {"uri": uri})
-		wait_completed(source)
-		wait_completed(target)
+		if options.postcopy:
+			switch_to_postcopy(source)
+		wait_status(source, "completed")
+		wait_status(target, "completed")
 		measured = meter.read()
 		measured["wire_bytes"] = sent_bytes(options.source[1]) - sent
 
 		info = source.execute("query-migrate")
+		arrived = target.execute("query-migrate")
 	measured["ram_bytes"] = info["ram"]["transferred"]
 	measured["zero_pages"] = info["ram"]["duplicate"]
+	if options.zero_copy:
+		measured["missed_zero_copy"] = info["ram"]["dirty-sync-missed-zero-copy"]
+	if options.postcopy:
+		measured["vcpu_blocked_ms"] = arrived["postcopy-blocktime"]
 	if standstill:
 		measured["downtime_ms"] = standstill.read_ms()
 	return measured
@@ -76,6 +113,8 @@ def main():
 	parser.add_argument("--target", nargs=2, required=True, metavar=("QMP", "PID"))
 	parser.add_argument("--address", required=True, help="numeric, of the target")
 	parser.add_argument("--channels", type=int, default=0, help="0 is without multifd")
+	parser.add_argument("--zero-copy", action="store_true", help="by zero-copy-send")
+	parser.add_argument("--postcopy", action="store_true", help="after one pass")
 	parser.add_argument("--limit", type=int, default=0, help="MiB a second; 0 is none")
 	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
 		help="two more monitors, to measure the downtime")

@@ -15,7 +15,10 @@ hold_page_reporting() {
 }
 
 # warm_memory HOST MIB - have that much free memory that is really there, in pages as HOST's tmpfs has
+#
+# A hugetlbfs takes its pages from those that were reserved, and these are warm already.
 warm_memory() {
+	[ -z "${HOSTS_HUGETLB:-}" ] || return 0
 	"$build/bench/warm_ram" "$(host_ram "$1")/warm" "$2"
 }
 
@@ -27,5 +30,15 @@ guest_hosts() {
 		hold_page_reporting
 		size=$((4 * size)) # warm_ram keeps as much again as it frees
 	fi
+	if [ -n "${HOSTS_HUGETLB:-}" ]; then reserve_huge_pages "$((2 * (($2 + 1) / 2)))"; fi
 	make_hosts "$1" "$3" "${size}m"
+	if [ -n "${HOSTS_HUGETLB:-}" ]; then warm_huge_pages "$(host_ram "$1-b")/hugetlb/warm" "$2"; fi
+}
+
+# warm_huge_pages FILE MEM_MIB - write to all pages reserved for two such guests. Free ones are not
+# reported to the hypervisor below.
+warm_huge_pages() {
+	truncate -s "$((4 * (($2 + 1) / 2)))M" "$1"
+	"$build/bench/fill_ram" "$1" zero
+	rm "$1"
 }

@@ -4,7 +4,8 @@
 
 Prints one JSON object: what bench/meter.py counts while the guest moves, job_s (see wherry-qemu),
 wire_bytes, samples of how it went, and with --watch downtime_ms (bench/standstill.py) and downtime,
-its parts as Wherry tells them; with --watch-movers mover_kib and scan_ns. Talks to wherryd as docs/api.md says.
+its parts as Wherry tells them; with --watch-movers mover_kib and scan_ns; with --watch-programs
+programs (bench/programs.py). Talks to wherryd as docs/api.md says.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 
 from meter import Meter, sent_bytes
 from movers import Movers
+from programs import Programs
 from standstill import Standstill
 
 # Looking costs CPU, too: often enough to be exact to 1 % in a second.
@@ -65,7 +67,8 @@ def move(wherryd, options):
 	sent = sent_bytes(options.daemon)
 	standstill = Standstill(*options.watch) if options.watch else None
 	samples = []
-	movers = Movers() if options.watch_movers else None
+	movers = Movers([options.daemon, options.watch_movers]) if options.watch_movers else None
+	programs = Programs(options.watch_programs) if options.watch_programs else None
 	before = 0
 	while job["moving_ns"] != before:
 		add_sample(samples, job)
@@ -75,6 +78,8 @@ def move(wherryd, options):
 		job = wherryd.look(migration)
 	measured = meter.read()
 	measured["wire_bytes"] = sent_bytes(options.daemon) - sent
+	if programs:
+		measured["programs"] = programs.read()
 	while not job["over"]:
 		job = wherryd.look(migration)
 	measured["wall_s"] = round(job["moving_ns"] / 1e9, 3)
@@ -95,8 +100,11 @@ def main():
 	parser.add_argument("--daemon", required=True, help="its pid")
 	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
 		help="two monitors of the guest, to measure the downtime")
-	parser.add_argument("--watch-movers", action="store_true",
-		help="see how much memory they have, which takes CPU time")
+	parser.add_argument("--watch-movers", metavar="PID",
+		help="of the destination's wherryd: see how much memory both movers have, which takes "
+		"CPU time")
+	parser.add_argument("--watch-programs", nargs="+", metavar="CGROUP",
+		help="see how long BPF programs run that are attached below these")
 	parser.add_argument("--connections", type=int, required=True, help="for the record")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	parser.add_argument("--contents", required=True, help="for the record")

@@ -131,10 +131,27 @@ static void put_postcopy(FILE *out, const struct wh_view *v)
 static void put_compression(FILE *out, const struct wh_view *v)
 {
 	const uint64_t raw = v->stats[WH_STAT_COMPRESSED_RAW_BYTES];
+	const uint64_t differing = v->stats[WH_STAT_DELTA_RAW_BYTES];
 
 	if (raw > 0)
 		(void)fprintf(out, "  compressed   %s of pages, to %u%%\n", wh_units_bytes(raw).s,
 		              percent(v->stats[WH_STAT_COMPRESSED_BYTES], raw));
+	if (differing > 0)
+		(void)fprintf(out, "  differences  %s of pages, to %u%%\n",
+		              wh_units_bytes(differing).s,
+		              percent(v->stats[WH_STAT_DELTA_BYTES], differing));
+}
+
+static void put_skipped(FILE *out, const struct wh_view *v)
+{
+	const uint64_t unchanged = v->stats[WH_STAT_UNCHANGED_BYTES];
+
+	(void)fprintf(out, "  skipped      %s zero, %s never touched",
+	              wh_units_bytes(v->stats[WH_STAT_ZERO_BYTES]).s,
+	              wh_units_bytes(v->stats[WH_STAT_UNTOUCHED_BYTES]).s);
+	if (unchanged > 0)
+		(void)fprintf(out, ", %s unchanged in huge pages", wh_units_bytes(unchanged).s);
+	(void)fputc('\n', out);
 }
 
 void wh_progress_summary(FILE *out, const struct wh_view *v)
@@ -151,9 +168,7 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_RAM_BYTES]).s);
 	put_compression(out, v);
-	(void)fprintf(out, "  skipped      %s zero, %s never touched\n",
-	              wh_units_bytes(v->stats[WH_STAT_ZERO_BYTES]).s,
-	              wh_units_bytes(v->stats[WH_STAT_UNTOUCHED_BYTES]).s);
+	put_skipped(out, v);
 	if (v->bandwidth_bps == 0)
 		(void)fprintf(out, "  mean rate    %s, unlimited\n", wh_units_rate(mean).s);
 	else

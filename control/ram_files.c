@@ -94,6 +94,11 @@ static int open_file(struct wh_ram_file *file, struct stat *ret, struct wh_error
 	struct stat st;
 
 	file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (file->fd < 0 && errno == EISDIR)
+		return wh_fail(err, -EISDIR,
+		               "%s is a directory: mem-path must be the name of a file, in which "
+		               "the memory can be found again",
+		               file->path);
 	if (file->fd < 0)
 		return wh_fail(err, -errno, "cannot open %s: %s", file->path, strerror(errno));
 	if (fstat(file->fd, &st) < 0 || fstatfs(file->fd, &fs) < 0)

@@ -17,7 +17,7 @@
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 
-/* Negative levels are faster, by less than what their longer frames take on a slow link. */
+/* Negative levels are faster by less than their frames are longer. */
 #define LEVEL 1
 
 struct wh_compressor {
@@ -56,18 +56,50 @@ struct wh_compressor *wh_compressor_free(struct wh_compressor *c)
 	return NULL;
 }
 
-uint32_t wh_compress(struct wh_compressor *c, uint8_t *to, const void *from, uint32_t len)
+uint8_t *wh_compressor_hold(struct wh_compressor *c, const void *from, uint32_t len)
 {
-	struct wh_writer w = wh_writer_init(to, WH_COMPRESS_HEADER);
+	wh_assert(len <= WH_WRITE_LEN_MAX);
+	return memcpy(c->contents, from, len);
+}
+
+/* Put a frame of the contents held behind a header of @header bytes. Return: as wh_compress(). */
+static uint32_t put_frame(struct wh_compressor *c, uint8_t *to, uint32_t header, uint32_t len)
+{
 	size_t n;
 
-	wh_assert(len > WH_COMPRESS_HEADER && len <= WH_WRITE_LEN_MAX);
-	memcpy(c->contents, from, len);
-	wh_put_u32(&w, len);
-	n = ZSTD_compressCCtx(c->zstd, to + WH_COMPRESS_HEADER, len - WH_COMPRESS_HEADER - 1,
-	                      c->contents, len, LEVEL);
+	wh_assert(len > header && len <= WH_WRITE_LEN_MAX);
+	n = ZSTD_compressCCtx(c->zstd, to + header, len - header - 1, c->contents, len, LEVEL);
 	/* Mostly that there is no room. Whichever it is, the contents go as they are. */
-	return ZSTD_isError(n) ? len : WH_COMPRESS_HEADER + (uint32_t)n;
+	return ZSTD_isError(n) ? len : header + (uint32_t)n;
+}
+
+uint32_t wh_compress_held(struct wh_compressor *c, uint8_t *to, uint32_t len)
+{
+	struct wh_writer w = wh_writer_init(to, WH_COMPRESS_HEADER);
+
+	wh_put_u32(&w, len);
+	return put_frame(c, to, WH_COMPRESS_HEADER, len);
+}
+
+static uint32_t map_bytes(uint32_t len)
+{
+	return (len / WH_PAGE_SIZE + 7) / 8;
+}
+
+uint32_t wh_compress_delta(struct wh_compressor *c, uint8_t *to, uint32_t len, const uint8_t *known)
+{
+	const uint32_t header = WH_COMPRESS_HEADER + map_bytes(len);
+	struct wh_writer w = wh_writer_init(to, header);
+
+	wh_put_u32(&w, len);
+	wh_put_bytes(&w, known, map_bytes(len));
+	return put_frame(c, to, header, len);
+}
+
+uint32_t wh_compress(struct wh_compressor *c, uint8_t *to, const void *from, uint32_t len)
+{
+	(void)wh_compressor_hold(c, from, len);
+	return wh_compress_held(c, to, len);
 }
 
 struct wh_decompressor *wh_decompressor_new(void)
@@ -102,21 +134,50 @@ int wh_decompress_length(const uint8_t *payload, uint32_t len)
 	return (int)contents;
 }
 
+/* Have the contents of a payload with a header of @header bytes. Return: 0 or -EPROTO. */
+static int take_frame(struct wh_decompressor *d, const uint8_t *payload, uint32_t header,
+                      uint32_t len)
+{
+	const int contents = wh_decompress_length(payload, len);
+	const uint8_t *frame = payload + header;
+
+	if (contents < 0 || len <= header)
+		return -EPROTO;
+	/* zstd itself would take several frames in a row. */
+	if (ZSTD_findFrameCompressedSize(frame, len - header) != len - header)
+		return -EPROTO;
+	if (ZSTD_decompressDCtx(d->zstd, d->contents, (size_t)contents, frame, len - header) !=
+	    (size_t)contents)
+		return -EPROTO;
+	return 0;
+}
+
 int wh_decompress(struct wh_decompressor *d, const uint8_t *payload, uint32_t len,
                   const uint8_t **ret)
 {
-	int contents = wh_decompress_length(payload, len);
-	const uint8_t *frame = payload + WH_COMPRESS_HEADER;
+	int r = take_frame(d, payload, WH_COMPRESS_HEADER, len);
+
+	if (r == 0)
+		*ret = d->contents;
+	return r;
+}
+
+int wh_decompress_delta(struct wh_decompressor *d, const uint8_t *payload, uint32_t len,
+                        struct wh_decompressed_delta *ret)
+{
+	const int contents = wh_decompress_length(payload, len);
+	const uint8_t *known = payload + WH_COMPRESS_HEADER;
+	uint32_t pages, header;
+	int r;
 
 	if (contents < 0)
 		return contents;
-	/* zstd itself would take several frames in a row. */
-	if (ZSTD_findFrameCompressedSize(frame, len - WH_COMPRESS_HEADER) !=
-	    len - WH_COMPRESS_HEADER)
+	pages = (uint32_t)contents / WH_PAGE_SIZE;
+	header = WH_COMPRESS_HEADER + map_bytes((uint32_t)contents);
+	if (len <= header || (pages % 8 > 0 && known[pages / 8] >> pages % 8))
 		return -EPROTO;
-	if (ZSTD_decompressDCtx(d->zstd, d->contents, (size_t)contents, frame,
-	                        len - WH_COMPRESS_HEADER) != (size_t)contents)
-		return -EPROTO;
-	*ret = d->contents;
-	return 0;
+	r = take_frame(d, payload, header, len);
+	if (r == 0)
+		*ret = (struct wh_decompressed_delta){ .contents = d->contents, .known = known };
+	return r;
 }

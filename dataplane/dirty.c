@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "crew.h"
 #include "vmm_map.h"
 
 #include "wherry/assert.h"
@@ -30,14 +32,28 @@
 /* Runs that one scan call reports: 192 KiB, so that a call costs little for each run. */
 #define SCAN_RUNS 8192u
 
-/* Protected with one call: the hypervisor cannot change its mappings meanwhile. */
-#define PROTECT_BYTES (UINT64_C(1) << 30)
+/*
+ * What one thread protects or scans before it takes the next piece. A call takes no more than one:
+ * the hypervisor cannot change its mappings meanwhile. No huge page lies in two.
+ */
+#define PIECE_BYTES (UINT64_C(1) << 30)
+
+/* The same for the end of tracking, when the hypervisor can't even touch its memory meanwhile. */
+#define UNTRACK_BYTES (UINT64_C(64) << 20)
+
+/* Written runs that are closer than this are protected again together: a huge page. */
+#define SPAN_GAP_BYTES (UINT64_C(2) << 20)
+
+/* A scan of less takes no longer than waking another thread is worth. */
+#define THREAD_BYTES (UINT64_C(4) << 30)
 
 struct wh_dirty {
 	struct wh_vmm_map map;
 	int uffd;
 	int pagemap;
-	struct page_region *runs; /* owned, SCAN_RUNS of them */
+	uint64_t pieces; /* of all ranges */
+	struct wh_crew *crew;
+	struct page_region *runs; /* owned, twice SCAN_RUNS for each of the crew */
 
 	int stop; /* eventfd; ends the thread */
 	pthread_t thread;
@@ -96,93 +112,170 @@ static void *event_thread(void *arg)
 	}
 }
 
+static uint64_t pieces_of(const struct wh_vmm_range *range)
+{
+	return (range->bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+}
+
+/* Piece @number, counted through all ranges. */
+static struct wh_vmm_range find_piece(const struct wh_dirty *dirty, uint64_t number)
+{
+	const struct wh_vmm_range *range = dirty->map.ranges;
+	uint64_t offset, left;
+
+	/* This ends: the number is below that of all pieces. */
+	for (; number >= pieces_of(range); range++)
+		number -= pieces_of(range);
+	offset = number * PIECE_BYTES;
+	left = range->bytes - offset;
+	return (struct wh_vmm_range){
+		.addr = range->addr + offset,
+		.bytes = left < PIECE_BYTES ? left : PIECE_BYTES,
+		.first_page = range->first_page + offset / WH_PAGE_SIZE,
+	};
+}
+
 /*
- * Protect one range for the first time. A scan could do that, too; but it would leave huge pages
+ * Protect one piece for the first time. A scan could do that, too; but it would leave huge pages
  * whole, and then a guest that writes a byte here and there dirties all of its memory. This takes
  * them apart in the hypervisor's page tables, not in memory.
  */
-static int protect(const struct wh_dirty *dirty, const struct wh_vmm_range *range)
+static int protect(void *context, uint32_t member, uint64_t number)
 {
-	uint64_t done = 0;
+	const struct wh_dirty *dirty = context;
+	const struct wh_vmm_range piece = find_piece(dirty, number);
+	struct uffdio_writeprotect wp = {
+		.range = { .start = piece.addr, .len = piece.bytes },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
 
-	/* This ends: each turn gets further, and a range is finite. */
-	while (done < range->bytes) {
-		const uint64_t left = range->bytes - done;
-		struct uffdio_writeprotect wp = {
-			.range = { .start = range->addr + done,
-			           .len = left < PROTECT_BYTES ? left : PROTECT_BYTES },
-			.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-		};
-
-		if (ioctl(dirty->uffd, UFFDIO_WRITEPROTECT, &wp) == 0)
-			done += wp.range.len;
-		else if (errno != EAGAIN && errno != EINTR)
+	(void)member;
+	/* This ends: the kernel is asked again only when something came between. */
+	while (ioctl(dirty->uffd, UFFDIO_WRITEPROTECT, &wp) < 0)
+		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
-	}
 	return 0;
 }
 
-static int protect_all(const struct wh_dirty *dirty)
-{
-	for (size_t i = 0; i < dirty->map.count; i++) {
-		int r = protect(dirty, &dirty->map.ranges[i]);
+struct scan {
+	struct wh_dirty *dirty;
+	struct wh_pageset *into;
+	bool again; /* protect what was written again */
+};
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
+/* Note what [@start, @end), addresses in the hypervisor, has of @piece. */
+static void note_written(struct wh_pageset *into, const struct wh_vmm_range *piece, uint64_t start,
+                         uint64_t end)
+{
+	wh_pageset_add(into, piece->first_page + (start - piece->addr) / WH_PAGE_SIZE,
+	               (end - start) / WH_PAGE_SIZE);
 }
 
-/* Scan one range: report what was written and protect it again. */
-static int scan(struct wh_dirty *dirty, const struct wh_vmm_range *range, struct wh_pageset *into)
+/* Scan on from @arg->start. Return: how many runs are in @arg->vec, or -errno. */
+static int scan_on(const struct wh_dirty *dirty, struct pm_scan_arg *arg)
 {
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = range->addr,
-		.end = range->addr + range->bytes,
-		.vec = (uint64_t)(uintptr_t)dirty->runs,
+	int n;
+
+	do
+		n = ioctl(dirty->pagemap, PAGEMAP_SCAN, arg);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	arg->start = arg->walk_end;
+	return n;
+}
+
+static struct pm_scan_arg scan_of(uint64_t start, uint64_t end, struct page_region *runs)
+{
+	return (struct pm_scan_arg){
+		.size = sizeof(struct pm_scan_arg),
+		.flags = PM_SCAN_CHECK_WPASYNC,
+		.start = start,
+		.end = end,
+		.vec = (uint64_t)(uintptr_t)runs,
 		.vec_len = SCAN_RUNS,
 		.category_mask = PAGE_IS_WRITTEN,
 		.return_mask = PAGE_IS_WRITTEN,
 	};
+}
 
-	/* This ends: each turn gets further, and a range is finite. */
-	while (arg.start < arg.end) {
-		int n = ioctl(dirty->pagemap, PAGEMAP_SCAN, &arg);
+/* Report what was written in [@start, @end) of @piece, and protect it again in the same step. */
+static int take_span(const struct scan *job, const struct wh_vmm_range *piece, uint64_t start,
+                     uint64_t end, struct page_region *runs)
+{
+	struct pm_scan_arg arg = scan_of(start, end, runs);
+	int n = 0;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
+	arg.flags |= PM_SCAN_WP_MATCHING;
+	/* This ends: each turn gets further, and a span is finite. */
+	while (n >= 0 && arg.start < arg.end) {
+		n = scan_on(job->dirty, &arg);
 		for (int i = 0; i < n; i++)
-			wh_pageset_add(into,
-			               range->first_page +
-			                       (dirty->runs[i].start - range->addr) / WH_PAGE_SIZE,
-			               (dirty->runs[i].end - dirty->runs[i].start) / WH_PAGE_SIZE);
-		arg.start = arg.walk_end;
+			note_written(job->into, piece, runs[i].start, runs[i].end);
 	}
-	return 0;
+	return n < 0 ? n : 0;
 }
 
-static int scan_all(struct wh_dirty *dirty, struct wh_pageset *into)
+/* The same for the @n runs that a look found, @runs; @spare has room for as many as a scan reports. */
+static int take_runs(const struct scan *job, const struct wh_vmm_range *piece,
+                     const struct page_region *runs, int n, struct page_region *spare)
 {
-	for (size_t i = 0; i < dirty->map.count; i++) {
-		int r = scan(dirty, &dirty->map.ranges[i], into);
+	int r = 0;
 
-		if (r < 0)
-			return r;
+	for (int i = 0, next; r == 0 && i < n; i = next) {
+		for (next = i + 1; next < n; next++)
+			if (runs[next].start - runs[next - 1].end >= SPAN_GAP_BYTES)
+				break;
+		r = take_span(job, piece, runs[i].start, runs[next - 1].end, spare);
 	}
-	return 0;
+	return r;
 }
 
-int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
+/*
+ * Scan one piece. To protect is a scan of its own, of no more than what a look has shown as written:
+ * where the guest runs under KVM, the kernel has it fault in anew all that such a scan passes over.
+ */
+static int scan(void *context, uint32_t member, uint64_t number)
 {
+	const struct scan *job = context;
+	const struct wh_vmm_range piece = find_piece(job->dirty, number);
+	struct page_region *runs = job->dirty->runs + 2 * (size_t)member * SCAN_RUNS;
+	struct pm_scan_arg arg = scan_of(piece.addr, piece.addr + piece.bytes, runs);
+	int r = 0;
+
+	/* This ends: each turn gets further, and a piece is finite. */
+	while (r == 0 && arg.start < arg.end) {
+		int n = scan_on(job->dirty, &arg);
+
+		if (n < 0)
+			return n;
+		if (job->again)
+			r = take_runs(job, &piece, runs, n, runs + SCAN_RUNS);
+		for (int i = 0; !job->again && i < n; i++)
+			note_written(job->into, &piece, runs[i].start, runs[i].end);
+	}
+	return r;
+}
+
+static int collect(struct wh_dirty *dirty, struct wh_pageset *into, bool again)
+{
+	struct scan job = { .dirty = dirty, .into = into, .again = again };
+
 	take_events(dirty);
 	(void)pthread_mutex_lock(&dirty->lock);
 	wh_pageset_merge(into, dirty->removed);
 	(void)pthread_mutex_unlock(&dirty->lock);
-	return scan_all(dirty, into);
+	return wh_crew_run(dirty->crew, scan, &job, dirty->pieces);
+}
+
+int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return collect(dirty, into, true);
+}
+
+int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return collect(dirty, into, false);
 }
 
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
@@ -220,9 +313,8 @@ static struct wh_dirty *new_dirty(uint64_t pages)
 	dirty->pagemap = -1;
 	wh_assert(pthread_mutex_init(&dirty->lock, NULL) == 0);
 	dirty->stop = eventfd(0, EFD_CLOEXEC);
-	dirty->runs = calloc(SCAN_RUNS, sizeof(*dirty->runs));
 	dirty->removed = wh_pageset_new(pages);
-	if (dirty->stop < 0 || !dirty->runs || !dirty->removed)
+	if (dirty->stop < 0 || !dirty->removed)
 		return wh_dirty_close(dirty);
 	return dirty;
 }
@@ -237,6 +329,32 @@ static int start_thread(struct wh_dirty *dirty, struct wh_error *err)
 	return 0;
 }
 
+/* CPUs that this process may use; if they are too many for a cpu_set_t, more than it will. */
+static uint32_t usable_cpus(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 ? CPU_SETSIZE
+	                                                     : (uint32_t)CPU_COUNT(&cpus);
+}
+
+/* Whoever scans @bytes. */
+static int open_crew(struct wh_dirty *dirty, uint64_t bytes, struct wh_error *err)
+{
+	uint64_t size = 1 + (bytes - 1) / THREAD_BYTES;
+	int r;
+
+	if (size > usable_cpus())
+		size = usable_cpus();
+	if (size > WH_SCAN_THREADS_MAX)
+		size = WH_SCAN_THREADS_MAX;
+	r = wh_crew_open(&dirty->crew, (uint32_t)size, err);
+	if (r < 0)
+		return r;
+	dirty->runs = calloc(2 * size * SCAN_RUNS, sizeof(*dirty->runs));
+	return dirty->runs ? 0 : wh_fail(err, -ENOMEM, "out of memory");
+}
+
 int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, struct wh_error *err)
 {
 	wh_cleanup(wh_dirty_closep) struct wh_dirty *dirty = new_dirty(ram->pages);
@@ -246,6 +364,11 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	if (!dirty)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = wh_vmm_map_read(&dirty->map, pid, ram, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < dirty->map.count; i++)
+		dirty->pieces += pieces_of(&dirty->map.ranges[i]);
+	r = open_crew(dirty, ram->pages * WH_PAGE_SIZE, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
@@ -259,7 +382,7 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	r = start_thread(dirty, err);
 	if (r < 0)
 		return r;
-	r = protect_all(dirty);
+	r = wh_crew_run(dirty->crew, protect, dirty, dirty->pieces);
 	if (r < 0)
 		return wh_fail(err, r, "cannot write-protect the memory of process %d: %s",
 		               (int)pid, strerror(-r));
@@ -267,15 +390,40 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
 	return 0;
 }
 
+/*
+ * Closing the userfaultfd does that at once, and stops the guest for as long: 20 ms for each GiB. So
+ * it is done bit by bit. What fails is left to the close; a hypervisor that is gone fails at once.
+ */
+static void untrack(const struct wh_dirty *dirty)
+{
+	for (size_t i = 0; i < dirty->map.count; i++) {
+		const struct wh_vmm_range *range = &dirty->map.ranges[i];
+
+		for (uint64_t done = 0; done < range->bytes; done += UNTRACK_BYTES) {
+			const uint64_t left = range->bytes - done;
+			struct uffdio_range part = {
+				.start = range->addr + done,
+				.len = left < UNTRACK_BYTES ? left : UNTRACK_BYTES,
+			};
+
+			if (ioctl(dirty->uffd, UFFDIO_UNREGISTER, &part) < 0)
+				return;
+		}
+	}
+}
+
 struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty)
 {
 	if (!dirty)
 		return NULL;
+	if (dirty->uffd >= 0)
+		untrack(dirty);
 	if (dirty->thread_runs) {
 		(void)eventfd_write(dirty->stop, 1); /* cannot be full: it is the first */
 		(void)pthread_join(dirty->thread, NULL);
 	}
-	wh_closep(&dirty->uffd); /* unregisters the memory */
+	dirty->crew = wh_crew_close(dirty->crew);
+	wh_closep(&dirty->uffd);
 	wh_closep(&dirty->pagemap);
 	wh_closep(&dirty->stop);
 	wh_vmm_map_done(&dirty->map);

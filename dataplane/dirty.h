@@ -5,13 +5,14 @@
  *
  * Two sources: PAGEMAP_SCAN, which reports the pages written since it last did and protects them
  * again in the same step, and EVENT_REMOVE of the userfaultfd, for memory that a balloon gives
- * back, which a scan does not see. Kernel 6.7 or newer.
+ * back, which a scan does not see. Kernel 6.7 or newer. Huge pages of hugetlbfs are tracked as such;
+ * those that are given back without an event are for wh_ram_add_gone().
  *
  * Not seen: memory written past the hypervisor's page tables (VFIO, vDPA, vhost-user, O_DIRECT
  * reads in flight). The daemon refuses such guests.
  *
  * Threads: the one that opened it. Inside, another thread takes EVENT_REMOVE at once, because
- * the hypervisor waits for that.
+ * the hypervisor waits for that, and a large guest's memory is scanned by several.
  */
 
 #ifndef WH_DIRTY_H
@@ -46,6 +47,12 @@ struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
  * Return: 0 or -errno.
  */
 wh_must_check int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into);
+
+/*
+ * The same, once, for a guest that stands still: nothing is protected, so that no later write is
+ * seen. A page written takes a quarter of the time, and the page tables stay as they are.
+ */
+wh_must_check int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into);
 
 /* Whether any page was given back so far: then a hole may be anywhere. */
 bool wh_dirty_any_removed(struct wh_dirty *dirty);

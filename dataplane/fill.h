@@ -32,7 +32,7 @@ struct wh_fill {
 	 */
 	int (*copy)(struct wh_fill *fill, uint64_t page, uint32_t count, const void *from);
 
-	/* Make them zero, likewise. */
+	/* Make them zero, likewise; @count is the granule. */
 	int (*zero)(struct wh_fill *fill, uint64_t page, uint32_t count);
 
 	/* Have who waits for any of them look again. */

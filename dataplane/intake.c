@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "delta.h"
+
 #include "wherry/assert.h"
 
 /* What is received before it is known what it is: it may take the front of a long record. */
@@ -78,6 +80,7 @@ static int check_record(const struct wh_intake *in, const struct wh_record *reco
 	case WH_RECORD_WRITE:
 		return fits(in, record, record->length) ? 0 : -EPROTO;
 	case WH_RECORD_WRITE_ZSTD:
+	case WH_RECORD_WRITE_DELTA:
 		/* Where its contents go is checked when their length is here. */
 		return record->length > WH_COMPRESS_HEADER && record->length <= WH_WRITE_LEN_MAX
 		               ? 0
@@ -103,7 +106,43 @@ static int take_write(struct wh_intake *in, const uint8_t *data, uint32_t have)
 	return (int)len;
 }
 
-/* The same for a whole WRITE_ZSTD. */
+/* Turn the differences of a delta into contents: what is there was sent in an earlier round. */
+static int add_what_is_there(struct wh_intake *in, const struct wh_decompressed_delta *delta,
+                             uint32_t len)
+{
+	struct wh_place *place = &in->cfg.places[in->record.region];
+	uint8_t there[WH_PAGE_SIZE];
+	int r;
+
+	for (uint32_t at = 0; at < len; at += WH_PAGE_SIZE) {
+		if (!wh_delta_is_known(delta->known, at / WH_PAGE_SIZE))
+			continue;
+		r = wh_place_get(place, there, WH_PAGE_SIZE, in->record.offset + at);
+		if (r < 0)
+			return r;
+		wh_delta_apply(delta->contents + at, there, WH_PAGE_SIZE);
+	}
+	return 0;
+}
+
+/* Decompress the payload to the record's contents. Return: 0 or -errno. */
+static int unpack(struct wh_intake *in, const uint8_t *data, uint32_t contents_len,
+                  const uint8_t **ret)
+{
+	struct wh_decompressed_delta delta;
+	int r;
+
+	if (in->record.type == WH_RECORD_WRITE_ZSTD)
+		return wh_decompress(in->decompressor, data, in->left, ret);
+	r = wh_decompress_delta(in->decompressor, data, in->left, &delta);
+	if (r == 0)
+		r = add_what_is_there(in, &delta, contents_len);
+	if (r == 0)
+		*ret = delta.contents;
+	return r;
+}
+
+/* The same for a whole WRITE_ZSTD or WRITE_DELTA. */
 static int take_compressed(struct wh_intake *in, const uint8_t *data, uint32_t have)
 {
 	const uint32_t len = in->left;
@@ -115,7 +154,7 @@ static int take_compressed(struct wh_intake *in, const uint8_t *data, uint32_t h
 	contents_len = wh_decompress_length(data, len);
 	if (contents_len < 0 || !fits(in, &in->record, (uint32_t)contents_len))
 		return -EPROTO;
-	r = wh_decompress(in->decompressor, data, len, &contents);
+	r = unpack(in, data, (uint32_t)contents_len, &contents);
 	if (r == 0)
 		r = wh_place_put(&in->cfg.places[in->record.region], contents,
 		                 (uint32_t)contents_len, in->record.offset);
@@ -141,9 +180,9 @@ static int take_payload(struct wh_intake *in, const uint8_t *data, uint32_t have
 {
 	if (in->record.type == WH_RECORD_WRITE)
 		return take_write(in, data, have);
-	if (in->record.type == WH_RECORD_WRITE_ZSTD)
-		return take_compressed(in, data, have);
-	return take_frame(in, data, have);
+	if (in->record.type == WH_RECORD_FRAME)
+		return take_frame(in, data, have);
+	return take_compressed(in, data, have);
 }
 
 /* Take one step through the received bytes. Return: bytes used, 0 if stuck, or -errno. */

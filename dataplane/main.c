@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 
+#include "copies.h"
 #include "dirty.h"
 #include "sandbox.h"
 #include "session.h"
@@ -28,7 +30,7 @@
 #include "wherry/limits.h"
 
 /* Writes posted at once: enough to keep every connection busy, few enough to be lost quickly. */
-#define QUEUE_DEPTH 64u
+#define QUEUE_DEPTH 1024u
 
 const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
 
@@ -135,13 +137,29 @@ static int lend_ram(struct wh_transport *link, const struct wh_ram *ram)
 	return 0;
 }
 
-static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_error *err)
+static int make_copies(struct wh_copies **ret, const struct wh_ram *ram, struct wh_error *err)
+{
+	uint8_t secret[WH_CHANGED_SECRET_BYTES];
+
+	if (!wh_ram_has_huge(ram))
+		return 0;
+	/* So few bytes come all at once, or not at all. */
+	if (getrandom(secret, sizeof(secret), 0) < 0)
+		return wh_fail(err, -errno, "getrandom: %s", strerror(errno));
+	*ret = wh_copies_new(ram, secret);
+	return *ret ? 0 : wh_fail(err, -ENOMEM, "out of memory");
+}
+
+/* @copies: what @link may send from until it is closed. */
+static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_copies *copies,
+                      struct wh_error *err)
 {
 	struct wh_source source = {
 		.ram = &job->ram,
 		.link = link,
 		.clock = &wh_clock_monotonic,
 		.stats = job->stats,
+		.copies = copies,
 		.downtime_target_ns = job->start.downtime_target_ns,
 		.track = track,
 		.stop_guest = stop_guest,
@@ -247,7 +265,8 @@ static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_e
 
 static int run(struct wh_job *job, struct wh_error *err)
 {
-	wh_cleanup(wh_transport_closep) struct wh_transport *link = NULL;
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies = NULL;
+	wh_cleanup(wh_transport_closep) struct wh_transport *link = NULL; /* goes first */
 	int r = wh_worker_receive(job, err);
 
 	if (r == 0)
@@ -258,8 +277,10 @@ static int run(struct wh_job *job, struct wh_error *err)
 		r = wh_worker_note(WH_WORKER_OPEN, err);
 	if (r < 0)
 		return r;
-	return job->start.role == WH_ROLE_TARGET ? run_target(job, link, err)
-	                                         : run_source(job, link, err);
+	if (job->start.role == WH_ROLE_TARGET)
+		return run_target(job, link, err);
+	r = make_copies(&copies, &job->ram, err);
+	return r < 0 ? r : run_source(job, link, copies, err);
 }
 
 int main(void)

@@ -3,6 +3,7 @@
 #include "pageset.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "wherry/assert.h"
 
@@ -13,6 +14,11 @@ static uint64_t words(const struct wh_pageset *set)
 	return set->pages / WORD_BITS + (set->pages % WORD_BITS != 0);
 }
 
+static size_t room(const struct wh_pageset *set)
+{
+	return words(set) * sizeof(*set->bits);
+}
+
 struct wh_pageset *wh_pageset_new(uint64_t pages)
 {
 	struct wh_pageset *set = calloc(1, sizeof(*set));
@@ -21,15 +27,20 @@ struct wh_pageset *wh_pageset_new(uint64_t pages)
 		return NULL;
 	set->pages = pages;
 	set->next = pages;
-	set->bits = calloc(words(set), sizeof(*set->bits));
-	return set->bits ? set : wh_pageset_free(set);
+	/* Not calloc(): it may clear memory that it has used before, and then all of it is there. */
+	set->bits = mmap(NULL, room(set), PROT_READ | PROT_WRITE,
+	                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (set->bits != MAP_FAILED)
+		return set;
+	free(set);
+	return NULL;
 }
 
 struct wh_pageset *wh_pageset_free(struct wh_pageset *set)
 {
 	if (!set)
 		return NULL;
-	free(set->bits);
+	(void)munmap(set->bits, room(set));
 	free(set);
 	return NULL;
 }
@@ -50,12 +61,17 @@ static uint64_t mask(uint64_t word, uint64_t first, uint64_t end)
 void wh_pageset_add(struct wh_pageset *set, uint64_t first, uint64_t count)
 {
 	uint64_t end = first + count;
+	uint64_t next;
 
 	wh_assert(count > 0 && first < end && end <= set->pages);
 	for (uint64_t w = first / WORD_BITS; w * WORD_BITS < end; w++)
-		set->bits[w] |= mask(w, first, end);
-	if (first < set->next)
-		set->next = first;
+		(void)__atomic_fetch_or(&set->bits[w], mask(w, first, end), __ATOMIC_RELAXED);
+
+	/* This ends: where another thread was faster, @next is lower than before. */
+	next = __atomic_load_n(&set->next, __ATOMIC_RELAXED);
+	while (first < next && !__atomic_compare_exchange_n(&set->next, &next, first, false,
+	                                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 }
 
 void wh_pageset_remove(struct wh_pageset *set, uint64_t page)

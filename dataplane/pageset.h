@@ -3,9 +3,10 @@
 /*
  * Pageset - a set of guest pages, one bit for each.
  *
- * Pages are numbered through all regions of the guest, in the order of struct wh_ram.
+ * Pages are numbered through all regions of the guest, in the order of struct wh_ram. A set takes
+ * memory only near pages that were ever added: for 128 MiB of the guest at a time.
  *
- * Threads: one at a time.
+ * Threads: one at a time; but several may add at once.
  */
 
 #ifndef WH_PAGESET_H
@@ -27,7 +28,7 @@ struct wh_pageset {
 	uint64_t next;  /* no page below this one is in the set */
 };
 
-/* Make an empty set of @pages pages. Return: NULL if out of memory. */
+/* Make an empty set of @pages pages, at least 1. Return: NULL if out of memory. */
 struct wh_pageset *wh_pageset_new(uint64_t pages);
 
 struct wh_pageset *wh_pageset_free(struct wh_pageset *set);

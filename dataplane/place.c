@@ -13,15 +13,32 @@
 
 #include <linux/userfaultfd.h>
 
+#include "huge.h"
+
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
 #include "wherry/transport.h"
 
+/* What one fill fills lies in two page tables at most, wherever the memory is mapped. */
+#define FILLS_MAX (WH_PAGE_TABLES_MAX / 2)
+
+static void init_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	/* Who puts all the time must not keep out who needs the place for itself. */
+	wh_assert(pthread_rwlockattr_init(&attr) == 0);
+	wh_assert(pthread_rwlockattr_setkind_np(&attr,
+	                                        PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0);
+	wh_assert(pthread_rwlock_init(lock, &attr) == 0);
+	(void)pthread_rwlockattr_destroy(&attr);
+}
+
 void wh_place_init(struct wh_place *place)
 {
 	*place = (struct wh_place){ .fd = -1, .uffd = -1 };
-	wh_assert(pthread_rwlock_init(&place->use, NULL) == 0);
+	init_lock(&place->use);
 	wh_assert(pthread_mutex_init(&place->turn, NULL) == 0);
 }
 
@@ -29,7 +46,10 @@ static void unmap(struct wh_place *place)
 {
 	if (place->addr)
 		(void)munmap(place->addr, place->mapped);
-	place->addr = NULL;
+	if (place->over)
+		(void)munmap(place->over, place->mapped);
+	place->addr = place->over = NULL;
+	place->mapped = 0;
 	wh_closep(&place->uffd);
 }
 
@@ -40,11 +60,18 @@ void wh_place_done(struct wh_place *place)
 	(void)pthread_rwlock_destroy(&place->use);
 }
 
-/* Whether @fd's pages are small: a tmpfs that makes huge ones gives their size for its blocks. */
-static bool has_small_pages(int fd)
+static bool is_hugetlbfs(int fd)
+{
+	return wh_huge_page_bytes(fd) > WH_PAGE_SIZE;
+}
+
+/* Whether it is filled: a tmpfs that makes huge pages gives their size for its blocks. */
+static bool is_filled(int fd)
 {
 	struct stat st;
 
+	if (is_hugetlbfs(fd))
+		return true;
 	return fstat(fd, &st) == 0 && st.st_blksize == (blksize_t)WH_PAGE_SIZE;
 }
 
@@ -64,15 +91,28 @@ static int register_mapping(const struct wh_place *place)
 	return wh_steal_fd(&fd);
 }
 
-static int prepare_to_fill(struct wh_place *place, int fd, uint64_t bytes)
+static int map(uint8_t **ret, int fd, uint64_t bytes)
 {
-	void *addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	/* Huge pages are reserved when the memory is emptied, and not here. */
+	void *addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
 	if (addr == MAP_FAILED)
 		return -errno;
-	place->addr = addr;
-	place->mapped = bytes;
+	*ret = addr;
 	(void)madvise(addr, bytes, MADV_SEQUENTIAL); /* our mapping is no use of the memory */
+	return 0;
+}
+
+static int prepare_to_fill(struct wh_place *place, int fd, uint64_t bytes)
+{
+	int r = map(&place->addr, fd, bytes);
+
+	place->mapped = bytes;
+	place->fills = 0;
+	if (r == 0 && is_hugetlbfs(fd))
+		r = map(&place->over, fd, bytes);
+	if (r < 0)
+		return r;
 	place->uffd = register_mapping(place);
 	return place->uffd < 0 ? place->uffd : 0;
 }
@@ -82,7 +122,7 @@ int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes)
 	int r;
 
 	wh_assert(bytes > 0 && place->bytes == 0 && !place->addr);
-	if (has_small_pages(fd)) {
+	if (is_filled(fd)) {
 		r = prepare_to_fill(place, fd, bytes);
 		if (r < 0) {
 			unmap(place);
@@ -130,45 +170,6 @@ bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len)
 	return is_lent;
 }
 
-/* Fill holes from the front, up to the first page that is there. Return: bytes, or -errno. */
-static int64_t fill_holes(const struct wh_place *place, const uint8_t *from, uint32_t len,
-                          uint64_t offset)
-{
-	uint32_t done = 0;
-
-	/* This ends: each turn fills a page more, or finds one, or fails. */
-	while (done < len) {
-		struct uffdio_copy copy = { .dst = (uintptr_t)place->addr + offset + done,
-			                    .src = (uintptr_t)from + done,
-			                    .len = len - done };
-
-		if (ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
-			return len;
-		if (copy.copy > 0)
-			done += (uint32_t)copy.copy;
-		/* Of a full tmpfs it says ENOMEM; a write will say what it is. */
-		else if (errno == EEXIST || errno == ENOMEM)
-			return done;
-		else if (errno != EAGAIN)
-			return -errno;
-	}
-	return done;
-}
-
-/*
- * What was filled is out of our page tables again at once: those would be 2 MiB for each GiB, and
- * taking all of it down at the end would keep the mover from ending.
- */
-static int64_t fill(const struct wh_place *place, const uint8_t *from, uint32_t len,
-                    uint64_t offset)
-{
-	int64_t filled = fill_holes(place, from, len, offset);
-
-	if (filled > 0)
-		(void)madvise(place->addr + offset, (size_t)filled, MADV_DONTNEED);
-	return filled;
-}
-
 /* Write all of it. Return: 0 or -errno. */
 static int write_all(int fd, const uint8_t *from, uint32_t len, uint64_t offset)
 {
@@ -196,29 +197,162 @@ static int overwrite(struct wh_place *place, const uint8_t *from, uint32_t len, 
 	return r;
 }
 
+/*
+ * Fill what is a hole, and copy over what is there: that is in our mapping, so touching it allocates
+ * nothing and never waits.
+ */
+static int fill_or_copy(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
+{
+	uint32_t done = 0;
+
+	/* This ends: each turn gets a page further, or fails. */
+	while (done < len) {
+		uint8_t *to = place->addr + offset + done;
+		struct uffdio_copy copy = { .dst = (uintptr_t)to,
+			                    .src = (uintptr_t)from + done,
+			                    .len = len - done };
+
+		if (ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
+			return 0;
+		if (copy.copy > 0) {
+			done += (uint32_t)copy.copy;
+		} else if (errno == EEXIST) {
+			memcpy(to, from + done, WH_PAGE_SIZE);
+			done += WH_PAGE_SIZE;
+		} else if (errno == ENOMEM) {
+			/* Of a full tmpfs, too; a write says which it is. */
+			return overwrite(place, from + done, len - done, offset + done);
+		} else if (errno != EAGAIN) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* Whether page tables for all of it would be too many. */
+static bool is_large(const struct wh_place *place)
+{
+	return place->mapped / WH_PAGE_TABLE_BYTES >= WH_PAGE_TABLES_MAX;
+}
+
+/*
+ * What was filled stays in our page tables: to take it out costs a tenth of all the work of receiving,
+ * and when the mover ends nobody waits for that. But they must not grow with the guest.
+ */
+static int put_small_pages(struct wh_place *place, const uint8_t *from, uint32_t len,
+                           uint64_t offset)
+{
+	int r = fill_or_copy(place, from, len, offset);
+
+	place->fills++;
+	if (r == 0 && is_large(place))
+		(void)madvise(place->addr + offset, len, MADV_DONTNEED);
+	return r;
+}
+
+/* Put what lies in one huge page. */
+static int put_huge(const struct wh_place *place, const uint8_t *from, uint32_t len,
+                    uint64_t offset)
+{
+	struct uffdio_copy copy = { .dst = (uintptr_t)place->addr + offset,
+		                    .src = (uintptr_t)from,
+		                    .len = len };
+	int r;
+
+	/* If this fails, there is a page, or no page free: the next step will say which. */
+	if (len == WH_HUGE_BYTES_MAX && ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
+		return 0;
+	r = wh_huge_allocate(place->over + offset, len);
+	if (r == 0)
+		memcpy(place->over + offset, from, len);
+	return r;
+}
+
+static int put_huge_pages(const struct wh_place *place, const uint8_t *from, uint32_t len,
+                          uint64_t offset)
+{
+	int r = 0;
+
+	while (r == 0 && len > 0) {
+		const uint32_t room = WH_HUGE_BYTES_MAX - (uint32_t)(offset % WH_HUGE_BYTES_MAX);
+		const uint32_t part = len < room ? len : room;
+
+		r = put_huge(place, from, part, offset);
+		from += part;
+		len -= part;
+		offset += part;
+	}
+	return r;
+}
+
 static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
-	int64_t filled = 0;
-
 	if (!holds(place, offset, len))
 		return -EPROTO; /* taken back since the header came, or never lent */
 	if (place->divert)
 		return place->divert(place->context, offset, from, len);
+	if (place->over)
+		return put_huge_pages(place, from, len, offset);
 	if (place->uffd >= 0)
-		filled = fill(place, from, len, offset);
-	if (filled < 0)
-		return (int)filled;
-	if (filled == len)
-		return 0;
-	return overwrite(place, from + filled, len - (uint32_t)filled, offset + (uint64_t)filled);
+		return put_small_pages(place, from, len, offset);
+	return overwrite(place, from, len, offset);
+}
+
+static bool has_many_page_tables(const struct wh_place *place)
+{
+	return place->fills >= FILLS_MAX && is_large(place);
+}
+
+/* Nothing else frees page tables. If the new mapping fails, the memory is written instead. */
+static void map_anew(struct wh_place *place)
+{
+	(void)pthread_rwlock_wrlock(&place->use);
+	if (has_many_page_tables(place) && place->bytes > 0) {
+		unmap(place);
+		if (prepare_to_fill(place, place->fd, place->bytes) < 0)
+			unmap(place);
+	}
+	(void)pthread_rwlock_unlock(&place->use);
 }
 
 int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
+	bool many;
 	int r;
 
 	(void)pthread_rwlock_rdlock(&place->use);
 	r = put(place, from, len, offset);
+	many = has_many_page_tables(place);
+	(void)pthread_rwlock_unlock(&place->use);
+	if (many)
+		map_anew(place);
+	return r;
+}
+
+/* Read all of it. Return: 0 or -errno. */
+static int read_all(int fd, uint8_t *to, uint32_t len, uint64_t offset)
+{
+	while (len > 0) {
+		ssize_t n = pread(fd, to, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		to += n;
+		len -= (uint32_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+int wh_place_get(struct wh_place *place, uint8_t *to, uint32_t len, uint64_t offset)
+{
+	int r = -EPROTO;
+
+	(void)pthread_rwlock_rdlock(&place->use);
+	if (holds(place, offset, len) && !place->divert)
+		r = read_all(place->fd, to, len, offset);
 	(void)pthread_rwlock_unlock(&place->use);
 	return r;
 }

@@ -12,8 +12,11 @@
  *	write	pwrite(): also over what is there, and in huge pages where the tmpfs has them. The
  *		kernel lets one thread at a time write to a file.
  *
- * A file on a tmpfs without huge pages is filled, and written where something is. Others are
- * written.
+ *	huge	hugetlbfs has no write(): a whole huge page that is missing is filled, the others are
+ *		allocated first and then copied into, through a second mapping.
+ *
+ * A file on a tmpfs without huge pages is filled, and written where something is. Others on a tmpfs
+ * are written.
  *
  * Threads: any may put while it is lent; the others are for the one that opened it.
  */
@@ -22,6 +25,7 @@
 #define WH_PLACE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +40,8 @@ struct wh_place {
 	int uffd;        /* to fill, or -1 */
 	uint8_t *addr;   /* the file, mapped to fill it */
 	uint64_t mapped; /* bytes of it */
+	_Atomic uint32_t fills; /* since it was mapped */
+	uint8_t *over;          /* the same bytes on hugetlbfs once more, to copy into; else NULL */
 
 	/* Where writes go instead, or NULL. */
 	int (*divert)(void *context, uint64_t offset, const void *from, uint32_t len);
@@ -60,9 +66,12 @@ bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len);
 
 /*
  * Put @len bytes, whole pages, at @offset. Return: 0, -EPROTO if that is not lent, or -errno
- * (-ENOSPC if the tmpfs is full).
+ * (-ENOSPC if the tmpfs is full, or no huge page is left).
  */
 wh_must_check int wh_place_put(struct wh_place *place, const uint8_t *from, uint32_t len,
                                uint64_t offset);
+
+/* Have the @len bytes that are at @offset. Return: 0, -EPROTO if that is not lent, or -errno. */
+wh_must_check int wh_place_get(struct wh_place *place, uint8_t *to, uint32_t len, uint64_t offset);
 
 #endif

@@ -64,6 +64,8 @@ static int tell(struct wh_precopy *p, struct wh_frame *frame, struct wh_run run)
 	frame->zero.region = id;
 	frame->zero.runs[frame->zero.count++] =
 		(struct wh_run){ .first = run.first - region->first_page, .count = run.count };
+	wh_transport_forget(p->link, id, (run.first - region->first_page) * WH_PAGE_SIZE,
+	                    (uint64_t)run.count * WH_PAGE_SIZE);
 	return r;
 }
 
@@ -149,6 +151,10 @@ static int run(struct sending *s, struct wh_error *err)
 	p->ends_early = false;
 	p->backlog_ns = BACKLOG_NS;
 	p->dirty_bps = 0;
+	p->postcopy = true;
+	if (p->copies)
+		wh_copies_peer_lost(p->copies);
+	round_out(p->ram, s->postcopy->hot, s->postcopy->fill_granule);
 	wh_precopy_begin_round(p); /* counts what is pending: nobody may take of it meanwhile */
 	r = s->postcopy->serve_by ? 0 : wh_serve_start(s->serve);
 	if (r == 0)

@@ -25,7 +25,7 @@ struct wh_serve;
 /* All pointers are borrowed. Starts zeroed but for them and the granules. */
 struct wh_postcopy_source {
 	struct wh_precopy *precopy; /* with its link, memory and pending pages */
-	struct wh_pageset *hot;     /* pages written to last; or NULL */
+	struct wh_pageset *hot;     /* pages written to last */
 	uint32_t missing_granule;   /* pages; as the destination's READY said */
 	uint32_t fill_granule;
 

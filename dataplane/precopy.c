@@ -33,13 +33,17 @@
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 
+/* Each run lies in two page tables at most, wherever the memory is mapped. */
+#define RUNS_MAX (WH_PAGE_TABLES_MAX / 2)
+
 #define FOREVER UINT64_MAX
 
 /* How far ahead memory is asked for, so that looking at it need not wait. */
 #define LOOK_AHEAD ((size_t)8 * WH_PAGE_SIZE)
 
-/* Shorter runs are not worth a system call. */
-#define POPULATE_PAGES 64u
+/* Memory that was ever touched is looked for in pieces: so many at most, each at least so large. */
+#define TOUCHED_PIECES    64u
+#define TOUCHED_PAGES_MIN 65536u
 
 /* A rate over less than this is noise. */
 #define RATE_NS_MIN (100 * WH_NSEC_PER_MSEC)
@@ -58,14 +62,16 @@ static void note_sent(struct wh_precopy *p)
 	wh_stat_set(p->stats, WH_STAT_WIRE_BYTES, sent.bytes + p->urgent_bytes);
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_RAW_BYTES, sent.compressed_raw_bytes);
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_BYTES, sent.compressed_bytes);
+	wh_stat_set(p->stats, WH_STAT_DELTA_RAW_BYTES, sent.delta_raw_bytes);
+	wh_stat_set(p->stats, WH_STAT_DELTA_BYTES, sent.delta_bytes);
 }
 
 /* Publish how much is left: what the round has still here, and what was probably dirtied since. */
 static void note_left(struct wh_precopy *p)
 {
 	uint64_t since_ns = wh_now_ns(p->clock) - p->start_ns;
-	uint64_t left =
-		p->left_pages * WH_PAGE_SIZE + p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
+	uint64_t left = (p->left_pages + p->ahead_pages) * WH_PAGE_SIZE +
+	                p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
 
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, left);
 	if (since_ns >= RATE_NS_MIN) {
@@ -122,15 +128,30 @@ static int on_frame(struct wh_precopy *p, const struct wh_event *event)
 	return 0;
 }
 
+/* A write's cookie: its pages, and the copy that it was sent from. */
+static uint64_t cookie_of(uint32_t pages, uint32_t copy)
+{
+	return (uint64_t)copy << 32 | pages;
+}
+
+static void on_written(struct wh_precopy *p, uint64_t cookie)
+{
+	const uint32_t pages = (uint32_t)cookie;
+
+	wh_assert(p->in_flight > 0 && pages <= p->left_pages);
+	p->in_flight--;
+	p->in_flight_pages -= pages;
+	p->left_pages -= pages;
+	p->written_pages += pages;
+	if (p->copies)
+		wh_copies_release(p->copies, (uint32_t)(cookie >> 32));
+}
+
 static int on_event(struct wh_precopy *p, const struct wh_event *event)
 {
 	switch (event->type) {
 	case WH_EVENT_WRITTEN:
-		wh_assert(p->in_flight > 0 && event->cookie <= p->left_pages);
-		p->in_flight--;
-		p->in_flight_pages -= event->cookie;
-		p->left_pages -= event->cookie;
-		p->written_pages += event->cookie;
+		on_written(p, event->cookie);
 		return 0;
 	case WH_EVENT_FRAME:
 		return on_frame(p, event);
@@ -175,18 +196,21 @@ int wh_precopy_send_frame(struct wh_precopy *p, const struct wh_frame *frame)
 	return r;
 }
 
-int wh_precopy_send_data(struct wh_precopy *p, struct wh_run run)
+/* Send @run, from its place in memory, or from @copy, which is number @number. */
+static int send_data(struct wh_precopy *p, struct wh_run run, const uint8_t *copy, uint32_t number)
 {
 	const struct wh_region *region = wh_ram_region(p->ram, run.first);
 	const uint64_t offset = (run.first - region->first_page) * WH_PAGE_SIZE;
 	const uint16_t id = (uint16_t)(region - p->ram->regions);
 	const struct wh_write write = {
-		.cookie = run.count,
+		.cookie = cookie_of(run.count, number),
+		.copy = copy,
 		.src_offset = offset,
 		.dst_offset = offset,
 		.len = run.count * WH_PAGE_SIZE,
 		.src_region = id,
 		.dst_region = id,
+		.round = p->postcopy ? 0 : p->round,
 	};
 	const uint64_t budget = budget_bytes(p);
 	int r = 0;
@@ -233,12 +257,20 @@ static int send_zero(struct wh_precopy *p, struct wh_run run)
 		r = flush_zero(p);
 	if (r < 0)
 		return r;
+	wh_transport_forget(p->link, id, (run.first - region->first_page) * WH_PAGE_SIZE,
+	                    (uint64_t)run.count * WH_PAGE_SIZE);
 	p->zero.zero.region = id;
 	p->zero.zero.runs[p->zero.zero.count++] =
 		(struct wh_run){ .first = run.first - region->first_page, .count = run.count };
 	p->left_pages -= run.count;
 	wh_stat_add(p->stats, WH_STAT_ZERO_BYTES, (uint64_t)run.count * WH_PAGE_SIZE);
 	return 0;
+}
+
+/* Whether a page was given back, as far as the guest was tracked here. */
+static bool any_removed(const struct wh_precopy *p)
+{
+	return p->dirty && wh_dirty_any_removed(p->dirty);
 }
 
 /* A page that was given back is a hole; reading it through the mapping would fill it again. */
@@ -256,39 +288,204 @@ static bool is_zero(struct wh_precopy *p, uint64_t page)
 	return wh_page_is_zero(at);
 }
 
-/* Send a run that lies in one region, in pieces that are all data or all zero. */
-static int send_run(struct wh_precopy *p, struct wh_run run)
+static int send_cut(struct wh_precopy *p, struct wh_run piece, bool zero)
 {
-	while (run.count > 0) {
-		const bool zero = is_zero(p, run.first);
-		struct wh_run piece = { .first = run.first, .count = 1 };
-		int r;
+	if (piece.count == 0)
+		return 0;
+	return zero ? send_zero(p, piece) : send_data(p, piece, NULL, 0);
+}
 
-		while (piece.count < run.count && is_zero(p, run.first + piece.count) == zero)
-			piece.count++;
-		r = zero ? send_zero(p, piece) : wh_precopy_send_data(p, piece);
+/* A run that is being cut into pieces, each all data or all zero. */
+struct cut {
+	struct wh_run piece; /* its end is where we are */
+	bool zero;
+};
+
+/* Go on by @count pages of one kind: the piece grows, or leaves and another begins. */
+static int cut_on(struct wh_precopy *p, struct cut *cut, uint32_t count, bool zero)
+{
+	int r = 0;
+
+	if (zero != cut->zero) {
+		r = send_cut(p, cut->piece, cut->zero);
+		cut->piece.first += cut->piece.count;
+		cut->piece.count = 0;
+		cut->zero = zero;
+	}
+	cut->piece.count += count;
+	return r;
+}
+
+/* Look at each of @count pages. Return: how many are zero, or -errno. */
+static int cut_by_page(struct wh_precopy *p, struct cut *cut, uint32_t count)
+{
+	int zero_pages = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const bool zero = is_zero(p, cut->piece.first + cut->piece.count);
+		int r = cut_on(p, cut, 1, zero);
+
 		if (r < 0)
 			return r;
-		run.first += piece.count;
-		run.count -= piece.count;
+		zero_pages += zero;
 	}
-	return 0;
+	return zero_pages;
+}
+
+/* As cut_by_page() for a whole block, which may be taken for data; sets @mapped if it is not. */
+static int cut_block(struct wh_precopy *p, struct cut *cut, bool *mapped)
+{
+	const uint64_t page = cut->piece.first + cut->piece.count;
+	const struct wh_region *region = wh_ram_region(p->ram, page);
+	int zero_pages;
+
+	if (wh_look_is_data(&p->sample, region, page - region->first_page))
+		return cut_on(p, cut, WH_LOOK_PAGES, false);
+	*mapped = true;
+	zero_pages = cut_by_page(p, cut, WH_LOOK_PAGES);
+	if (zero_pages >= 0)
+		wh_look_found(&p->sample, (uint32_t)zero_pages);
+	return zero_pages;
+}
+
+/* Pages from @page on, at most @left, until the next block begins. */
+static uint32_t before_block(const struct wh_precopy *p, uint64_t page, uint32_t left)
+{
+	const struct wh_region *region = wh_ram_region(p->ram, page);
+	const uint32_t ahead = (uint32_t)(-(page - region->first_page) % WH_LOOK_PAGES);
+
+	return ahead > left || left - ahead < WH_LOOK_PAGES ? left : ahead;
+}
+
+/* Send a run of a region with small pages. */
+static int send_small(struct wh_precopy *p, struct wh_run run)
+{
+	/* Memory that was given back is found page by page. */
+	const bool blocks = !any_removed(p);
+	struct cut cut = { .piece = { .first = run.first } };
+	uint32_t left = run.count;
+	bool mapped = false;
+	int r = 0;
+
+	while (r >= 0 && left > 0) {
+		uint32_t count = left;
+
+		if (blocks)
+			count = before_block(p, run.first + run.count - left, left);
+		if (count > 0) {
+			r = cut_by_page(p, &cut, count);
+		} else {
+			count = WH_LOOK_PAGES;
+			r = cut_block(p, &cut, &mapped);
+		}
+		left -= count;
+	}
+	if (r >= 0)
+		r = send_cut(p, cut.piece, cut.zero);
+	if (mapped)
+		wh_ram_forget(p->ram, run);
+	return r < 0 ? r : 0;
+}
+
+/* A mover's page tables must not grow with the guest. */
+static int bound_page_tables(struct wh_precopy *p)
+{
+	if (++p->runs < RUNS_MAX)
+		return 0;
+	p->runs = 0;
+	if (p->ram->pages * WH_PAGE_SIZE / WH_PAGE_TABLE_BYTES < WH_PAGE_TABLES_MAX)
+		return 0;
+	return wh_ram_map_anew(p->ram);
+}
+
+/* Huge pages are copied and compared: see changed.h. */
+static int send_piece(struct wh_precopy *p, const struct wh_copies_piece *piece)
+{
+	switch (piece->kind) {
+	case WH_COPIES_DATA:
+		return send_data(p, piece->run, piece->contents, wh_copies_hold(p->copies));
+	case WH_COPIES_ZERO:
+		return send_zero(p, piece->run);
+	case WH_COPIES_SAME:
+		p->left_pages -= piece->run.count;
+		p->same_pages += piece->run.count;
+		wh_stat_add(p->stats, WH_STAT_UNCHANGED_BYTES,
+		            (uint64_t)piece->run.count * WH_PAGE_SIZE);
+		return 0;
+	}
+	return -EINVAL; /* there are no others */
+}
+
+/* A page that reads as zero may be gone or not: it is told as zero, and that is what it becomes. */
+static void forget_removed(struct wh_precopy *p, const struct wh_copies_piece *piece)
+{
+	for (uint32_t i = 0; i < piece->run.count; i++)
+		if (wh_dirty_removed(p->dirty, piece->run.first + i) &&
+		    wh_page_is_zero(piece->contents + (size_t)i * WH_PAGE_SIZE))
+			wh_dirty_forget(p->dirty, piece->run.first + i);
+}
+
+/* Copy a run of a region with huge pages. Return: 0 or -errno. */
+static int copy_huge(struct wh_precopy *p, struct wh_run run)
+{
+	int r = wh_copies_make(p->copies, run);
+
+	/* This ends: writes leave, or the link fails. */
+	while (r == WH_COPIES_FULL) {
+		r = reap(p);
+		if (r == 0)
+			r = wh_copies_make(p->copies, run);
+	}
+	return r;
+}
+
+/* Send a run of a region with huge pages. */
+static int send_huge(struct wh_precopy *p, struct wh_run run)
+{
+	struct wh_copies_piece piece;
+	int r = copy_huge(p, run);
+
+	while (r == 0 && wh_copies_next(p->copies, &piece)) {
+		if (any_removed(p))
+			forget_removed(p, &piece);
+		r = send_piece(p, &piece);
+	}
+	return r;
+}
+
+/* The copy of @run as one write, whatever is in it. */
+static int send_copy(struct wh_precopy *p, struct wh_run run)
+{
+	struct wh_copies_piece piece;
+	int r = copy_huge(p, run);
+
+	if (r < 0)
+		return r;
+	wh_copies_all(p->copies, &piece);
+	return send_data(p, run, piece.contents, wh_copies_hold(p->copies));
+}
+
+static bool is_huge(const struct wh_precopy *p, struct wh_run run)
+{
+	return wh_ram_region(p->ram, run.first)->page_bytes > WH_PAGE_SIZE;
+}
+
+int wh_precopy_send_data(struct wh_precopy *p, struct wh_run run)
+{
+	return is_huge(p, run) ? send_copy(p, run) : send_data(p, run, NULL, 0);
 }
 
 int wh_precopy_send_run(struct wh_precopy *p, struct wh_run run)
 {
+	/* A run may reach into the next regions. */
 	while (run.count > 0) {
 		const struct wh_run part = wh_ram_clip(p->ram, run);
-		int r;
+		int r = is_huge(p, part) ? send_huge(p, part) : send_small(p, part);
 
-		/* That would fill the holes of a guest that gave memory back. */
-		if (part.count >= POPULATE_PAGES && p->dirty && !wh_dirty_any_removed(p->dirty))
-			wh_ram_populate(p->ram, part);
-		r = send_run(p, part);
+		if (r == 0)
+			r = bound_page_tables(p);
 		if (r < 0)
 			return r;
-		if (part.count >= POPULATE_PAGES)
-			wh_ram_forget(p->ram, part);
 		run.first += part.count;
 		run.count -= part.count;
 	}
@@ -296,6 +493,7 @@ int wh_precopy_send_run(struct wh_precopy *p, struct wh_run run)
 	return look(p);
 }
 
+/* Return: 0, also if the round is to end and pages are left; or -errno. */
 static int send_pending(struct wh_precopy *p)
 {
 	struct wh_run run;
@@ -304,6 +502,38 @@ static int send_pending(struct wh_precopy *p)
 	while (r == 0 && wh_pageset_take_run(p->pending, WH_RUN_PAGES_MAX, &run))
 		r = wh_precopy_send_run(p, run);
 	return r < 0 ? r : 0;
+}
+
+/*
+ * The first round sends what the guest ever touched. It is looked for piece by piece, so that the
+ * link is not idle meanwhile. If the round is to end, the rest is looked for all the same: what is not
+ * pending is taken for zero.
+ */
+static int send_touched(struct wh_precopy *p)
+{
+	const uint64_t piece = p->ram->pages / TOUCHED_PIECES;
+	struct wh_touched touched = { 0 };
+	bool more = true;
+	int r = 0;
+
+	while (r == 0 && more) {
+		const uint64_t before = touched.found;
+		uint64_t found;
+
+		r = wh_ram_add_touched(p->ram, &touched,
+		                       piece > TOUCHED_PAGES_MIN ? piece : TOUCHED_PAGES_MIN,
+		                       p->pending);
+		if (r < 0)
+			return r;
+		more = r > 0;
+		found = touched.found - before;
+		p->left_pages += found;
+		p->ahead_pages = more && p->ahead_pages > found ? p->ahead_pages - found : 0;
+		r = send_pending(p);
+	}
+	wh_stat_set(p->stats, WH_STAT_UNTOUCHED_BYTES,
+	            (p->ram->pages - touched.found) * WH_PAGE_SIZE);
+	return r;
 }
 
 int wh_precopy_end_round(struct wh_precopy *p, bool last)
@@ -337,11 +567,13 @@ void wh_precopy_begin_round(struct wh_precopy *p)
 	p->round++;
 	p->landed = false;
 	p->data_pages = 0;
+	p->same_pages = 0;
 	p->written_pages = 0;
 	p->start_ns = wh_now_ns(p->clock);
 	p->left_pages = wh_pageset_count(p->pending);
 	wh_stat_set(p->stats, WH_STAT_ROUND, p->round);
-	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES, p->left_pages * WH_PAGE_SIZE);
+	p->ahead_pages = p->find_touched ? wh_ram_touched_pages(p->ram) : 0;
+	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES, (p->left_pages + p->ahead_pages) * WH_PAGE_SIZE);
 }
 
 int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
@@ -349,13 +581,15 @@ int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)
 	int r;
 
 	wh_precopy_begin_round(p);
-	r = send_pending(p);
+	r = p->find_touched ? send_touched(p) : send_pending(p);
+	p->find_touched = false;
 	if (r == 0)
 		r = wh_precopy_end_round(p, last);
 	if (r < 0)
 		return r;
 
 	*ret = (struct wh_round){ .data_pages = p->data_pages,
+		                  .same_pages = p->same_pages,
 		                  .duration_ns = wh_now_ns(p->clock) - p->start_ns };
 	return 0;
 }

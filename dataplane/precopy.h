@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "copies.h"
 #include "dirty.h"
+#include "look.h"
 #include "pageset.h"
 #include "ram.h"
 #include "wire.h"
@@ -21,6 +23,7 @@ struct wh_precopy {
 	struct wh_dirty *dirty;
 	const struct wh_clock *clock;
 	struct wh_stats *stats;
+	struct wh_copies *copies;   /* NULL where all pages are small */
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
 	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
 
@@ -29,11 +32,14 @@ struct wh_precopy {
 	void *context;
 	uint64_t
 		backlog_ns; /* post no more than leaves within this; 0: as much as the link takes */
+	bool find_touched;  /* set by the caller: the next round looks for what was ever touched */
+	bool postcopy;      /* set by the caller: the peer has no older version of what is sent */
 
 	uint32_t round;        /* number of the current round, from 1 */
 	bool landed;           /* the destination has confirmed it */
 	uint64_t start_ns;     /* of the round */
 	uint64_t left_pages;   /* of the round: not looked at yet, or posted and still here */
+	uint64_t ahead_pages;  /* of it: not looked for yet, an estimate */
 	uint64_t look_at_ns;   /* the time to look again */
 	bool ends_early;       /* the last look said so */
 	bool awaits_switched;  /* the destination has still to answer SWITCH */
@@ -42,12 +48,16 @@ struct wh_precopy {
 	uint32_t in_flight;    /* writes posted and not yet written */
 	uint64_t in_flight_pages;
 	uint64_t data_pages;    /* of the round: sent as data */
+	uint64_t same_pages;    /* of the round: left out, the destination has them */
 	uint64_t written_pages; /* of them, those that have left */
+	struct wh_look sample;  /* finds what is zero */
+	uint32_t runs;          /* since memory was mapped anew */
 	struct wh_frame zero;   /* runs of zero pages found and not yet told */
 };
 
 struct wh_round {
 	uint64_t data_pages; /* sent as data; zero pages do not count */
+	uint64_t same_pages; /* left out, because the destination has them */
 	uint64_t duration_ns;
 };
 

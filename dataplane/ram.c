@@ -9,38 +9,68 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include <linux/magic.h>
+#include "huge.h"
 
 #include "wherry/assert.h"
+#include "wherry/fdpass.h"
 
-/* A read fault maps what is there of this much memory around it: the kernel's usual value. */
-#define FAULT_AROUND ((size_t)16 * WH_PAGE_SIZE)
+/* The unit of st_blocks. */
+#define STAT_BLOCK 512u
 
 int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
 {
 	struct wh_region *region = &ram->regions[ram->count];
-	struct statfs fs;
 	struct stat st;
+	uint32_t page_bytes;
 
 	if (ram->count == WH_REGIONS_MAX)
 		return wh_fail(err, -E2BIG, "more than %u RAM regions", WH_REGIONS_MAX);
-	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+	if (fstat(fd, &st) < 0)
 		return wh_fail(err, -errno, "RAM file of '%s': %s", name, strerror(errno));
-	if (fs.f_type != TMPFS_MAGIC)
-		return wh_fail(err, -EOPNOTSUPP, "RAM file of '%s' is not on a tmpfs", name);
-	if (bytes == 0 || bytes % WH_PAGE_SIZE || (uint64_t)st.st_size < bytes)
+	page_bytes = wh_huge_page_bytes(fd);
+	if (page_bytes == 0)
+		return wh_fail(err, -EOPNOTSUPP, "RAM file of '%s' is not on a tmpfs or hugetlbfs",
+		               name);
+	if (page_bytes > WH_HUGE_BYTES_MAX)
+		return wh_fail(
+			err, -EOPNOTSUPP,
+			"RAM file of '%s' has pages of %u MiB; those of %u MiB are the largest "
+			"that can be moved",
+			name, page_bytes >> 20, WH_HUGE_BYTES_MAX >> 20);
+	if (bytes == 0 || bytes % page_bytes || (uint64_t)st.st_size < bytes)
 		return wh_fail(err, -EINVAL,
 		               "RAM file of '%s' has %jd bytes, %" PRIu64
 		               " in whole pages expected",
 		               name, (intmax_t)st.st_size, bytes);
 
-	*region = (struct wh_region){ .bytes = bytes, .first_page = ram->pages, .fd = fd };
+	*region = (struct wh_region){ .bytes = bytes,
+		                      .first_page = ram->pages,
+		                      .page_bytes = page_bytes,
+		                      .fd = fd,
+		                      .uffd = -1,
+		                      .pagemap = -1 };
 	(void)snprintf(region->name, sizeof(region->name), "%s", name);
 	ram->count++;
 	ram->pages += bytes / WH_PAGE_SIZE;
+	return 0;
+}
+
+static bool is_huge(const struct wh_region *region)
+{
+	return region->page_bytes > WH_PAGE_SIZE;
+}
+
+static int map_small(struct wh_region *region)
+{
+	void *addr = mmap(NULL, region->bytes, PROT_READ, MAP_SHARED, region->fd, 0);
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	region->addr = addr;
+	/* To the kernel our looks are no use of the memory: they keep no page warm. */
+	(void)madvise(addr, region->bytes, MADV_SEQUENTIAL);
 	return 0;
 }
 
@@ -48,14 +78,26 @@ int wh_ram_map(struct wh_ram *ram, struct wh_error *err)
 {
 	for (uint16_t i = 0; i < ram->count; i++) {
 		struct wh_region *region = &ram->regions[i];
-		void *addr = mmap(NULL, region->bytes, PROT_READ, MAP_SHARED, region->fd, 0);
+		int r = is_huge(region) ? wh_huge_open(region) : map_small(region);
 
-		if (addr == MAP_FAILED)
-			return wh_fail(err, -errno, "cannot map RAM '%s': %s", region->name,
-			               strerror(errno));
-		region->addr = addr;
-		/* To the kernel our looks are no use of the memory: they keep no page warm. */
-		(void)madvise(addr, region->bytes, MADV_SEQUENTIAL);
+		if (r < 0)
+			return wh_fail(err, r, "cannot map RAM '%s': %s", region->name,
+			               strerror(-r));
+	}
+	return 0;
+}
+
+int wh_ram_map_anew(const struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++) {
+		const struct wh_region *region = &ram->regions[i];
+
+		if (is_huge(region))
+			continue; /* not read from there, and few tables */
+		if (mmap(region->addr, region->bytes, PROT_READ, MAP_SHARED | MAP_FIXED, region->fd,
+		         0) == MAP_FAILED)
+			return -errno;
+		(void)madvise(region->addr, region->bytes, MADV_SEQUENTIAL);
 	}
 	return 0;
 }
@@ -73,6 +115,7 @@ void wh_ram_unmap(struct wh_ram *ram)
 		if (ram->regions[i].addr)
 			(void)munmap(ram->regions[i].addr, ram->regions[i].bytes);
 		ram->regions[i].addr = NULL;
+		wh_huge_close(&ram->regions[i]);
 	}
 }
 
@@ -96,49 +139,149 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run)
 	return run;
 }
 
-/* Add the pages that hold the file range [@from, @to). */
-static void add_range(const struct wh_region *region, off_t from, off_t to, struct wh_pageset *into)
+static uint64_t pages_of(const struct wh_region *region)
 {
-	uint64_t first = (uint64_t)from / WH_PAGE_SIZE;
-	uint64_t end = ((uint64_t)to + WH_PAGE_SIZE - 1) / WH_PAGE_SIZE;
-
-	wh_pageset_add(into, region->first_page + first, end - first);
+	return region->bytes / WH_PAGE_SIZE;
 }
 
-static int add_touched(const struct wh_region *region, struct wh_pageset *into)
+/* Bytes of memory that the file has been given; 0 if that is not known. */
+static uint64_t allocated_bytes(const struct wh_region *region)
 {
-	off_t size = (off_t)region->bytes;
-	off_t at = 0;
+	struct stat st;
 
-	/* This ends: each turn moves @at behind a piece of data, and the file is finite. */
-	while (at < size) {
-		off_t data = lseek(region->fd, at, SEEK_DATA);
-		off_t hole;
+	return fstat(region->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * STAT_BLOCK;
+}
 
-		if (data < 0)
-			return errno == ENXIO ? 0 : -errno;
-		hole = lseek(region->fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return -errno;
-		if (data >= size)
-			return 0;
-		if (hole > size)
-			hole = size;
-		add_range(region, data, hole, into);
-		at = hole;
+/* Whether the file has no hole, as far as that can be told without looking for one. */
+static bool is_full(const struct wh_region *region)
+{
+	struct stat st;
+
+	return fstat(region->fd, &st) == 0 && (uint64_t)st.st_size == region->bytes &&
+	       allocated_bytes(region) >= region->bytes;
+}
+
+/*
+ * Find the next pages at @touched->page or behind that the file holds, and the hole after them. Each
+ * hole is looked for once only: it is a long way through a large file. Return: 0 or -errno.
+ */
+static int find_data(const struct wh_region *region, struct wh_touched *touched)
+{
+	const uint64_t end = region->first_page + pages_of(region);
+	off_t data, hole;
+
+	touched->data = end;
+	if (is_full(region))
+		return 0;
+	data = lseek(region->fd, (off_t)((touched->page - region->first_page) * WH_PAGE_SIZE),
+	             SEEK_DATA);
+	if (data < 0 && errno == ENXIO) {
+		touched->page = end; /* nothing but a hole */
+		return 0;
+	}
+	hole = data < 0 ? data : lseek(region->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return -errno;
+	touched->page = region->first_page + (uint64_t)data / WH_PAGE_SIZE;
+	touched->data = region->first_page + ((uint64_t)hole + WH_PAGE_SIZE - 1) / WH_PAGE_SIZE;
+	if (touched->data > end)
+		touched->data = end;
+	return 0;
+}
+
+/* Add what the file holds of the pages from @touched->page to @end, which lie in @region. */
+static int add_data(const struct wh_region *region, struct wh_touched *touched, uint64_t end,
+                    struct wh_pageset *into)
+{
+	/* This ends: each turn gets further. */
+	while (touched->page < end) {
+		uint64_t until;
+		int r = touched->data > touched->page ? 0 : find_data(region, touched);
+
+		if (r < 0)
+			return r;
+		until = touched->data < end ? touched->data : end;
+		if (touched->page < until) {
+			wh_pageset_add(into, touched->page, until - touched->page);
+			touched->found += until - touched->page;
+			touched->page = until;
+		}
 	}
 	return 0;
 }
 
-int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into)
+/* The same for all of a region whose huge pages are watched. */
+static int add_present(const struct wh_region *region, struct wh_touched *touched,
+                       struct wh_pageset *into)
 {
-	for (uint16_t i = 0; i < ram->count; i++) {
-		int r = add_touched(&ram->regions[i], into);
+	const uint64_t before = wh_pageset_count(into);
+	int r = wh_huge_add_present(region, into);
+
+	if (r < 0)
+		return r;
+	touched->found += wh_pageset_count(into) - before;
+	touched->page = touched->data = region->first_page + pages_of(region);
+	return 0;
+}
+
+int wh_ram_add_touched(const struct wh_ram *ram, struct wh_touched *touched, uint64_t pages,
+                       struct wh_pageset *into)
+{
+	const uint64_t until = pages < ram->pages - touched->page ? touched->page + pages
+	                                                          : ram->pages;
+
+	while (touched->page < until) {
+		const struct wh_region *region = wh_ram_region(ram, touched->page);
+		const uint64_t end = region->first_page + pages_of(region);
+		int r = region->watched
+		                ? add_present(region, touched, into)
+		                : add_data(region, touched, end < until ? end : until, into);
 
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return touched->page < ram->pages;
+}
+
+uint64_t wh_ram_touched_pages(const struct wh_ram *ram)
+{
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < ram->count; i++) {
+		const uint64_t all = ram->regions[i].bytes;
+		const uint64_t allocated = allocated_bytes(&ram->regions[i]);
+
+		bytes += allocated < all ? allocated : all;
+	}
+	return bytes / WH_PAGE_SIZE;
+}
+
+bool wh_ram_has_huge(const struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++)
+		if (is_huge(&ram->regions[i]))
+			return true;
+	return false;
+}
+
+int wh_ram_watch(const struct wh_ram *ram, struct wh_run run)
+{
+	const struct wh_region *region = wh_ram_region(ram, run.first);
+
+	if (!region->watched)
+		return 0;
+	return wh_huge_watch(region, (run.first - region->first_page) * WH_PAGE_SIZE,
+	                     (uint64_t)run.count * WH_PAGE_SIZE);
+}
+
+int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into)
+{
+	int r = 0;
+
+	for (uint16_t i = 0; r == 0 && i < ram->count; i++)
+		if (ram->regions[i].watched)
+			r = wh_huge_add_gone(&ram->regions[i], into);
+	return r;
 }
 
 static uint8_t *address_of(const struct wh_ram *ram, struct wh_run run)
@@ -148,17 +291,6 @@ static uint8_t *address_of(const struct wh_ram *ram, struct wh_run run)
 	return (uint8_t *)region->addr + (run.first - region->first_page) * WH_PAGE_SIZE;
 }
 
-void wh_ram_populate(const struct wh_ram *ram, struct wh_run run)
-{
-	const volatile uint8_t *at = address_of(ram, run);
-	const volatile uint8_t *end = at + (size_t)run.count * WH_PAGE_SIZE;
-
-	while (at < end) {
-		(void)*at;
-		at += FAULT_AROUND - (uintptr_t)at % FAULT_AROUND;
-	}
-}
-
 void wh_ram_forget(const struct wh_ram *ram, struct wh_run run)
 {
 	(void)madvise(address_of(ram, run), (size_t)run.count * WH_PAGE_SIZE, MADV_DONTNEED);
@@ -166,30 +298,25 @@ void wh_ram_forget(const struct wh_ram *ram, struct wh_run run)
 
 int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 {
-	uint32_t most = 1, most_fill = 1;
+	const uint32_t page_bytes = ram->regions[0].page_bytes;
+	uint32_t most = 1;
 
 	for (uint16_t i = 0; i < ram->count; i++) {
 		uint64_t pages;
-		struct statfs fs;
 		struct stat st;
 
 		/* A file in huge pages gives their size for its blocks. */
-		if (fstat(ram->regions[i].fd, &st) < 0 || fstatfs(ram->regions[i].fd, &fs) < 0)
+		if (fstat(ram->regions[i].fd, &st) < 0)
 			return -errno;
 		pages = (uint64_t)st.st_blksize / WH_PAGE_SIZE;
-		if (pages > WH_RUN_PAGES_MAX)
+		/* All are filled alike. */
+		if (pages > WH_RUN_PAGES_MAX || ram->regions[i].page_bytes != page_bytes)
 			return -EOPNOTSUPP;
 		if (pages > most)
 			most = (uint32_t)pages;
-		if (fs.f_type == HUGETLBFS_MAGIC && pages > most_fill)
-			most_fill = (uint32_t)pages;
 	}
-	/* All are filled alike, so each must be whole in the largest granule. */
-	for (uint16_t i = 0; i < ram->count; i++)
-		if (ram->regions[i].bytes / WH_PAGE_SIZE % most_fill)
-			return -EOPNOTSUPP;
 	*missing = most;
-	*fill = most_fill;
+	*fill = page_bytes / WH_PAGE_SIZE;
 	return 0;
 }
 
@@ -209,6 +336,8 @@ int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes
 	int r;
 
 	wh_assert(offset <= region->bytes && bytes <= region->bytes - offset);
+	if (is_huge(region))
+		return wh_huge_clear(region, offset, bytes);
 	do
 		r = fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
 		              (off_t)bytes);
@@ -220,10 +349,13 @@ int wh_ram_empty(const struct wh_region *region, struct wh_run run)
 {
 	const uint64_t offset = run.first * WH_PAGE_SIZE;
 	const uint64_t bytes = (uint64_t)run.count * WH_PAGE_SIZE;
-	int r = wh_ram_punch(region, offset, bytes);
 	off_t data;
+	int r;
 
-	if (r < 0)
+	if (offset % region->page_bytes || bytes % region->page_bytes)
+		return -EIO;
+	r = wh_ram_punch(region, offset, bytes);
+	if (r < 0 || is_huge(region)) /* where SEEK_DATA takes all for data */
 		return r;
 	/* The kernel may keep a huge page and clear a part of it. */
 	data = lseek(region->fd, (off_t)offset, SEEK_DATA);

@@ -25,8 +25,13 @@ struct wh_region {
 	char name[WH_NAME_MAX];
 	uint64_t bytes;
 	uint64_t first_page; /* number of its first page */
+	uint32_t page_bytes; /* of what the hypervisor's page tables track at once */
 	int fd;              /* borrowed */
 	void *addr;          /* the file, mapped for reading; NULL at the target */
+
+	/* Owned: at the source, to see huge pages go (huge.h). */
+	int uffd, pagemap;
+	struct wh_pageset *watched; /* in huge pages of this region */
 };
 
 struct wh_ram {
@@ -39,8 +44,14 @@ struct wh_ram {
 wh_must_check int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd,
                              struct wh_error *err);
 
-/* Map every region for reading. Return: 0 or -errno. */
+/* Map every region for reading; huge pages are not read from there. Return: 0 or -errno. */
 wh_must_check int wh_ram_map(struct wh_ram *ram, struct wh_error *err);
+
+/*
+ * Map every region with small pages anew, at the same place, which frees the page tables. Others may read the memory
+ * meanwhile. Return: 0 or -errno, and then a region may be gone.
+ */
+wh_must_check int wh_ram_map_anew(const struct wh_ram *ram);
 
 /* Undo wh_ram_map(). */
 void wh_ram_unmap(struct wh_ram *ram);
@@ -54,11 +65,32 @@ bool wh_region_holds(const struct wh_region *region, struct wh_run run);
 /* Cut @run where its first region ends. */
 struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run);
 
-/* Add every page that the files hold; holes are memory the guest never touched. */
-wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_pageset *into);
+/* How far wh_ram_add_touched() has come. Starts zeroed. */
+struct wh_touched {
+	uint64_t page;  /* the next one to look at */
+	uint64_t data;  /* no hole comes before this one, if it lies ahead */
+	uint64_t found; /* pages so far */
+};
 
-/* Have @run, which lies in one region, in the page tables before it is looked at. */
-void wh_ram_populate(const struct wh_ram *ram, struct wh_run run);
+/*
+ * Add the pages that the files hold among the next @pages or some more; holes are memory that the
+ * guest never touched. Return: 1 if there are pages left to look at, 0 if not, or -errno.
+ */
+wh_must_check int wh_ram_add_touched(const struct wh_ram *ram, struct wh_touched *touched,
+                                     uint64_t pages, struct wh_pageset *into);
+
+/* About how many pages the files hold. */
+uint64_t wh_ram_touched_pages(const struct wh_ram *ram);
+
+/* Whether any region has huge pages. Those of a tmpfs do not count: they are tracked as small ones. */
+bool wh_ram_has_huge(const struct wh_ram *ram);
+
+/* Before @run, which lies in one region, is read from its file: see to it that wh_ram_add_gone()
+ * tells if it vanishes later. Return: 0 or -errno. */
+wh_must_check int wh_ram_watch(const struct wh_ram *ram, struct wh_run run);
+
+/* Add pages that vanished unseen by the tracker: see huge.h. Return: 0 or -errno. */
+wh_must_check int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into);
 
 /* Have @run, which lies in one region, out of the page tables: they cost memory, and time to end. */
 void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
@@ -66,14 +98,15 @@ void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
 /*
  * The granules of @ram as a destination of post-copy: memory of @missing pages can be given back
  * and of @fill pages filled, each on a multiple of it within its region. Return: 0, -EOPNOTSUPP if
- * one has more than WH_RUN_PAGES_MAX pages or a region is not whole in them, or -errno.
+ * one has more than WH_RUN_PAGES_MAX pages or not all of it is filled alike, or -errno.
  */
 wh_must_check int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill);
 
 /* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);
 
-/* Make [@offset, @offset + @bytes) of @region zero by giving its memory back. */
+/* Make [@offset, @offset + @bytes) of @region zero by giving its memory back; of huge pages, those
+ * that are all in there. Return: 0, -ENOSPC if huge pages cannot be reserved, or -errno. */
 wh_must_check int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes);
 
 /*

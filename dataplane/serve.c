@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "urgency.h"
 #include "urgent.h"
@@ -20,6 +21,7 @@ struct wh_serve {
 	struct wh_serve_config cfg;
 	struct wh_urgent urgent;
 	_Atomic int error;
+	uint8_t *contents; /* owned; of what is answered, one granule */
 	pthread_t thread;
 	bool thread_runs;
 	_Atomic bool stop;
@@ -32,7 +34,10 @@ struct wh_serve *wh_serve_new(const struct wh_serve_config *cfg)
 	if (!serve)
 		return NULL;
 	serve->cfg = *cfg;
-	return wh_urgent_init(&serve->urgent, cfg->urgent) == 0 ? serve : wh_serve_free(serve);
+	serve->contents = aligned_alloc(WH_PAGE_SIZE, (size_t)cfg->granule * WH_PAGE_SIZE);
+	if (!serve->contents || wh_urgent_init(&serve->urgent, cfg->urgent) < 0)
+		return wh_serve_free(serve);
+	return serve;
 }
 
 int wh_serve_error(const struct wh_serve *serve)
@@ -68,6 +73,25 @@ static bool is_zero(const uint8_t *at, uint32_t pages)
 	return i == pages;
 }
 
+/* Not through a mapping: there a hole would be filled, or be a signal where pages are huge. */
+static int read_contents(struct wh_serve *serve, int fd, uint64_t offset, uint32_t bytes)
+{
+	uint8_t *to = serve->contents;
+
+	while (bytes > 0) {
+		ssize_t n = pread(fd, to, bytes, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO; /* the RAM file was cut short */
+		to += n;
+		offset += (uint64_t)n;
+		bytes -= (uint32_t)n;
+	}
+	return 0;
+}
+
 /* Answer a FETCH. Return: 0 or -errno. */
 static int answer(struct wh_serve *serve, const struct wh_record *fetch, const uint8_t *payload)
 {
@@ -75,14 +99,16 @@ static int answer(struct wh_serve *serve, const struct wh_record *fetch, const u
 	const struct wh_region *region = region_of(serve, fetch, bytes);
 	const uint32_t pages = bytes / WH_PAGE_SIZE;
 	struct wh_record record = *fetch;
-	const uint8_t *at;
+	int r;
 
 	if (!region)
 		return -EPROTO;
-	at = (const uint8_t *)region->addr + fetch->offset;
+	r = read_contents(serve, region->fd, fetch->offset, bytes);
+	if (r < 0)
+		return r;
 	wh_push_served(serve->cfg.push, region->first_page + fetch->offset / WH_PAGE_SIZE, pages);
 	wh_stat_add(serve->cfg.stats, WH_STAT_FAULTS, 1);
-	if (is_zero(at, pages)) {
+	if (is_zero(serve->contents, pages)) {
 		record.type = WH_RECORD_ZEROES;
 		wh_stat_add(serve->cfg.stats, WH_STAT_ZERO_BYTES, bytes);
 		return wh_urgent_span(&serve->urgent, &record, bytes);
@@ -91,7 +117,7 @@ static int answer(struct wh_serve *serve, const struct wh_record *fetch, const u
 	record.length = bytes;
 	wh_stat_add(serve->cfg.stats, WH_STAT_FAULT_BYTES, bytes);
 	wh_stat_add(serve->cfg.stats, WH_STAT_PAGE_BYTES, bytes);
-	return wh_urgent_write(&serve->urgent, &record, at);
+	return wh_urgent_write(&serve->urgent, &record, serve->contents);
 }
 
 int wh_serve_step(struct wh_serve *serve, int timeout_ms)
@@ -151,6 +177,7 @@ struct wh_serve *wh_serve_free(struct wh_serve *serve)
 		(void)pthread_join(serve->thread, NULL);
 	}
 	wh_urgent_done(&serve->urgent);
+	free(serve->contents);
 	free(serve);
 	return NULL;
 }

@@ -27,6 +27,7 @@
 #include "session.h"
 #include "wire.h"
 
+#include "wherry/assert.h"
 #include "wherry/limits.h"
 
 /*
@@ -95,7 +96,8 @@ static int await_ready(struct wh_source *source, struct wh_pageset *pending)
 	}
 	if (r < 0)
 		return r;
-	if (frame.kind != WH_FRAME_READY)
+	if (frame.kind != WH_FRAME_READY ||
+	    (source->resume && frame.ready.missing_order == WH_GRANULE_NONE))
 		return -EPROTO;
 	source->missing_order = frame.ready.missing_order;
 	source->fill_order = frame.ready.fill_order;
@@ -128,23 +130,26 @@ static uint64_t bytes(uint64_t pages)
 	return pages * WH_PAGE_SIZE;
 }
 
-/* What the first round sends: everything but memory that was never touched. */
-static int collect_first(struct wh_precopy *p)
+/* What the guest wrote since the last time, or gave back. */
+static int collect_written(struct wh_precopy *p, struct wh_pageset *into)
 {
-	int r = wh_ram_add_touched(p->ram, p->pending);
-	uint64_t touched = wh_pageset_count(p->pending);
+	int r = wh_dirty_collect(p->dirty, into);
 
-	if (r < 0)
-		return r;
-	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
-	wh_stat_set(p->stats, WH_STAT_UNTOUCHED_BYTES, bytes(p->ram->pages - touched));
-	return 0;
+	return r < 0 ? r : wh_ram_add_gone(p->ram, into);
+}
+
+/* The same when it stands still. */
+static int collect_last(struct wh_precopy *p, struct wh_pageset *into)
+{
+	int r = wh_dirty_collect_last(p->dirty, into);
+
+	return r < 0 ? r : wh_ram_add_gone(p->ram, into);
 }
 
 /* What the guest wrote since the last collect, over @period_ns. Return: bytes left, or -errno. */
 static int collect(struct wh_precopy *p, uint64_t period_ns, uint64_t *left_bytes)
 {
-	int r = wh_dirty_collect(p->dirty, p->pending);
+	int r = collect_written(p, p->pending);
 
 	if (r < 0)
 		return r;
@@ -177,7 +182,7 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 {
 	struct wh_rate_mean rate = { 0 };
 	struct wh_round round;
-	uint64_t left_bytes = bytes(wh_pageset_count(p->pending));
+	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
 	uint64_t rate_bps;
 
@@ -188,7 +193,9 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		r = wh_precopy_round(p, false, &round);
 		if (r < 0)
 			return r;
-		wh_rate_mean_add(&rate, bytes(round.data_pages), round.duration_ns);
+		/* What is left counts in huge pages, and many of theirs will be left out, too. */
+		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
+		                 round.duration_ns);
 		rate_bps = wh_rate_mean_bps(&rate);
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS, rate_bps);
 
@@ -210,7 +217,7 @@ static int last_pass(struct wh_source *source, struct wh_precopy *p)
 
 	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
 	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
-	r = wh_dirty_collect(p->dirty, p->pending);
+	r = collect_last(p, p->pending);
 	if (r < 0)
 		return r;
 	p->dirty_bps = 0;
@@ -240,11 +247,11 @@ static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_er
 
 /* --- post-copy -------------------------------------------------------------------------------- */
 
-/* Say what the guest wrote since the last collect, and add it to what is pending and hot. */
-static int announce_written(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
+/* Say what the guest wrote until it stood still, and add it to what is pending and hot. */
+static int announce_last(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
 {
 	struct wh_precopy *p = postcopy->precopy;
-	int r = wh_dirty_collect(p->dirty, fresh);
+	int r = collect_last(p, fresh);
 
 	if (r < 0)
 		return r;
@@ -263,7 +270,7 @@ static int hand_over(struct wh_source *source, struct wh_postcopy_source *postco
 
 	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
 	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
-	r = fresh ? announce_written(postcopy, fresh) : -ENOMEM;
+	r = fresh ? announce_last(postcopy, fresh) : -ENOMEM;
 	wh_stat_set(p->stats, WH_STAT_SCANNED_NS, wh_now_ns(source->clock));
 	return r < 0 ? r : wh_precopy_switch(p);
 }
@@ -297,7 +304,11 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 
 	if (wh_transport_urgent(p->link) < 0)
 		return wh_fail(err, -EOPNOTSUPP, "this migration was not set up for post-copy");
-	r = wh_dirty_collect(p->dirty, postcopy->hot);
+	if (source->missing_order == WH_GRANULE_NONE)
+		return wh_fail(err, -EOPNOTSUPP,
+		               "post-copy cannot fill the destination's RAM: a part of it is in "
+		               "huge pages of hugetlbfs, another is not");
+	r = collect_written(p, postcopy->hot);
 	if (r == 0) {
 		wh_pageset_merge(p->pending, postcopy->hot);
 		r = wh_postcopy_announce(postcopy, p->pending);
@@ -316,11 +327,12 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 static int run_postcopy(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *hot = wh_pageset_new(p->ram->pages);
+	const bool possible = source->missing_order != WH_GRANULE_NONE;
 	struct wh_postcopy_source postcopy = {
 		.precopy = p,
 		.hot = hot,
-		.missing_granule = 1u << source->missing_order,
-		.fill_granule = 1u << source->fill_order,
+		.missing_granule = possible ? 1u << source->missing_order : 1,
+		.fill_granule = possible ? 1u << source->fill_order : 1,
 		.serve_by = source->serve_by,
 		.context = source->context,
 	};
@@ -335,10 +347,11 @@ static int run_postcopy(struct wh_source *source, struct wh_precopy *p, struct w
 
 static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
-	int r = collect_first(p);
+	int r;
 
-	if (r == 0)
-		r = run_rounds(source, p);
+	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
+	p->find_touched = true;
+	r = run_rounds(source, p);
 	end_rounds(p);
 	if (r < 0)
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
@@ -360,6 +373,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		.ram = source->ram,
 		.clock = source->clock,
 		.stats = source->stats,
+		.copies = source->copies,
 		.pending = pending,
 		.look = source->switch_mode ? look : NULL,
 		.context = source,
@@ -367,6 +381,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	};
 	int r;
 
+	wh_assert(source->copies || !wh_ram_has_huge(source->ram));
 	if (!pending)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = agree(source, pending);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "copies.h"
 #include "dirty.h"
 #include "postcopy_source.h"
 #include "ram.h"
@@ -29,6 +30,7 @@ struct wh_source {
 	const struct wh_clock *clock;
 	struct wh_stats *stats;
 	uint64_t downtime_target_ns;
+	struct wh_copies *copies; /* until @link is closed; NULL where all pages are small */
 
 	/* Begin to track the guest; sets @dirty. Return: 0 or -errno. */
 	int (*track)(struct wh_source *source, struct wh_error *err);

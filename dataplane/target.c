@@ -87,6 +87,14 @@ static int on_region(struct wh_target *target, const struct wh_frame *frame, str
 	return 0;
 }
 
+/* Why making memory zero failed. */
+static const char *reason(const struct wh_region *region, int r)
+{
+	if (r == -ENOSPC && region->page_bytes > WH_PAGE_SIZE)
+		return "there are not enough free huge pages";
+	return strerror(-r);
+}
+
 /* Memory the guest never touched is not sent: it must be zero here. */
 static int empty_ram(const struct wh_ram *ram, struct wh_error *err)
 {
@@ -95,7 +103,7 @@ static int empty_ram(const struct wh_ram *ram, struct wh_error *err)
 
 		if (r < 0)
 			return wh_fail(err, r, "cannot empty RAM '%s': %s", ram->regions[i].name,
-			               strerror(-r));
+			               reason(&ram->regions[i], r));
 	}
 	return 0;
 }
@@ -113,6 +121,18 @@ static int check_start(const struct wh_target *target, const struct wh_frame *fr
 	return 0;
 }
 
+/* Not all memory can be filled while it is waited for. All else goes on without post-copy. */
+static int offer_postcopy(struct wh_target *target, struct wh_frame *ready, struct wh_error *err)
+{
+	int r = wh_postcopy_granules(target, ready, err);
+
+	if (r != -EOPNOTSUPP)
+		return r;
+	target->missing = NULL;
+	ready->ready.missing_order = ready->ready.fill_order = WH_GRANULE_NONE;
+	return 0;
+}
+
 static int on_start(struct wh_target *target, const struct wh_frame *frame, struct wh_error *err)
 {
 	struct wh_frame ready = { .kind = WH_FRAME_READY };
@@ -121,7 +141,7 @@ static int on_start(struct wh_target *target, const struct wh_frame *frame, stru
 	if (r == 0)
 		r = empty_ram(target->ram, err);
 	if (r == 0 && target->missing)
-		r = wh_postcopy_granules(target, &ready, err);
+		r = offer_postcopy(target, &ready, err);
 	if (r < 0)
 		return r;
 	wh_session_move(target->stats, WH_SESSION_PRECOPY);
@@ -154,7 +174,7 @@ static int on_runs(struct wh_target *target, const struct wh_frame *frame,
 			               region->name);
 		r = act(target, region, frame->zero.runs[i]);
 		if (r < 0)
-			return wh_fail(err, r, "RAM '%s': %s", region->name, strerror(-r));
+			return wh_fail(err, r, "RAM '%s': %s", region->name, reason(region, r));
 	}
 	return 0;
 }

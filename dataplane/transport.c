@@ -60,6 +60,12 @@ int wh_transport_write(struct wh_transport *link, const struct wh_write *w)
 	return link->ops->write(link, w);
 }
 
+void wh_transport_forget(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len)
+{
+	wh_assert(region < WH_REGIONS_MAX);
+	link->ops->forget(link, region, offset, len);
+}
+
 int wh_transport_send(struct wh_transport *link, const void *data, uint32_t len)
 {
 	wh_assert(len >= 1 && len <= WH_FRAME_LEN_MAX);

@@ -4,7 +4,7 @@
  * Each direction has a list of parcels, oldest first. A write is read out of the sender's memory
  * when it departs, which is some time after it was posted, and lands in pieces some time later:
  * the worst that a socket buffer and a network may do. Writes land in any order; a frame lands
- * when everything before it has.
+ * when everything before it has. Most writes leave as what differs from what was sent before.
  */
 
 #include "transport_loop.h"
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "delta.h"
 #include "transport_ops.h"
 
 #include "wherry/assert.h"
@@ -31,7 +32,8 @@ struct parcel {
 	bool is_frame;
 	bool departed; /* its bytes are in @data */
 	struct wh_write write;
-	uint32_t landed; /* bytes of @data in place */
+	uint32_t landed;                   /* bytes of @data in place */
+	uint8_t known[WH_DELTA_MAP_BYTES]; /* pages of @data that are differences */
 	uint32_t len;
 	uint8_t data[];
 };
@@ -52,6 +54,8 @@ struct end {
 	uint64_t *departed;      /* owned; cookies to report, room for @queue_depth */
 	uint32_t departed_count;
 	uint64_t sent_bytes;
+	struct wh_delta *delta; /* owned */
+	uint64_t delta_pages;   /* sent as differences */
 };
 
 struct wh_loop {
@@ -121,7 +125,9 @@ static int loop_open(struct wh_transport **ret, const struct wh_link_config *cfg
 	end = cfg->passive ? &the_loop->target : &the_loop->source;
 	wh_assert(!end->open);
 	end->departed = calloc(cfg->queue_depth, sizeof(*end->departed));
-	if (!end->departed)
+	end->delta = wh_delta_new();
+	end->delta_pages = 0;
+	if (!end->departed || !end->delta)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	end->base.ops = &wh_transport_loop;
 	end->queue_depth = cfg->queue_depth;
@@ -148,6 +154,7 @@ static struct wh_transport *loop_close(struct wh_transport *transport)
 	free_all(end->inbox);
 	free(end->lent);
 	free(end->departed);
+	end->delta = wh_delta_free(end->delta);
 	end->outbound = end->inbox = end->lent = NULL;
 	end->departed = NULL;
 	end->open = false;
@@ -203,6 +210,12 @@ static int loop_write(struct wh_transport *transport, const struct wh_write *w)
 	return post(end, &like, NULL);
 }
 
+static void loop_forget(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                        uint64_t len)
+{
+	wh_delta_forget(end_of(transport)->delta, region, offset, len);
+}
+
 static int loop_send(struct wh_transport *transport, const void *data, uint32_t len)
 {
 	struct end *end = end_of(transport);
@@ -222,11 +235,40 @@ static void depart(struct end *from, struct parcel *parcel)
 {
 	const struct wh_memory *memory = &from->regions[parcel->write.src_region];
 
-	memcpy(parcel->data, (const uint8_t *)memory->addr + parcel->write.src_offset, parcel->len);
+	memcpy(parcel->data,
+	       parcel->write.copy ? parcel->write.copy
+	                          : (const uint8_t *)memory->addr + parcel->write.src_offset,
+	       parcel->len);
+	if (parcel->write.round > 0 && roll(from->loop, 4) > 0)
+		from->delta_pages +=
+			wh_delta_take(from->delta, &parcel->write, parcel->data, parcel->known)
+				.known;
+	else
+		wh_delta_forget(from->delta, parcel->write.dst_region, parcel->write.dst_offset,
+		                parcel->len);
 	parcel->departed = true;
 	from->departed[from->departed_count++] = parcel->write.cookie;
 	from->in_flight--;
 	from->sent_bytes += parcel->len;
+}
+
+/* Turn the differences in the next @len bytes, which go to @offset, into contents. */
+static int add_what_is_there(int fd, struct parcel *parcel, uint32_t len, uint64_t offset)
+{
+	uint8_t there[WH_PAGE_SIZE];
+	uint32_t at = parcel->landed, part;
+
+	for (; len > 0; at += part, offset += part, len -= part) {
+		const uint32_t left = WH_PAGE_SIZE - at % WH_PAGE_SIZE;
+
+		part = len < left ? len : left;
+		if (!wh_delta_is_known(parcel->known, at / WH_PAGE_SIZE))
+			continue;
+		if (pread(fd, there, part, (off_t)offset) != (ssize_t)part)
+			return -EIO;
+		wh_delta_apply(parcel->data + at, there, part);
+	}
+	return 0;
 }
 
 /* Place the next piece of a write. Return: 0 or the link's error. */
@@ -236,6 +278,7 @@ static int land_piece(struct end *to, struct parcel *parcel)
 	const uint32_t left = parcel->len - parcel->landed;
 	uint32_t len = roll(to->loop, 2) ? left : roll(to->loop, left) + 1;
 	uint64_t offset = parcel->write.dst_offset + parcel->landed;
+	int r;
 
 	if (!memory->writable || offset > memory->bytes || len > memory->bytes - offset)
 		return -EPROTO;
@@ -244,12 +287,17 @@ static int land_piece(struct end *to, struct parcel *parcel)
 		return -ENOSPC;
 	if (to->loop->landings == to->loop->world->reset_after)
 		return -ECONNRESET;
-	parcel->landed += len;
-	if (memory->put)
+	if (memory->put) {
+		parcel->landed += len;
 		return parcel->landed < parcel->len
 		               ? 0
 		               : memory->put(memory->context, parcel->write.dst_offset,
 		                             parcel->data, parcel->len);
+	}
+	r = add_what_is_there(memory->fd, parcel, len, offset);
+	if (r < 0)
+		return r;
+	parcel->landed += len;
 	if (pwrite(memory->fd, parcel->data + parcel->landed - len, len, (off_t)offset) !=
 	    (ssize_t)len)
 		return -errno;
@@ -352,7 +400,10 @@ static int loop_urgent(const struct wh_transport *transport)
 
 static struct wh_sent loop_sent(const struct wh_transport *transport)
 {
-	return (struct wh_sent){ .bytes = ((const struct end *)transport)->sent_bytes };
+	const struct end *end = (const struct end *)transport;
+
+	return (struct wh_sent){ .bytes = end->sent_bytes,
+		                 .delta_raw_bytes = end->delta_pages * WH_PAGE_SIZE };
 }
 
 const struct wh_transport_ops wh_transport_loop = {
@@ -362,6 +413,7 @@ const struct wh_transport_ops wh_transport_loop = {
 	.map = loop_map,
 	.unmap = loop_unmap,
 	.write = loop_write,
+	.forget = loop_forget,
 	.send = loop_send,
 	.poll = loop_poll,
 	.urgent = loop_urgent,

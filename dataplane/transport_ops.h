@@ -18,6 +18,7 @@ struct wh_transport_ops {
 	int (*map)(struct wh_transport *link, uint16_t region, const struct wh_memory *memory);
 	void (*unmap)(struct wh_transport *link, uint16_t region);
 	int (*write)(struct wh_transport *link, const struct wh_write *w);
+	void (*forget)(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len);
 	int (*send)(struct wh_transport *link, const void *data, uint32_t len);
 	int (*poll)(struct wh_transport *link, struct wh_event *events, uint32_t max,
 	            uint64_t deadline_ns);

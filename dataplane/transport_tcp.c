@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "delta.h"
 #include "intake.h"
 #include "place.h"
 #include "tcp.h"
@@ -52,8 +53,9 @@ struct link {
 	struct wh_bell bell;
 	struct wh_place places[WH_REGIONS_MAX]; /* owned; of the regions that are writable */
 
-	struct slot *slots; /* owned, one for each write in flight */
-	uint32_t *unused;   /* owned, stack of unused slots */
+	struct wh_delta *delta; /* owned; NULL if nothing is compressed */
+	struct slot *slots;     /* owned, one for each write in flight */
+	uint32_t *unused;       /* owned, stack of unused slots */
 	uint32_t unused_count;
 
 	bool have_frame; /* @frame waits for writes to land */
@@ -80,6 +82,7 @@ static struct wh_transport *tcp_close(struct wh_transport *transport)
 	wh_closep(&link->urgent);
 	for (uint32_t i = 0; i < WH_REGIONS_MAX; i++)
 		wh_place_done(&link->places[i]);
+	link->delta = wh_delta_free(link->delta);
 	free(link->slots);
 	free(link->unused);
 	free(link);
@@ -114,6 +117,7 @@ static int start_lanes(struct link *link, struct wh_tcp *tcp, const struct wh_li
 			.fd = tcp->fds[link->lane_count],
 			.queue_depth = config->queue_depth,
 			.compression = config->compression,
+			.delta = link->delta,
 			.regions = link->regions,
 			.owner = &link->bell,
 			.places = link->places,
@@ -138,6 +142,11 @@ static int tcp_open(struct wh_transport **ret, const struct wh_link_config *cfg,
 	if (!link)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	transport = &link->base;
+	if (!cfg->passive && cfg->compression != WH_COMPRESSION_NONE) {
+		link->delta = wh_delta_new();
+		if (!link->delta)
+			return wh_fail(err, -ENOMEM, "out of memory");
+	}
 	r = wh_tcp_open(&tcp, cfg, err);
 	if (r < 0)
 		return r;
@@ -206,6 +215,12 @@ static int tcp_write(struct wh_transport *transport, const struct wh_write *w)
 	lane->left_bytes += w->len;
 	wh_conn_write(lane->conn, &posted);
 	return 0;
+}
+
+static void tcp_forget(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                       uint64_t len)
+{
+	wh_delta_forget(link_of(transport)->delta, region, offset, len);
 }
 
 static int tcp_send(struct wh_transport *transport, const void *data, uint32_t len)
@@ -414,6 +429,8 @@ static struct wh_sent tcp_sent(const struct wh_transport *transport)
 		all.bytes += sent.bytes;
 		all.compressed_raw_bytes += sent.compressed_raw_bytes;
 		all.compressed_bytes += sent.compressed_bytes;
+		all.delta_raw_bytes += sent.delta_raw_bytes;
+		all.delta_bytes += sent.delta_bytes;
 	}
 	return all;
 }
@@ -425,6 +442,7 @@ const struct wh_transport_ops wh_transport_tcp = {
 	.map = tcp_map,
 	.unmap = tcp_unmap,
 	.write = tcp_write,
+	.forget = tcp_forget,
 	.send = tcp_send,
 	.poll = tcp_poll,
 	.urgent = tcp_urgent,

@@ -12,9 +12,10 @@
  *
  * The contents of a long write go from the RAM file to the socket by sendfile(): the kernel hands
  * pages on and copies none. A guest that writes to such a page before it has left may send its
- * newer contents; it will be sent again.
+ * newer contents; it will be sent again. A copy that the caller made is never sent so: it may be used
+ * for something else as soon as the socket has it.
  *
- * Contents that are compressed (pack.h) are in a buffer that the next batch will take.
+ * Contents that are compressed or copied (pack.h) are in a buffer that the next batch will take.
  */
 
 #include "transport_uring.h"
@@ -120,25 +121,28 @@ static void tell(struct wh_conn *conn, const struct wh_conn_event *event)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
+static void *contents_of(const struct wh_conn *conn, const struct wh_write *w)
+{
+	if (w->copy)
+		return (void *)(uintptr_t)w->copy;
+	return (uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
+}
+
 /* The record of a write, whose contents go to @iov if SENDMSG is to send them. */
 static struct wh_record begin_write(struct wh_conn *conn, const struct wh_write *w,
                                     struct iovec *iov)
 {
-	void *contents = (uint8_t *)(uintptr_t)conn->regions[w->src_region].addr + w->src_offset;
+	void *contents = contents_of(conn, w);
 	struct batch *out = &conn->out;
 	struct wh_record record = { .type = WH_RECORD_WRITE,
 		                    .region = w->dst_region,
 		                    .length = w->len,
 		                    .offset = w->dst_offset };
-	uint32_t packed_len;
-	const uint8_t *packed = wh_pack_write(&conn->pack, contents, w->len, &packed_len);
+	const uint8_t *packed = wh_pack_write(&conn->pack, w, contents, &record);
 
-	if (packed) {
-		record.type = WH_RECORD_WRITE_ZSTD;
-		record.length = packed_len;
+	if (packed)
 		contents = (void *)(uintptr_t)packed;
-	}
-	out->long_last = !packed && w->len >= LONG_WRITE;
+	out->long_last = !packed && !w->copy && w->len >= LONG_WRITE;
 	*iov = (struct iovec){ .iov_base = contents,
 		               .iov_len = out->long_last ? 0 : record.length };
 	return record;
@@ -429,7 +433,7 @@ static int set_up(struct wh_conn *conn, const struct wh_conn_config *cfg)
 
 	r = wh_intake_init(&conn->in, &intake);
 	if (r == 0)
-		r = wh_pack_init(&conn->pack, cfg->fd, cfg->compression);
+		r = wh_pack_init(&conn->pack, cfg->fd, cfg->compression, cfg->delta);
 	if (r == 0)
 		r = wh_bell_init(&conn->bell);
 	if (r == 0)
@@ -558,5 +562,8 @@ struct wh_sent wh_conn_sent(const struct wh_conn *conn)
 		.compressed_raw_bytes =
 			atomic_load_explicit(&conn->pack.raw_bytes, memory_order_relaxed),
 		.compressed_bytes = atomic_load_explicit(&conn->pack.bytes, memory_order_relaxed),
+		.delta_raw_bytes =
+			atomic_load_explicit(&conn->pack.delta_raw_bytes, memory_order_relaxed),
+		.delta_bytes = atomic_load_explicit(&conn->pack.delta_bytes, memory_order_relaxed),
 	};
 }

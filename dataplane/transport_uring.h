@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "delta.h"
 #include "place.h"
 #include "queue.h"
 #include "wire.h"
@@ -34,6 +35,7 @@ struct wh_conn_config {
 	int fd;               /* the connection takes it over */
 	uint32_t queue_depth; /* writes posted at once, at most */
 	enum wh_compression compression;
+	struct wh_delta *delta;          /* all connections'; NULL without; borrowed */
 	const struct wh_memory *regions; /* WH_REGIONS_MAX of them, borrowed; unused ones empty */
 	struct wh_bell *owner;           /* rung when there are events; borrowed */
 	struct wh_place *places;         /* the same ones, to write into; borrowed */

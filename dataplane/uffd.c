@@ -18,6 +18,7 @@
 #include "attach.h"
 #include "vmm_map.h"
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
 #include "wherry/linux_compat.h"
@@ -27,7 +28,8 @@ struct wh_uffd {
 	struct wh_vmm_map map;
 	pid_t pid;
 	int number;
-	bool gone; /* it is closed there: detached by an earlier mover */
+	bool gone;       /* it is closed there: detached by an earlier mover */
+	uint8_t *zeroes; /* owned; one granule, where UFFDIO_ZEROPAGE has none; else NULL */
 };
 
 static struct wh_uffd *uffd_of(struct wh_fill *fill)
@@ -108,8 +110,12 @@ static int copy(struct wh_fill *fill, uint64_t page, uint32_t count, const void 
 
 static int zero(struct wh_fill *fill, uint64_t page, uint32_t count)
 {
-	struct uffdio_zeropage zeropage = { .range = find(uffd_of(fill), page, count) };
+	const struct wh_uffd *uffd = uffd_of(fill);
+	struct uffdio_zeropage zeropage = { .range = find(uffd, page, count) };
 
+	wh_assert(!uffd->zeroes || count == fill->granule);
+	if (uffd->zeroes)
+		return copy(fill, page, count, uffd->zeroes);
 	if (ioctl(fill->fd, UFFDIO_ZEROPAGE, &zeropage) == 0)
 		zeropage.zeropage = (int64_t)zeropage.range.len;
 	else if (zeropage.zeropage == 0)
@@ -191,6 +197,10 @@ static struct wh_uffd *new_uffd(const struct wh_ram *ram, pid_t pid, int *code,
 		              strerror(-*code));
 	else
 		*code = wh_vmm_map_read(&uffd->map, pid, ram, err);
+	if (*code == 0 && uffd->fill.granule > 1) {
+		uffd->zeroes = calloc(uffd->fill.granule, WH_PAGE_SIZE);
+		*code = uffd->zeroes ? 0 : wh_fail(err, -ENOMEM, "out of memory");
+	}
 	return *code < 0 ? wh_uffd_close(uffd) : uffd;
 }
 
@@ -260,6 +270,7 @@ struct wh_uffd *wh_uffd_close(struct wh_uffd *uffd)
 		return NULL;
 	wh_closep(&uffd->fill.fd);
 	wh_vmm_map_done(&uffd->map);
+	free(uffd->zeroes);
 	free(uffd);
 	return NULL;
 }

@@ -256,6 +256,8 @@ static int decode_granules(uint16_t field, struct wh_frame *f)
 {
 	f->ready.missing_order = (uint8_t)field;
 	f->ready.fill_order = (uint8_t)(field >> 8);
+	if (f->ready.missing_order == WH_GRANULE_NONE && f->ready.fill_order == WH_GRANULE_NONE)
+		return 0;
 	return f->ready.missing_order <= WH_GRANULE_ORDER_MAX &&
 	                       f->ready.fill_order <= f->ready.missing_order
 	               ? 0

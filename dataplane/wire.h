@@ -61,13 +61,14 @@ void wh_put_bytes(struct wh_writer *w, const void *from, size_t len);
 
 /* The table of record types. */
 enum wh_record_type {
-	WH_RECORD_HELLO = 1,      /* the connecting side's first record */
-	WH_RECORD_WELCOME = 2,    /* the answer to it */
-	WH_RECORD_WRITE = 3,      /* page contents: place @length bytes at @offset of @region */
-	WH_RECORD_FRAME = 4,      /* a frame, behind the numbers of writes that come before it */
-	WH_RECORD_WRITE_ZSTD = 5, /* a WRITE whose contents are compressed */
-	WH_RECORD_FETCH = 7,      /* urgent: send these pages now */
-	WH_RECORD_ZEROES = 8,     /* urgent, an answer to it: they are zero */
+	WH_RECORD_HELLO = 1,       /* the connecting side's first record */
+	WH_RECORD_WELCOME = 2,     /* the answer to it */
+	WH_RECORD_WRITE = 3,       /* page contents: place @length bytes at @offset of @region */
+	WH_RECORD_FRAME = 4,       /* a frame, behind the numbers of writes that come before it */
+	WH_RECORD_WRITE_ZSTD = 5,  /* a WRITE whose contents are compressed */
+	WH_RECORD_WRITE_DELTA = 6, /* the same, of what differs from what is there */
+	WH_RECORD_FETCH = 7,       /* urgent: send these pages now */
+	WH_RECORD_ZEROES = 8,      /* urgent, an answer to it: they are zero */
 };
 
 struct wh_record {
@@ -121,6 +122,9 @@ enum wh_frame_kind {
 
 /* The largest granule that READY may tell: 2 MiB, as a power of two of pages. */
 #define WH_GRANULE_ORDER_MAX 9u
+
+/* In place of both of its orders: there can be no post-copy. */
+#define WH_GRANULE_NONE 0xffu
 
 /* Runs in one ZERO or MISSING frame: what fits into WH_FRAME_LEN_MAX. */
 #define WH_ZERO_RUNS_MAX 256u

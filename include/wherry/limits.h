@@ -11,11 +11,27 @@
 /* RAM blocks of one guest: their descriptors travel in one message, which holds 253. */
 #define WH_REGIONS_MAX 128u
 
+/*
+ * Page tables of a mover's mapping of guest memory: 16 MiB. They would be 2 MiB for each GiB used,
+ * and taking single pages out of them does not free them.
+ */
+#define WH_PAGE_TABLES_MAX 4096u
+
+/* Memory that one page table maps. */
+#define WH_PAGE_TABLE_BYTES (2u << 20)
+
+/* Threads that scan for written pages: what 16 leave of a guest of 16 TiB is half a second. */
+#define WH_SCAN_THREADS_MAX 16u
+
 /* Connections of one migration: more than this never helped a 400 Gbit/s link. */
 #define WH_CONNECTIONS_MAX 16u
 
 /* Writes in flight on one link: 4096 of 2 MiB is 8 GiB, beyond any bandwidth-delay product. */
 #define WH_QUEUE_DEPTH_MAX 4096u
+
+/* Huge pages of hugetlbfs: what a write carries and the page tables of x86-64 hold in one step. Those
+ * of 1 GiB would be dirty all the time, and one write could not bring a whole one. */
+#define WH_HUGE_BYTES_MAX (2u << 20)
 
 /* One write: a huge page. Large enough that its header costs nothing. */
 #define WH_WRITE_LEN_MAX (2u << 20)

@@ -38,6 +38,9 @@ enum wh_stat {
 	WH_STAT_LANDED_NS,       /* the destination has every byte */
 	WH_STAT_COMPRESSED_RAW_BYTES, /* page contents that were compressed */
 	WH_STAT_COMPRESSED_BYTES,     /* what became of them */
+	WH_STAT_UNCHANGED_BYTES,      /* of dirty huge pages, what the destination had already */
+	WH_STAT_DELTA_RAW_BYTES,      /* page contents sent as differences to older ones */
+	WH_STAT_DELTA_BYTES,          /* what became of them */
 	WH_STAT_POSTCOPY_NS,          /* post-copy began, or was resumed */
 	WH_STAT_FAULTS,               /* post-copy: pages that the guest waited for */
 	WH_STAT_FAULT_BYTES,          /* post-copy: page contents carried for them */

@@ -55,7 +55,7 @@ static void check_limits(const struct wh_frame *frame)
 	if (frame->kind == WH_FRAME_REGION)
 		wh_assert(*frame->region.name &&
 		          strnlen(frame->region.name, WH_NAME_MAX) < WH_NAME_MAX);
-	if (frame->kind == WH_FRAME_READY)
+	if (frame->kind == WH_FRAME_READY && frame->ready.fill_order != WH_GRANULE_NONE)
 		wh_assert(frame->ready.missing_order <= WH_GRANULE_ORDER_MAX &&
 		          frame->ready.fill_order <= frame->ready.missing_order);
 	if (frame->kind == WH_FRAME_ZERO || frame->kind == WH_FRAME_MISSING)
@@ -98,6 +98,25 @@ static void try_payload(const uint8_t *data, uint32_t size)
 		(void)*(const volatile uint8_t *)(contents + i);
 }
 
+static void try_delta(const uint8_t *data, uint32_t size)
+{
+	static struct wh_decompressor *d;
+	struct wh_decompressed_delta delta;
+	int pages;
+
+	if (!d)
+		d = wh_decompressor_new();
+	wh_assert(d);
+	if (wh_decompress_delta(d, data, size, &delta) < 0)
+		return;
+	pages = wh_decompress_length(data, size) / (int)WH_PAGE_SIZE;
+	wh_assert(pages > 0 && pages <= (int)WH_RUN_PAGES_MAX);
+	for (int i = 0; i < pages; i++)
+		(void)*(const volatile uint8_t *)(delta.contents + (size_t)i * WH_PAGE_SIZE);
+	for (int i = pages; i < (pages + 7) / 8 * 8; i++)
+		wh_assert(!(delta.known[i / 8] >> i % 8 & 1));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size >= WH_RECORD_HEADER)
@@ -110,5 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_frame(data, (uint32_t)size);
 	if (size <= WH_WRITE_LEN_MAX)
 		try_payload(data, (uint32_t)size);
+	if (size <= WH_WRITE_LEN_MAX)
+		try_delta(data, (uint32_t)size);
 	return 0;
 }

@@ -9,7 +9,8 @@
  *	wherry.mode=work	check (never rewrite), idle (fill, then sleep) or untouched
  *	wherry.rate=0		MiB/s to rewrite; 0 is as fast as possible
  *	wherry.hot=0		rewrite only the first so many MiB; 0 is all
- *	wherry.pattern=seq	or random: the order of rewriting
+ *	wherry.pattern=seq	or random, zipf: the order of rewriting, see cursor.h
+ *	wherry.touch=4096	bytes that change when a page is rewritten: 8, 16, 32, ... or all
  *	wherry.check=0		MiB/s to check; 0 is as fast as possible
  *	wherry.report=1000	ms between two lines of totals
  *
@@ -33,24 +34,28 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cursor.h"
 #include "pages.h"
 
-#define BATCH           16u /* pages between two looks at the clock: below 1 ms */
 #define NS_PER_S        1000000000ull
 #define NS_PER_MS       1000000ull
-#define CATCH_UP_NS     (NS_PER_S / 20)
 #define PAGES_PER_MIB   (1024 * 1024 / PAGE_BYTES)
 #define ERROR_LINES_MAX 200u
 #define CMDLINE_MAX     4096
-
-/* Steps of the "random" order: a prime above any count of pages, so that it visits each page. */
-#define RANDOM_STRIDE 2654435761u
 
 enum mode {
 	MODE_WORK,
 	MODE_CHECK,
 	MODE_IDLE,
 	MODE_UNTOUCHED,
+	MODE_COUNT,
+};
+
+static const char *const mode_names[MODE_COUNT] = {
+	[MODE_WORK] = "work",
+	[MODE_CHECK] = "check",
+	[MODE_IDLE] = "idle",
+	[MODE_UNTOUCHED] = "untouched",
 };
 
 struct options {
@@ -60,16 +65,8 @@ struct options {
 	uint32_t rate_mib;
 	uint32_t check_mib;
 	uint32_t report_ms;
-	bool random;
-};
-
-/* A cursor over pages that moves at a given pace. */
-struct cursor {
-	uint64_t interval_ns; /* of one batch; 0 is as fast as possible */
-	uint64_t next_ns;
-	uint32_t count; /* of pages to visit */
-	uint32_t stride;
-	uint32_t at;
+	uint32_t touch_bytes;
+	enum pattern pattern;
 };
 
 struct totals {
@@ -137,15 +134,25 @@ static uint32_t number(const char *text)
 	return (uint32_t)n;
 }
 
-static enum mode mode_of(const char *text)
+/* Which of @names @text is. */
+static uint32_t choice(const char *text, const char *const *names, uint32_t count)
 {
-	static const char *const names[] = { "work", "check", "idle", "untouched" };
-
-	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (uint32_t i = 0; i < count; i++)
 		if (strcmp(text, names[i]) == 0)
-			return (enum mode)i;
-	printf("memguest: error: no mode '%s'\n", text);
+			return i;
+	printf("memguest: error: there is no '%s'\n", text);
 	_exit(EXIT_FAILURE); /* stdout is written line by line */
+}
+
+static uint32_t touch_bytes(const char *text)
+{
+	uint32_t bytes = number(text);
+
+	if (bytes < sizeof(uint64_t) || bytes > PAGE_BYTES || (bytes & (bytes - 1)) != 0) {
+		printf("memguest: error: '%s' is not a power of two from 8 to 4096\n", text);
+		_exit(EXIT_FAILURE); /* stdout is written line by line */
+	}
+	return bytes;
 }
 
 static void take_option(struct options *o, const char *word)
@@ -163,9 +170,11 @@ static void take_option(struct options *o, const char *word)
 	else if ((v = value_of(word, "wherry.report")))
 		o->report_ms = number(v);
 	else if ((v = value_of(word, "wherry.pattern")))
-		o->random = strcmp(v, "random") == 0;
+		o->pattern = (enum pattern)choice(v, pattern_names, PATTERN_COUNT);
+	else if ((v = value_of(word, "wherry.touch")))
+		o->touch_bytes = touch_bytes(v);
 	else if ((v = value_of(word, "wherry.mode")))
-		o->mode = mode_of(v);
+		o->mode = (enum mode)choice(v, mode_names, MODE_COUNT);
 }
 
 static void take_kernel_options(struct options *o)
@@ -181,34 +190,6 @@ static void take_kernel_options(struct options *o)
 		while ((word = strtok_r(rest, " \n", &rest)))
 			take_option(o, word);
 	(void)fclose(file); /* it was only read */
-}
-
-static struct cursor cursor_make(uint32_t count, uint32_t rate_mib, bool random)
-{
-	struct cursor c = { .count = count, .stride = random ? RANDOM_STRIDE % count : 1 };
-
-	if (rate_mib > 0)
-		c.interval_ns = NS_PER_S * BATCH / ((uint64_t)rate_mib * PAGES_PER_MIB);
-	if (c.stride == 0)
-		c.stride = 1;
-	return c;
-}
-
-/* A guest that stood still makes up for a moment of it, not for all: that would be a burst. */
-static bool cursor_due(struct cursor *c, uint64_t now)
-{
-	if (now < c->next_ns)
-		return false;
-	if (c->next_ns + CATCH_UP_NS < now)
-		c->next_ns = now - CATCH_UP_NS;
-	c->next_ns += c->interval_ns;
-	return true;
-}
-
-static uint32_t cursor_step(struct cursor *c)
-{
-	c->at = (uint32_t)(((uint64_t)c->at + c->stride) % c->count);
-	return c->at;
 }
 
 static void report_page(struct totals *t, uint32_t page, const struct page_report *r)
@@ -249,7 +230,7 @@ static void report_totals(struct totals *t, const struct pages *p, uint64_t now)
 
 static void check_batch(struct pages *p, struct cursor *c, struct totals *t)
 {
-	for (uint32_t i = 0; i < BATCH; i++) {
+	for (uint32_t i = 0; i < CURSOR_BATCH; i++) {
 		uint32_t page = cursor_step(c);
 		struct page_report r = pages_check(p, page);
 
@@ -263,17 +244,17 @@ static void check_batch(struct pages *p, struct cursor *c, struct totals *t)
 
 static void write_batch(struct pages *p, struct cursor *c, struct totals *t)
 {
-	for (uint32_t i = 0; i < BATCH; i++)
+	for (uint32_t i = 0; i < CURSOR_BATCH; i++)
 		pages_write(p, cursor_step(c));
-	t->writes += BATCH;
+	t->writes += CURSOR_BATCH;
 }
 
 /* Runs for as long as the guest does. */
 static void work(struct pages *p, const struct options *o, struct totals *t)
 {
 	uint32_t hot = o->hot_mib > 0 && o->hot_mib < o->mib ? o->hot_mib : o->mib;
-	struct cursor writer = cursor_make(hot * PAGES_PER_MIB, o->rate_mib, o->random);
-	struct cursor checker = cursor_make(p->count, o->check_mib, false);
+	struct cursor writer = cursor_make(hot * PAGES_PER_MIB, o->rate_mib, o->pattern);
+	struct cursor checker = cursor_make(p->count, o->check_mib, PATTERN_SEQ);
 
 	set_steps_in_cpu(steps_in_memory.count);
 	for (;;) {
@@ -303,7 +284,7 @@ static void rest(const struct pages *p, struct totals *t)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .mib = 512, .report_ms = 1000 };
+	struct options o = { .mib = 512, .report_ms = 1000, .touch_bytes = PAGE_BYTES };
 	struct pages pages = { 0 };
 	struct totals totals = { .start_ns = now_ns() };
 
@@ -314,7 +295,7 @@ int main(int argc, char **argv)
 	totals.interval_ns = o.report_ms * NS_PER_MS;
 
 	if (o.mode != MODE_UNTOUCHED && o.mib > 0) {
-		pages_init(&pages, o.mib * PAGES_PER_MIB);
+		pages_init(&pages, o.mib * PAGES_PER_MIB, o.touch_bytes);
 		for (uint32_t i = 0; i < pages.count; i++)
 			pages_write(&pages, i);
 	}

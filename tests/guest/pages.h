@@ -22,6 +22,8 @@ struct pages {
 	uint64_t (*page)[PAGE_WORDS];
 	uint64_t *expected; /* of each page: the check << 32 | its generation */
 	uint32_t count;
+	uint32_t
+		slot_words; /* that a write changes: a power of two up to PAGE_WORDS, which is all */
 };
 
 enum page_state {
@@ -39,8 +41,13 @@ struct page_report {
 	uint32_t found;    /* what the page says of itself */
 };
 
-/* Map @count pages and their table. Nothing is written yet: the pages are untouched. */
-void pages_init(struct pages *p, uint32_t count);
+/*
+ * Map @count pages and their table. Nothing is written yet: the pages are untouched. A page's first
+ * write is that of all of it, later ones change @touch_bytes, and 8 more at its start.
+ */
+void pages_init(struct pages *p, uint32_t count, uint32_t touch_bytes);
+
+void pages_done(struct pages *p);
 
 /* Write the page's next content: generation 1 at first, then one more each time. */
 void pages_write(struct pages *p, uint32_t page);

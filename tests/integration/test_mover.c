@@ -4,11 +4,14 @@
  * Two real movers move the memory of a process that stands for a hypervisor: it maps a RAM file,
  * keeps writing to it, and gives pages back as a balloon does.
  *
+ * With "hugetlbfs" as its second argument, the memory is that, on one side or on both.
+ *
  * Afterwards the memory is equal; and where a mover was killed, the process runs on as if nothing
  * had been there: no userfaultfd, no tracked mapping.
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -27,6 +30,7 @@
 
 #include <cmocka.h>
 
+#include "huge_pool.h"
 #include "mover_pair.h"
 #include "traces.h"
 
@@ -50,6 +54,7 @@ struct control {
 
 struct guest {
 	int fd;
+	bool huge;
 	pid_t pid;
 	struct control *control;
 };
@@ -70,14 +75,27 @@ static void fill(uint8_t *page, uint64_t value)
 
 /* --- the guest, in a process of its own ------------------------------------------------------- */
 
-static void guest_act(uint8_t *ram, uint64_t *random)
+/* Give memory back as QEMU does: a huge page without a word to the tracker. */
+static void give_back(const struct guest *g, uint8_t *ram, uint32_t page, uint64_t *random)
 {
-	uint8_t *page = ram + (size_t)roll(random, PAGES) * WH_PAGE_SIZE;
+	const uint64_t offset = (uint64_t)page * WH_PAGE_SIZE;
+
+	if (!g->huge)
+		/* Waits until the tracker has taken the event. */
+		(void)madvise(ram + offset, WH_PAGE_SIZE, MADV_REMOVE);
+	else if (roll(random, 32) == 0)
+		(void)fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		                (off_t)(offset - offset % HUGE_PAGE_BYTES), HUGE_PAGE_BYTES);
+}
+
+static void guest_act(const struct guest *g, uint8_t *ram, uint64_t *random)
+{
+	const uint32_t number = roll(random, PAGES);
+	uint8_t *page = ram + (size_t)number * WH_PAGE_SIZE;
 
 	switch (roll(random, 8)) {
 	case 0:
-		/* Waits until the tracker has taken the event. */
-		(void)madvise(page, WH_PAGE_SIZE, MADV_REMOVE);
+		give_back(g, ram, number, random);
 		break;
 	case 1:
 		memset(page, 0, WH_PAGE_SIZE);
@@ -87,9 +105,10 @@ static void guest_act(uint8_t *ram, uint64_t *random)
 	}
 }
 
-static void guest_run(struct control *control, int fd)
+static void guest_run(const struct guest *g)
 {
-	uint8_t *ram = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	uint8_t *ram = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
+	struct control *control = g->control;
 	uint64_t random = 1;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -105,7 +124,7 @@ static void guest_run(struct control *control, int fd)
 		} else {
 			atomic_store(&control->paused, false);
 			for (int i = 0; i < 8; i++)
-				guest_act(ram, &random);
+				guest_act(g, ram, &random);
 			atomic_fetch_add(&control->steps, 1);
 		}
 		(void)poll(NULL, 0, 1);
@@ -131,22 +150,41 @@ static void guest_stop(const struct guest *g)
 
 static struct guest the_guest = { .fd = -1 };
 
-static int setup(void **state)
+static int new_ram(bool huge)
+{
+	int fd = huge ? huge_file(BYTES) : memfd_create("ram", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, BYTES), 0);
+	return fd;
+}
+
+static int start_guest(void **state, bool huge)
 {
 	struct guest *g = &the_guest;
 
-	g->fd = memfd_create("guest", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(g->fd, BYTES), 0);
+	g->huge = huge;
+	g->fd = new_ram(huge);
 	g->control = mmap(NULL, sizeof(*g->control), PROT_READ | PROT_WRITE,
 	                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(g->control != MAP_FAILED);
 	g->pid = fork();
 	if (g->pid == 0)
-		guest_run(g->control, g->fd);
+		guest_run(g);
 	assert_true(g->pid > 0);
 	assert_true(await_steps(g, 1));
 	*state = g;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return start_guest(state, false);
+}
+
+static int setup_huge(void **state)
+{
+	return start_guest(state, true);
 }
 
 static int teardown(void **state)
@@ -184,12 +222,14 @@ static void assert_same_memory(int a, int b)
 }
 
 /* A RAM file with junk in it, as no destination should have. */
-static int new_destination(void)
+static int new_destination(bool huge)
 {
-	int fd = memfd_create("destination", MFD_CLOEXEC);
+	int fd = new_ram(huge);
+	char *junk = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	assert_int_equal(ftruncate(fd, BYTES), 0);
-	assert_int_equal(pwrite(fd, "junk", 4, (off_t)BYTES - WH_PAGE_SIZE), 4);
+	assert_true(junk != MAP_FAILED);
+	junk[BYTES - WH_PAGE_SIZE] = 'x';
+	(void)munmap(junk, BYTES);
 	return fd;
 }
 
@@ -212,7 +252,7 @@ static struct mover_pair_config config(const struct guest *g, int destination, u
 /* Return: the bytes that became of contents that were compressed, in a thousand of them. */
 static uint64_t move(struct guest *g, uint32_t connections, enum wh_compression compression)
 {
-	wh_cleanup(wh_closep) int destination = new_destination();
+	wh_cleanup(wh_closep) int destination = new_destination(false);
 	struct mover_pair_config cfg = config(g, destination, connections);
 	uint64_t raw_bytes, compressed_bytes;
 	struct mover_pair pair;
@@ -268,12 +308,87 @@ static void memory_is_equal_after_a_compressed_move_over_four_connections(void *
 	assert_in_range(move(*state, 4, WH_COMPRESSION_ZSTD), 1, 500);
 }
 
+/* --- on hugetlbfs ----------------------------------------------------------------------------- */
+
+static void move_huge(struct guest *g, bool huge_target, enum wh_compression compression)
+{
+	wh_cleanup(wh_closep) int destination = new_destination(huge_target);
+	struct mover_pair_config cfg = config(g, destination, 2);
+	struct mover_pair pair;
+	uint64_t sent, unchanged;
+
+	/* One page that the guest writes is one of 2 MiB to look at. */
+	cfg.downtime_target_ns = 500 * WH_NSEC_PER_MSEC;
+	cfg.compression = compression;
+	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_converged(&pair), 0);
+	assert_true(has_vm_flag(g->pid, "uw"));
+	assert_true(await_steps(g, 20));
+	guest_stop(g);
+	assert_int_equal(mover_pair_finish(&pair), 0);
+	sent = wh_stat_get(pair.source.stats, WH_STAT_PAGE_BYTES);
+	unchanged = wh_stat_get(pair.source.stats, WH_STAT_UNCHANGED_BYTES);
+	assert_int_equal(mover_pair_done(&pair), 0);
+
+	print_message("# %ju MiB sent, %ju MiB of dirty huge pages unchanged\n",
+	              (uintmax_t)sent >> 20, (uintmax_t)unchanged >> 20);
+	assert_same_memory(g->fd, destination);
+	assert_in_range(sent, BYTES / 5, 2 * BYTES);
+	if (g->huge)
+		assert_in_range(unchanged, BYTES / 16, UINT64_MAX);
+	else
+		assert_int_equal(unchanged, 0);
+	atomic_store(&g->control->pause, false);
+	assert_no_trace(g);
+}
+
+static void huge_pages_move_to_huge_pages(void **state)
+{
+	move_huge(*state, true, WH_COMPRESSION_NONE);
+}
+
+static void huge_pages_move_compressed(void **state)
+{
+	move_huge(*state, true, WH_COMPRESSION_ZSTD);
+}
+
+static void huge_pages_move_to_a_tmpfs(void **state)
+{
+	move_huge(*state, false, WH_COMPRESSION_NONE);
+}
+
+static void a_tmpfs_moves_to_huge_pages(void **state)
+{
+	move_huge(*state, true, WH_COMPRESSION_NONE);
+}
+
+static void the_guest_stays_if_the_destination_has_too_few_huge_pages(void **state)
+{
+	wh_cleanup(wh_closep) int destination = huge_file(BYTES);
+	const uint32_t room = BYTES / HUGE_PAGE_BYTES / 2;
+	const size_t others = (huge_pool_free() - room) * HUGE_PAGE_BYTES;
+	void *taken = mmap(NULL, others, PROT_READ | PROT_WRITE,
+	                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	struct mover_pair_config cfg = config(*state, destination, 2);
+	struct mover_pair pair;
+
+	assert_true(taken != MAP_FAILED);
+	assert_int_equal(huge_pool_free(), room);
+	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	assert_int_equal(mover_pair_await_failed(&pair, &pair.target), 0);
+	assert_int_equal(pair.failed.code, -ENOSPC);
+	assert_non_null(strstr(pair.failed.error.text, "not enough free huge pages"));
+	assert_int_equal(mover_pair_done(&pair), -1);
+	assert_no_trace(*state);
+	(void)munmap(taken, others);
+}
+
 /* --- it fails --------------------------------------------------------------------------------- */
 
 /* Kill one mover some time after both have begun; the other must end by itself. */
 static void kill_one(struct guest *g, bool source, int after_ms, uint32_t connections)
 {
-	wh_cleanup(wh_closep) int destination = new_destination();
+	wh_cleanup(wh_closep) int destination = new_destination(g->huge);
 	struct mover_pair_config cfg = config(g, destination, connections);
 	struct mover_pair pair;
 	struct mover *victim, *other;
@@ -322,7 +437,8 @@ static void a_move_works_after_a_killed_one(void **state)
 	(void)move(*state, 1, WH_COMPRESSION_NONE);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn)      cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST_HUGE(fn) cmocka_unit_test_setup_teardown(fn, setup_huge, teardown)
 
 int main(int argc, char **argv)
 {
@@ -336,8 +452,18 @@ int main(int argc, char **argv)
 		TEST(a_move_works_after_a_killed_one),
 	};
 
-	if (argc != 2) {
-		(void)fprintf(stderr, "usage: test_mover PATH_OF_WHERRY_MOVER\n");
+	const struct CMUnitTest huge_tests[] = {
+		TEST_HUGE(huge_pages_move_to_huge_pages),
+		TEST_HUGE(huge_pages_move_compressed),
+		TEST_HUGE(huge_pages_move_to_a_tmpfs),
+		TEST(a_tmpfs_moves_to_huge_pages),
+		TEST(the_guest_stays_if_the_destination_has_too_few_huge_pages),
+		TEST_HUGE(the_guest_runs_on_when_the_source_mover_is_killed),
+		TEST_HUGE(the_guest_runs_on_when_the_target_mover_is_killed),
+	};
+
+	if (argc < 2) {
+		(void)fprintf(stderr, "usage: test_mover PATH_OF_WHERRY_MOVER [hugetlbfs]\n");
 		return 2;
 	}
 	if (geteuid() != 0) {
@@ -347,5 +473,11 @@ int main(int argc, char **argv)
 	mover_path = argv[1];
 	/* Killed by it, this process takes guest and movers with it. */
 	(void)alarm(60);
-	return cmocka_run_group_tests_name("mover", tests, NULL, NULL);
+	if (argc == 2)
+		return cmocka_run_group_tests_name("mover", tests, NULL, NULL);
+	if (!huge_pool_open(2 * BYTES / HUGE_PAGE_BYTES + 8)) {
+		print_message("1..0 # SKIP not enough memory for huge pages\n");
+		return 77;
+	}
+	return cmocka_run_group_tests_name("mover_hugetlbfs", huge_tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -17,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "huge_pool.h"
 #include "place.h"
 
 #include "wherry/fdpass.h"
@@ -42,9 +45,16 @@ struct fixture {
 
 static uint8_t contents[BYTES];
 
+/* Or hugetlbfs, if there may be huge pages. */
+#define HUGE "size=16m,pagesize=2M"
+
+static bool have_huge_pages;
+
 static void open_fixture(struct fixture *f, const char *options)
 {
-	assert_int_equal(mount("tmpfs", DIR, "tmpfs", 0, options), 0);
+	const char *type = strstr(options, "pagesize") ? "hugetlbfs" : "tmpfs";
+
+	assert_int_equal(mount(type, DIR, type, 0, options), 0);
 	f->fd = open(DIR "/ram", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_true(f->fd >= 0);
 	assert_int_equal(ftruncate(f->fd, BYTES), 0);
@@ -161,6 +171,51 @@ static void huge_memory_stays_huge(void **state)
 	close_fixture(&f);
 }
 
+/* Of this process. */
+static long page_tables_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[128];
+	long kib = -1;
+
+	assert_non_null(status);
+	while (kib < 0 && fgets(line, sizeof(line), status))
+		if (strncmp(line, "VmPTE:", strlen("VmPTE:")) == 0)
+			kib = strtol(line + strlen("VmPTE:"), NULL, 10);
+	(void)fclose(status); /* only read */
+	return kib;
+}
+
+static void page_tables_do_not_grow_with_the_guest(void **state)
+{
+	const uint64_t tables = UINT64_C(3) * WH_PAGE_TABLES_MAX;
+	const uint64_t bytes = tables * WH_PAGE_TABLE_BYTES;
+	const long before = page_tables_kib();
+	uint8_t page[WH_PAGE_SIZE];
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, "size=64m,huge=never");
+	wh_place_take_back(&f.place);
+	assert_int_equal(ftruncate(f.fd, (off_t)bytes), 0);
+	assert_int_equal(wh_place_lend(&f.place, f.fd, bytes), 0);
+
+	for (uint64_t i = 0; i < tables; i++) {
+		memset(page, (int)i, sizeof(page));
+		assert_int_equal(
+			wh_place_put(&f.place, page, sizeof(page), i * WH_PAGE_TABLE_BYTES), 0);
+		assert_true(page_tables_kib() - before <= 4 * (long)WH_PAGE_TABLES_MAX + 256);
+	}
+
+	assert_true(f.place.uffd >= 0);
+	for (uint64_t i = 0; i < tables; i++) {
+		assert_int_equal(pread(f.fd, page, sizeof(page), (off_t)(i * WH_PAGE_TABLE_BYTES)),
+		                 sizeof(page));
+		assert_int_equal(page[WH_PAGE_SIZE - 1], (uint8_t)i);
+	}
+	close_fixture(&f);
+}
+
 static void puts_nothing_beyond_what_is_lent(void **state)
 {
 	struct fixture f;
@@ -177,6 +232,92 @@ static void puts_nothing_beyond_what_is_lent(void **state)
 	assert_int_equal(wh_place_lend(&f.place, f.fd, BYTES), 0);
 	assert_int_equal(put(&f, 0, 1, 1), 0);
 	expect(&f, 0, 1, 1);
+	close_fixture(&f);
+}
+
+/* --- hugetlbfs -------------------------------------------------------------------------------- */
+
+static void open_huge_fixture(struct fixture *f)
+{
+	if (!have_huge_pages) {
+		print_message("# not enough memory for huge pages\n");
+		skip();
+	}
+	open_fixture(f, HUGE);
+}
+
+static uint64_t allocated(const struct fixture *f)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(f->fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void whole_and_partial_huge_pages_are_put_in_any_order(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_huge_fixture(&f);
+	assert_int_equal(put(&f, 512, 512, 1), 0); /* a whole one that is missing */
+	assert_int_equal(put(&f, 512, 512, 2), 0); /* one that is there */
+	assert_int_equal(put(&f, 700, 3, 3), 0);   /* a part of it */
+	assert_int_equal(put(&f, 40, 2, 4), 0);    /* a part of one that is missing */
+	expect(&f, 512, 188, 2);
+	expect(&f, 700, 3, 3);
+	expect(&f, 40, 2, 4);
+	for (uint32_t i = 0; i < WH_PAGE_SIZE; i++) {
+		assert_int_equal(f.memory[AT(39) + i], 0);
+		assert_int_equal(f.memory[AT(42) + i], 0);
+	}
+	assert_int_equal(put(&f, 300, 500, 5), 0); /* the end of one and the front of the next */
+	expect(&f, 300, 500, 5);
+	close_fixture(&f);
+}
+
+static void a_part_of_a_huge_page_allocates_no_other(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_huge_fixture(&f);
+	assert_int_equal(put(&f, 600, 1, 1), 0);
+	assert_int_equal(allocated(&f), HUGE_PAGE_BYTES);
+	assert_int_equal(put(&f, PAGES - 1, 2, 1), -EPROTO);
+	close_fixture(&f);
+}
+
+/* Take all huge pages of the mount but @left. Return: the file that has them. */
+static int take_huge_pages(const struct fixture *f, uint32_t left)
+{
+	const uint64_t bytes = (16u << 20) - left * HUGE_PAGE_BYTES;
+	int fd = open(DIR "/other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	/* What the fixture's own mapping has reserved is given up. */
+	assert_int_equal(ftruncate(f->fd, 0), 0);
+	assert_int_equal(ftruncate(f->fd, BYTES), 0);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)bytes), 0);
+	return fd;
+}
+
+static void without_free_huge_pages_it_is_enospc_and_no_signal(void **state)
+{
+	struct fixture f;
+	int other;
+
+	(void)state;
+	open_huge_fixture(&f);
+	other = take_huge_pages(&f, 1);
+	assert_int_equal(put(&f, 0, 512, 1), 0);
+	assert_int_equal(put(&f, 512, 512, 2), -ENOSPC);
+	assert_int_equal(put(&f, 600, 1, 3), -ENOSPC);
+	assert_int_equal(put(&f, 7, 1, 4), 0); /* a page that is there needs none */
+	expect(&f, 7, 1, 4);
+	assert_int_equal(allocated(&f), HUGE_PAGE_BYTES);
+	wh_closep(&other);
 	close_fixture(&f);
 }
 
@@ -198,13 +339,18 @@ int main(void)
 		cmocka_unit_test(fills_around_pages_that_are_there),
 		cmocka_unit_test(fills_again_what_was_given_back),
 		cmocka_unit_test(huge_memory_stays_huge),
+		cmocka_unit_test(page_tables_do_not_grow_with_the_guest),
 		cmocka_unit_test(puts_nothing_beyond_what_is_lent),
 		cmocka_unit_test(a_full_tmpfs_is_enospc),
+		cmocka_unit_test(whole_and_partial_huge_pages_are_put_in_any_order),
+		cmocka_unit_test(a_part_of_a_huge_page_allocates_no_other),
+		cmocka_unit_test(without_free_huge_pages_it_is_enospc_and_no_signal),
 	};
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
 		print_message("# mounting a tmpfs needs root\n");
 		return 77;
 	}
+	have_huge_pages = huge_pool_open(8);
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }

@@ -118,6 +118,9 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Of the writes that are posted; 0: none. */
+static uint32_t the_round;
+
 static int post(struct wh_transport *link, uint64_t page, uint32_t pages, uint64_t cookie)
 {
 	return wh_transport_write(link, &(struct wh_write){ .cookie = cookie,
@@ -125,7 +128,8 @@ static int post(struct wh_transport *link, uint64_t page, uint32_t pages, uint64
 	                                                    .dst_offset = page * WH_PAGE_SIZE,
 	                                                    .len = pages * WH_PAGE_SIZE,
 	                                                    .src_region = REGION,
-	                                                    .dst_region = REGION });
+	                                                    .dst_region = REGION,
+	                                                    .round = the_round });
 }
 
 static void writes_land_where_they_belong(void **state)
@@ -246,6 +250,7 @@ static void a_frame_arrives_after_every_write_before_it(void **state)
 	for (uint32_t round = 1; round <= ROUNDS; round++) {
 		bool sent[PAGES] = { false };
 
+		the_round = round;
 		write_round(p, round, &random, sent);
 		await_frame(p->target, &round, sizeof(round));
 		for (uint32_t i = 0; i < PAGES; i++)
@@ -255,6 +260,7 @@ static void a_frame_arrives_after_every_write_before_it(void **state)
 		assert_int_equal(wh_transport_send(p->target, &round, sizeof(round)), 0);
 		finish_round(p, round);
 	}
+	the_round = 0;
 }
 
 static void no_more_writes_than_the_queue_holds_are_taken(void **state)
@@ -431,6 +437,59 @@ static void contents_of_any_kind_arrive_intact(void **state)
 	write_all(p);
 }
 
+/* Change @count bytes of each page, at places that depend on @round. */
+static void change_a_little(struct pair *p, uint32_t count)
+{
+	for (size_t page = 0; page < PAGES; page++)
+		for (size_t i = 0; i < count; i++)
+			p->from.addr[page * WH_PAGE_SIZE + (page + the_round + i * 97) % 4096]++;
+}
+
+static void a_page_sent_again_goes_as_what_differs(void **state)
+{
+	struct pair *p = *state;
+	struct wh_sent before, after;
+
+	fill_random(p->from.addr, BYTES);
+	for (the_round = 1; the_round <= 2; the_round++)
+		write_all(p);
+	before = wh_transport_sent(p->source);
+	for (; the_round <= 6; the_round++) {
+		change_a_little(p, the_round);
+		write_all(p);
+	}
+	after = wh_transport_sent(p->source);
+	assert_int_equal(after.delta_raw_bytes - before.delta_raw_bytes, 4 * BYTES);
+	assert_in_range(after.bytes - before.bytes, 1, BYTES / 4);
+	the_round = 0;
+}
+
+/* Each of these ways changes what the peer has, and none leaves a copy behind it. */
+static void what_was_sent_or_told_in_another_way_is_not_built_upon(void **state)
+{
+	struct pair *p = *state;
+
+	fill_random(p->from.addr, BYTES);
+	for (the_round = 1; the_round <= 2; the_round++)
+		write_all(p);
+
+	/* Not in a round. */
+	the_round = 0;
+	fill_text(p->from.addr, BYTES);
+	write_all(p);
+	fill_random(p->from.addr, BYTES);
+	the_round = 3;
+	write_all(p);
+
+	/* By a frame. */
+	wh_transport_forget(p->source, REGION, 0, BYTES / 2);
+	memset(p->to.addr, 0, BYTES / 2);
+	the_round = 4;
+	change_a_little(p, 3);
+	write_all(p);
+	the_round = 0;
+}
+
 static void only_what_becomes_shorter_goes_compressed(void **state)
 {
 	struct pair *p = *state;
@@ -584,6 +643,8 @@ int main(void)
 		BOTH(a_write_into_memory_that_is_only_sent_from_is_a_breach),
 		COMPRESSING(a_frame_arrives_after_every_write_before_it),
 		COMPRESSING(contents_of_any_kind_arrive_intact),
+		COMPRESSING(a_page_sent_again_goes_as_what_differs),
+		COMPRESSING(what_was_sent_or_told_in_another_way_is_not_built_upon),
 		COMPRESSING(only_what_becomes_shorter_goes_compressed),
 		AUTO(a_frame_arrives_after_every_write_before_it),
 		AUTO(contents_of_any_kind_arrive_intact),

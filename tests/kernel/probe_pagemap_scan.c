@@ -2,7 +2,8 @@
 
 /*
  * What dirty tracking relies upon: PAGEMAP_SCAN reports the pages written since the last scan and
- * protects them again in the same step, so that no write falls between the two.
+ * protects them again in the same step, so that no write falls between the two. Several threads may
+ * scan a part each at the same time.
  *
  * It watches one mapping of one process. Writes to the same memory by another way are not seen,
  * which is why a guest whose memory has other writers is refused.
@@ -16,7 +17,6 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tap.h"
@@ -25,6 +25,8 @@
 #define PAGES      1024u /* more than one page table holds */
 #define RACE_PAGES 256u
 #define RACE_MS    500
+
+#define SCANNERS_MAX 2u
 
 static void touch(const struct tracked *t, uint32_t first, uint32_t count)
 {
@@ -149,6 +151,23 @@ static void stops_where_the_room_ends(struct tracked *t)
 	tap_ok(tracked_only(t, 600, 1), "what was not reported was not protected");
 }
 
+static void reports_without_protecting(struct tracked *t)
+{
+	uint64_t base = (uintptr_t)t->addr;
+	struct page_region one = { 0 };
+	struct pm_scan_arg arg = small_scan(t, &one);
+	int count;
+
+	arg.flags = PM_SCAN_CHECK_WPASYNC;
+	touch(t, 700, 3);
+	count = ioctl(t->pagemap, PAGEMAP_SCAN, &arg);
+	tap_ok(count == 1 && one.start == base + 700 * PAGE && one.end == one.start + 3 * PAGE,
+	       "a scan need not protect what it reports");
+
+	(void)tracked_scan(t);
+	tap_ok(tracked_only(t, 700, 3), "which the next one reports again");
+}
+
 static void refuses_untracked_memory(void)
 {
 	struct tracked t = { .pages = PAGES, .pagemap = open_pagemap(0) };
@@ -185,48 +204,90 @@ static void *keep_writing(void *arg)
 	return NULL;
 }
 
-static void copy_reported(struct tracked *t, const struct writer *w, uint64_t *copy)
+/* Who scans a part of the memory, and copies what was reported. */
+struct scanner {
+	struct tracked part;
+	struct writer *writer;
+	uint32_t first; /* page of the whole */
+	uint64_t copy[RACE_PAGES];
+	uint32_t scans;
+};
+
+static void copy_reported(struct scanner *s)
 {
-	(void)tracked_scan(t);
-	for (uint32_t page = 0; page < RACE_PAGES; page++) {
-		if (t->written[page])
-			copy[page] = atomic_load(w->counter[page]);
+	(void)tracked_scan(&s->part);
+	for (uint32_t page = 0; page < s->part.pages; page++) {
+		if (s->part.written[page])
+			s->copy[page] = atomic_load(s->writer->counter[s->first + page]);
 	}
+	s->scans++;
 }
 
-static uint64_t now_ms(void)
+static void *keep_scanning(void *arg)
 {
-	struct timespec now;
+	struct scanner *s = arg;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	/* This ends: the test sets stop after RACE_MS. */
+	while (!atomic_load(&s->writer->stop))
+		copy_reported(s);
+	return NULL;
 }
 
-static void loses_no_write(void)
+static uint32_t stale_pages(const struct scanner *s)
+{
+	uint32_t stale = 0;
+
+	for (uint32_t page = 0; page < s->part.pages; page++)
+		stale += s->copy[page] != atomic_load(s->writer->counter[s->first + page]);
+	return stale;
+}
+
+static void race(struct scanner *scanners, uint32_t count, struct writer *w)
+{
+	pthread_t threads[SCANNERS_MAX];
+	pthread_t writer;
+
+	tap_need(pthread_create(&writer, NULL, keep_writing, w) == 0, "pthread_create");
+	for (uint32_t i = 0; i < count; i++)
+		tap_need(pthread_create(&threads[i], NULL, keep_scanning, &scanners[i]) == 0,
+		         "pthread_create");
+	(void)usleep(RACE_MS * 1000);
+	atomic_store(&w->stop, true);
+	for (uint32_t i = 0; i < count; i++)
+		(void)pthread_join(threads[i], NULL);
+	(void)pthread_join(writer, NULL);
+}
+
+static void loses_no_write(uint32_t count)
 {
 	struct tracked t = tracked_memory(RACE_PAGES);
-	uint64_t copy[RACE_PAGES] = { 0 };
+	struct scanner scanners[SCANNERS_MAX] = { 0 };
 	struct writer w = { 0 };
-	uint64_t end_ms = now_ms() + RACE_MS;
-	uint32_t scans = 0;
+	uint32_t fewest = UINT32_MAX;
 	uint32_t stale = 0;
-	pthread_t thread;
 
 	for (uint32_t page = 0; page < RACE_PAGES; page++)
 		w.counter[page] = (_Atomic uint64_t *)(void *)(t.addr + page * PAGE);
-	tap_need(pthread_create(&thread, NULL, keep_writing, &w) == 0, "pthread_create");
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t first = i * (RACE_PAGES / count);
 
-	for (; now_ms() < end_ms; scans++)
-		copy_reported(&t, &w, copy);
-	atomic_store(&w.stop, true);
-	(void)pthread_join(thread, NULL);
-	copy_reported(&t, &w, copy);
+		scanners[i] = (struct scanner){ .part = t, .writer = &w, .first = first };
+		scanners[i].part.addr += first * PAGE;
+		scanners[i].part.pages = RACE_PAGES / count;
+		scanners[i].part.written += first;
+	}
 
-	for (uint32_t page = 0; page < RACE_PAGES; page++)
-		stale += copy[page] != atomic_load(w.counter[page]);
-	(void)printf("# %llu writes against %u scans\n", (unsigned long long)w.writes, scans);
-	tap_ok(scans > 10 && w.writes > RACE_PAGES && stale == 0,
-	       "no write is lost to a scan at the same time (%u stale pages)", stale);
+	race(scanners, count, &w);
+
+	for (uint32_t i = 0; i < count; i++) {
+		fewest = scanners[i].scans < fewest ? scanners[i].scans : fewest;
+		copy_reported(&scanners[i]);
+		stale += stale_pages(&scanners[i]);
+	}
+	(void)printf("# %llu writes against %u scans\n", (unsigned long long)w.writes, fewest);
+	tap_ok(fewest > 10 && w.writes > RACE_PAGES && stale == 0,
+	       "no write is lost to scans of %u parts at the same time (%u stale pages)", count,
+	       stale);
 }
 
 int main(void)
@@ -240,7 +301,9 @@ int main(void)
 	sees_writes_by_other_processes(&t);
 	misses_other_ways_to_the_file(&t);
 	stops_where_the_room_ends(&t);
+	reports_without_protecting(&t);
 	refuses_untracked_memory();
-	loses_no_write();
+	loses_no_write(1);
+	loses_no_write(SCANNERS_MAX);
 	return tap_done();
 }

@@ -131,6 +131,8 @@ static int take(struct wh_fill *fill, const struct wh_fill_handler *handler, uin
 
 void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule)
 {
+	struct wh_touched touched = { 0 };
+
 	*fake = (struct fake_fill){ .fill = { .copy = copy,
 		                              .zero = zero,
 		                              .wake = wake,
@@ -139,7 +141,8 @@ void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t g
 		                              .granule = granule },
 		                    .ram = ram,
 		                    .present = wh_pageset_new(ram->pages) };
-	wh_assert(fake->present && wh_ram_add_touched(ram, fake->present) == 0);
+	wh_assert(fake->present &&
+	          wh_ram_add_touched(ram, &touched, ram->pages, fake->present) == 0);
 }
 
 void fake_fill_release(struct fake_fill *fake)

@@ -2,6 +2,7 @@
 
 #include "fake_guest.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +15,42 @@
 struct wh_dirty {
 	struct wh_pageset *written;
 	struct wh_pageset *removed;
+	const struct wh_ram *ram;
 	uint64_t punch_late; /* a page whose removal is announced and not yet done, or NONE */
 };
 
 #define NONE UINT64_MAX
+
+#define FLICKERING 4u
+
+/* Add @run, and what is tracked together with it. */
+static void add(const struct wh_dirty *dirty, struct wh_run run, struct wh_pageset *into)
+{
+	for (uint64_t page = run.first; page < run.first + run.count; page++) {
+		const struct wh_region *region = wh_ram_region(dirty->ram, page);
+		const uint64_t together = region->page_bytes / WH_PAGE_SIZE;
+		const uint64_t pages = region->bytes / WH_PAGE_SIZE;
+		uint64_t first = page - region->first_page;
+
+		first -= first % together;
+		wh_pageset_add(into, region->first_page + first,
+		               together < pages - first ? together : pages - first);
+	}
+}
 
 int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *into)
 {
 	struct wh_run run;
 
 	while (wh_pageset_take_run(dirty->written, UINT32_MAX, &run))
-		wh_pageset_add(into, run.first, run.count);
+		add(dirty, run, into);
 	wh_pageset_merge(into, dirty->removed);
 	return 0;
+}
+
+int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
+{
+	return wh_dirty_collect(dirty, into);
 }
 
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
@@ -66,9 +90,8 @@ static uint8_t *page_of(struct fake_guest *guest, uint64_t page)
 	       (page - region->first_page) * WH_PAGE_SIZE;
 }
 
-static void fill(struct fake_guest *guest, uint64_t page)
+static void set(struct fake_guest *guest, uint64_t page, uint64_t value)
 {
-	uint64_t value = roll(guest, UINT32_MAX) + 1;
 	uint8_t *at = page_of(guest, page);
 
 	/* Mostly the first byte decides; sometimes only the last one is not zero. */
@@ -81,6 +104,11 @@ static void fill(struct fake_guest *guest, uint64_t page)
 	memcpy(guest->shadow + page * WH_PAGE_SIZE, at, WH_PAGE_SIZE);
 }
 
+static void fill(struct fake_guest *guest, uint64_t page)
+{
+	set(guest, page, roll(guest, UINT32_MAX) + 1);
+}
+
 static void clear(struct fake_guest *guest, uint64_t page)
 {
 	memset(page_of(guest, page), 0, WH_PAGE_SIZE);
@@ -91,8 +119,10 @@ static void punch(struct fake_guest *guest, uint64_t page)
 {
 	const struct wh_region *region = wh_ram_region(&guest->ram, page);
 
-	wh_assert(wh_ram_punch(region, (page - region->first_page) * WH_PAGE_SIZE, WH_PAGE_SIZE) ==
-	          0);
+	/* It is a tmpfs, whatever it stands for. */
+	wh_assert(fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	                    (off_t)((page - region->first_page) * WH_PAGE_SIZE),
+	                    WH_PAGE_SIZE) == 0);
 	memset(guest->shadow + page * WH_PAGE_SIZE, 0, WH_PAGE_SIZE);
 }
 
@@ -105,12 +135,20 @@ void fake_guest_finish(struct fake_guest *guest)
 
 void fake_guest_act(struct fake_guest *guest)
 {
-	uint64_t page = roll(guest, guest->ram.pages);
+	/* A few pages flicker between two contents: who compares must not take one for the other. */
+	const bool flicker = roll(guest, 4) == 0;
+	uint64_t page = flicker ? guest->ram.pages - 1 - roll(guest, FLICKERING)
+	                        : roll(guest, guest->ram.pages);
 	struct wh_dirty *dirty = guest->dirty;
 
 	/* The hypervisor announces a removal and does nothing else until it is done. */
 	if (dirty->punch_late != NONE) {
 		fake_guest_finish(guest);
+		return;
+	}
+	if (flicker) {
+		set(guest, page, roll(guest, 2) + 1);
+		wh_pageset_add(dirty->written, page, 1);
 		return;
 	}
 	switch (roll(guest, 8)) {
@@ -143,6 +181,10 @@ void fake_guest_init(struct fake_guest *guest, uint64_t pages, uint64_t seed)
 		                     NULL) == 0);
 	}
 	wh_assert(wh_ram_map(&guest->ram, NULL) == 0);
+	guest->dirty->ram = &guest->ram;
+	guest->huge = seed / 4 % 2;
+	if (guest->huge)
+		guest->ram.regions[FAKE_REGIONS - 1].page_bytes = FAKE_HUGE_PAGES * WH_PAGE_SIZE;
 	guest->dirty->written = wh_pageset_new(guest->ram.pages);
 	guest->dirty->removed = wh_pageset_new(guest->ram.pages);
 	guest->dirty->punch_late = NONE;

@@ -18,16 +18,20 @@
 
 #define FAKE_REGIONS 2u
 
+/* Pages of what stands for a huge page. */
+#define FAKE_HUGE_PAGES 8u
+
 struct fake_guest {
 	struct wh_ram ram; /* where it runs at first; mapped */
 	int fds[FAKE_REGIONS];
 	uint8_t *writable[FAKE_REGIONS]; /* the same memory, for the guest */
 	uint8_t *shadow;                 /* all regions, one after the other */
 	struct wh_dirty *dirty;
+	bool huge; /* the last region is tracked in pieces of FAKE_HUGE_PAGES */
 	uint64_t random;
 };
 
-/* Make a guest of @pages pages for each region, half of them touched. */
+/* Make a guest of @pages pages for each region, half of them touched; @seed decides if it is huge. */
 void fake_guest_init(struct fake_guest *guest, uint64_t pages, uint64_t seed);
 void fake_guest_done(struct fake_guest *guest);
 

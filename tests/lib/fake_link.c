@@ -19,6 +19,8 @@ struct message {
 struct fake_link {
 	struct wh_transport base;
 	fake_link_peer *peer;
+	fake_link_leaves *leaves;
+	void *context; /* of @leaves */
 	struct wh_memory regions[WH_REGIONS_MAX];
 
 	uint32_t depth;
@@ -33,6 +35,7 @@ struct fake_link {
 
 	struct wh_frame frames[FAKE_LOG_MAX];
 	uint32_t frame_count;
+	uint64_t forgotten_bytes;
 	uint32_t refuse;
 	bool refused; /* the caller waits for room */
 
@@ -66,6 +69,12 @@ struct wh_transport *fake_link_transport(struct fake_link *link)
 void fake_link_set_peer(struct fake_link *link, fake_link_peer *peer)
 {
 	link->peer = peer;
+}
+
+void fake_link_set_leaves(struct fake_link *link, fake_link_leaves *leaves, void *context)
+{
+	link->leaves = leaves;
+	link->context = context;
 }
 
 void fake_link_fail_after(struct fake_link *link, uint32_t writes, int code)
@@ -120,6 +129,11 @@ const struct wh_frame *fake_link_frame(const struct fake_link *link, uint32_t nu
 {
 	wh_assert(number < link->frame_count);
 	return &link->frames[number];
+}
+
+uint64_t fake_link_forgotten_bytes(const struct fake_link *link)
+{
+	return link->forgotten_bytes;
 }
 
 uint32_t fake_link_max_in_flight(const struct fake_link *link)
@@ -186,6 +200,14 @@ int wh_transport_write(struct wh_transport *transport, const struct wh_write *w)
 	return 0;
 }
 
+void wh_transport_forget(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                         uint64_t len)
+{
+	(void)region;
+	(void)offset;
+	link_of(transport)->forgotten_bytes += len;
+}
+
 int wh_transport_send(struct wh_transport *transport, const void *data, uint32_t len)
 {
 	struct fake_link *link = link_of(transport);
@@ -209,6 +231,8 @@ int wh_transport_send(struct wh_transport *transport, const void *data, uint32_t
 static int next_event(struct fake_link *link, struct wh_event *event)
 {
 	if (link->written < link->write_count) {
+		if (link->leaves)
+			link->leaves(link->context, &link->writes[link->written]);
 		*event = (struct wh_event){ .type = WH_EVENT_WRITTEN,
 			                    .cookie = link->writes[link->written++].cookie };
 		return 1;

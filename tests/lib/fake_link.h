@@ -30,6 +30,11 @@ struct fake_link *fake_link_new(uint32_t queue_depth);
 struct fake_link *fake_link_free(struct fake_link *link);
 struct wh_transport *fake_link_transport(struct fake_link *link);
 
+/* Called when the contents of a write leave, which is when it is reported as written. */
+typedef void fake_link_leaves(void *context, const struct wh_write *w);
+
+void fake_link_set_leaves(struct fake_link *link, fake_link_leaves *leaves, void *context);
+
 void fake_link_set_peer(struct fake_link *link, fake_link_peer *peer);
 
 /* Fail the write after @writes of them, and everything from then on. */
@@ -48,6 +53,7 @@ uint32_t fake_link_writes(const struct fake_link *link);
 const struct wh_write *fake_link_write(const struct fake_link *link, uint32_t number);
 uint32_t fake_link_frames(const struct fake_link *link);
 const struct wh_frame *fake_link_frame(const struct fake_link *link, uint32_t number);
+uint64_t fake_link_forgotten_bytes(const struct fake_link *link);
 uint32_t fake_link_max_in_flight(const struct fake_link *link);
 
 /* The memory lent as @region; its bytes are 0 if there is none. */

@@ -62,15 +62,21 @@ boots_on_kvm() {
 	return "$result"
 }
 
+# ram_file NAME DIR - path of its RAM: on the hugetlbfs that hosts.sh has put there, if there is one
+ram_file() {
+	if mountpoint -q "$2/hugetlb"; then echo "$2/hugetlb/$1.ram"; else echo "$2/$1.ram"; fi
+}
+
 # guest_argv NAME DIR MEM_MIB [OPTION...] - set GUEST_ARGV to the command that becomes its QEMU
 #
-# OPTIONs are run-guest's. A destination's daemon runs exactly this, with --incoming.
+# OPTIONs are run-guest's. Where DIR has a hugetlbfs (hosts.sh), the RAM file is there. A destination's
+# daemon runs exactly this, with --incoming.
 guest_argv() {
 	local name=$1 dir=$2 mem=$3
 
 	shift 3
 	GUEST_ARGV=("$GUEST_TESTS/guest/run-guest" --name "$name" --dir "$dir" --mem "$mem"
-		--qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL")
+		--ram "$(ram_file "$name" "$dir")" --qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL")
 	if [ -n "$GUEST_KERNEL" ]; then
 		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
 	fi
@@ -103,7 +109,7 @@ stop_guest() {
 	local base=$2/$1
 
 	if [ -s "$base.pid" ]; then end_process "$(cat "$base.pid")"; fi
-	rm -f "$base".{pid,log,ram,qmp,test.qmp,console}
+	rm -f "$(ram_file "$1" "$2")" "$base".{pid,log,qmp,test.qmp,console}
 }
 
 # wait_for_monitor NAME DIR - until QEMU answers: all its files exist then

@@ -9,6 +9,8 @@
 #
 # HOSTS_CONGESTION, if set, is the hosts' TCP congestion control. Else it is this machine's.
 # HOSTS_HUGE, if set, is their tmpfs' option "huge". Else it has small pages.
+# HOSTS_HUGETLB, if set, gives each a hugetlbfs of 2 MiB pages as well, for the RAM files of guests. It
+# has none to give unless somebody reserves them: see reserve_huge_pages.
 
 HOSTS_RUN=${HOSTS_RUN:-/run/wherry-test}
 
@@ -52,6 +54,43 @@ make_host() {
 	mkdir -p "$(host_ram "$host")"
 	mount -t tmpfs -o "size=$size,mode=700,huge=${HOSTS_HUGE:-never}" \
 		wherry-test "$(host_ram "$host")"
+	if [ -n "${HOSTS_HUGETLB:-}" ]; then mount_hugetlbfs "$host"; fi
+}
+
+# reserve_huge_pages N - have the kernel keep so many more of 2 MiB free, until the end
+#
+# Call it before make_hosts: what is registered first is undone last, when nobody uses them any more.
+reserve_huge_pages() {
+	local reserved
+
+	reserved=$(mktemp)
+	at_exit rm -f "$reserved"
+	at_exit give_back_huge_pages "$reserved"
+	change_huge_pages "$1" "$reserved" || skip "the kernel does not find $1 huge pages"
+}
+
+give_back_huge_pages() {
+	if [ -s "$1" ]; then change_huge_pages "-$(cat "$1")" /dev/null; fi
+}
+
+# change_huge_pages DIFFERENCE FILE - and say so in FILE; fails, with none added, if there are not as many
+#
+# Others may change the count as well, so ours is added and taken away. No signal comes in between
+# that and FILE.
+change_huge_pages() {
+	sh -c 'trap "" INT TERM HUP; exec flock "$0" sh -c "$@"' \
+		/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages '
+		before=$(cat "$0")
+		echo $((before + $1)) > "$0"
+		if [ "$(cat "$0")" -ne $((before + $1)) ]; then echo "$before" > "$0"; exit 1; fi
+		echo "$1" > "$2"' \
+		/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages "$1" "$2"
+}
+
+# mount_hugetlbfs HOST - RAM files of guests that start there from now on will be on it
+mount_hugetlbfs() {
+	mkdir "$(host_ram "$1")/hugetlb"
+	mount -t hugetlbfs -o pagesize=2M,mode=700 wherry-test "$(host_ram "$1")/hugetlb"
 }
 
 # make_hosts NAME [MTU] [SIZE] - make NAME-a and NAME-b, which drop_hosts removes at exit
@@ -78,13 +117,19 @@ drop_hosts() {
 	rmdir "$HOSTS_RUN" 2>/dev/null || true
 }
 
+# A process that was killed leaves its namespace before it has let go of all its memory.
+drop_mount() {
+	if mountpoint -q "$1"; then wait_until 5 umount "$1" 2> /dev/null || umount "$1"; fi
+}
+
 drop_host() {
 	local host=$1 pid
 
 	if [ -e "/run/netns/$host" ]; then
 		for pid in $(ip netns pids "$host"); do end_process "$pid"; done
 	fi
-	if mountpoint -q "$(host_ram "$host")"; then umount "$(host_ram "$host")"; fi
+	drop_mount "$(host_ram "$host")/hugetlb"
+	drop_mount "$(host_ram "$host")"
 	if [ -d "$(host_dir "$host")" ]; then rm -r --one-file-system "$(host_dir "$host")"; fi
 	if [ -e "/run/netns/$host" ]; then ip netns del "$host"; fi
 }

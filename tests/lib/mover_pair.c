@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,24 +17,21 @@
 
 #include "wherry/fdpass.h"
 
-/* Enter the network namespace at @path, if there is one to enter. */
-static int enter_net(const char *path)
+static int enter_netns(const char *path)
 {
-	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	int r = !path ? 0 : fd < 0 ? -1 : setns(fd, CLONE_NEWNET);
+	wh_cleanup(wh_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	wh_closep(&fd);
-	return r;
+	return fd < 0 ? -1 : setns(fd, CLONE_NEWNET);
 }
 
-static void exec_mover(const char *path, const char *net, int sock, int cgroup)
+static void exec_mover(const char *path, int sock, int cgroup, const char *netns)
 {
 	/* Moved away first, so that dup2() clears close-on-exec even if it is 3 already. */
 	int spare = fcntl(sock, F_DUPFD_CLOEXEC, 10);
 
 	if (cgroup >= 0 && write(cgroup, "0", 1) != 1)
 		_exit(126);
-	if (enter_net(net) < 0)
+	if (netns && enter_netns(netns) < 0)
 		_exit(126);
 	if (spare < 0 || dup2(spare, WH_WORKER_FD) < 0)
 		_exit(126);
@@ -41,7 +39,7 @@ static void exec_mover(const char *path, const char *net, int sock, int cgroup)
 	_exit(127);
 }
 
-static int spawn(struct mover *mover, const char *path, const char *net, int cgroup, int *stats)
+static int spawn(struct mover *mover, const struct mover_pair_config *cfg, bool source, int *stats)
 {
 	int sv[2];
 
@@ -54,7 +52,8 @@ static int spawn(struct mover *mover, const char *path, const char *net, int cgr
 	mover->sock = sv[0];
 	mover->pid = fork();
 	if (mover->pid == 0)
-		exec_mover(path, net, sv[1], cgroup);
+		exec_mover(cfg->mover, sv[1], source ? cfg->source_cgroup : -1,
+		           source ? cfg->source_netns : cfg->target_netns);
 	(void)close(sv[1]);
 	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;
 }
@@ -101,6 +100,15 @@ static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 	return msg.type == type ? 0 : -1;
 }
 
+static union wh_worker_address address_of(const char *text)
+{
+	union wh_worker_address address = { .v4 = { .sin_family = AF_INET } };
+
+	(void)inet_pton(AF_INET, text ? text : "127.0.0.1",
+	                &address.v4.sin_addr); /* 0 if it is none */
+	return address;
+}
+
 int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cfg)
 {
 	struct wh_worker_start msg = {
@@ -115,17 +123,14 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 		.resume = cfg->resume,
 		.vmm_uffd = cfg->resume ? cfg->vmm_uffd : -1,
 		.downtime_target_ns = cfg->downtime_target_ns,
-		.local = { .v4 = { .sin_family = AF_INET,
-		                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) } },
+		.local = address_of(cfg->target_address),
 		.regions = { { .name = "ram0", .bytes = cfg->bytes } },
 	};
 	int stats;
 
 	*pair = (struct mover_pair){ .source = { .sock = -1 }, .target = { .sock = -1 } };
 	memset(msg.token, 0x5a, sizeof(msg.token));
-	if (cfg->address && inet_pton(AF_INET, cfg->address, &msg.local.v4.sin_addr) != 1)
-		return -1;
-	if (spawn(&pair->target, cfg->mover, cfg->target_net, -1, &stats) < 0 ||
+	if (spawn(&pair->target, cfg, false, &stats) < 0 ||
 	    start(&pair->target, &msg, stats, cfg->target_fd,
 	          cfg->postcopy ? cfg->missing_fd : -1) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_LISTENING) < 0)
@@ -134,12 +139,11 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 
 	msg.role = WH_ROLE_SOURCE;
 	msg.peer = msg.local;
+	msg.local = address_of(cfg->source_address);
 	msg.peer.v4.sin_port = htons(pair->port);
 	msg.vmm_pid = cfg->vmm_pid;
 	msg.vmm_uffd = -1;
-	if (cfg->source_net)
-		msg.local.v4.sin_addr.s_addr = htonl(INADDR_ANY);
-	if (spawn(&pair->source, cfg->mover, cfg->source_net, cfg->source_cgroup, &stats) < 0 ||
+	if (spawn(&pair->source, cfg, true, &stats) < 0 ||
 	    start(&pair->source, &msg, stats, cfg->source_fd, -1) < 0 ||
 	    await(pair, &pair->source, WH_WORKER_OPEN) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_OPEN) < 0)

@@ -2,7 +2,7 @@
 
 /*
  * Mover pair - the daemon's part for two real movers, without a daemon: a guest's memory moves
- * from one file to another over loopback.
+ * from one file to another over loopback, or between network namespaces.
  */
 
 #ifndef WH_MOVER_PAIR_H
@@ -37,7 +37,10 @@ struct mover_pair_config {
 	enum wh_compression compression;
 	pid_t vmm_pid;
 	uint64_t downtime_target_ns;
-	int source_cgroup; /* cgroup.procs to enter, or -1 */
+	int source_cgroup;        /* cgroup.procs to enter, or -1 */
+	const char *source_netns; /* paths of their network namespaces; NULL is the caller's */
+	const char *target_netns;
+	const char *source_address, *target_address; /* NULL is loopback */
 
 	/* For post-copy; without it zeroed. */
 	bool postcopy;
@@ -45,10 +48,6 @@ struct mover_pair_config {
 	int vmm_uffd; /* to resume */
 	int missing_fd;
 	pid_t target_vmm_pid;
-
-	const char *address;    /* of the target; NULL is loopback */
-	const char *source_net; /* network namespaces, as paths; NULL is this one */
-	const char *target_net;
 };
 
 /* Start both; returns when both have said OPEN. Return: 0 or -1. */

@@ -175,14 +175,14 @@ find_processes() {
 
 # remember_machine FILE - what expect_nothing_left compares with
 #
-# It is about these hosts, wherever their guest is, and about what has lost its owner. Others may be
+# It is about these hosts, wherever their guest is and on which memory, and about what has lost its owner. Others may be
 # testing, too: their limits are orphans for a moment, and their files are /dev/shm/wherry-*. The
 # test's own monitor is unknown to wherryd, and a QEMU that is killed cannot remove its socket.
 #
 # shellcheck disable=SC2034 # leftovers.sh reads both
 remember_machine() {
 	LEFTOVERS_ONLY="$name|^bpf .* orphan|/dev/shm/"
-	LEFTOVERS_ALIKE="/test\\.qmp\$/d; \\|/dev/shm/wherry-|d; s/$name-[ab]/HOST/"
+	LEFTOVERS_ALIKE="/test\\.qmp\$/d; \\|/dev/shm/wherry-|d; s/$name-[ab]/HOST/; s|/hugetlb/|/|"
 	remembered=$1
 	leftovers_snapshot | grep -v ' orphan' > "$remembered"
 }

@@ -176,12 +176,16 @@ static void set_up_target(struct world *w, uint64_t pages)
 
 static int run_source(struct world *w)
 {
+	static const uint8_t secret[WH_CHANGED_SECRET_BYTES] = "of one migration";
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies =
+		w->guest.huge ? wh_copies_new(&w->guest.ram, secret) : NULL;
 	struct wh_transport *link = open_end(false);
 	struct wh_source source = {
 		.ram = &w->guest.ram,
 		.link = link,
 		.clock = &fake_clock,
 		.stats = &w->source_stats,
+		.copies = copies,
 		.downtime_target_ns = WH_NSEC_PER_MSEC,
 		.track = track,
 		.stop_guest = stop_guest,
@@ -294,6 +298,8 @@ static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
 {
 	const uint64_t *only = *state;
 	uint32_t moved = 0, rounds = 0;
+	uint64_t unchanged_bytes = 0;
+	uint64_t delta_bytes = 0;
 
 	if (only) {
 		running_seed = *only;
@@ -304,14 +310,20 @@ static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
 		moved += run_world(running_seed);
 		rounds += (uint32_t)wh_stat_get(&the_world->source_stats, WH_STAT_ROUND);
+		unchanged_bytes += wh_stat_get(&the_world->source_stats, WH_STAT_UNCHANGED_BYTES);
+		delta_bytes += wh_stat_get(&the_world->source_stats, WH_STAT_DELTA_RAW_BYTES);
 	}
 	running_seed = 0;
-	print_message("# %u of %u runs moved the guest, the others met a fault; %u rounds\n", moved,
-	              SEEDS, rounds);
+	print_message("# %u of %u runs moved the guest, the others met a fault; %u rounds, %" PRIu64
+	              " pages were not changed, %" PRIu64 " sent as differences\n",
+	              moved, SEEDS, rounds, unchanged_bytes / WH_PAGE_SIZE,
+	              delta_bytes / WH_PAGE_SIZE);
 
 	/* Both kinds must have been tried, and many rounds, for this test to mean anything. */
 	assert_in_range(moved, SEEDS / FAULTS, SEEDS - SEEDS / FAULTS);
 	assert_in_range(rounds, 2 * SEEDS, 1000 * SEEDS);
+	assert_in_range(unchanged_bytes, (uint64_t)SEEDS * 10 * WH_PAGE_SIZE, UINT64_MAX);
+	assert_true(delta_bytes >= (uint64_t)rounds * WH_PAGE_SIZE);
 }
 
 int main(int argc, char **argv)

@@ -295,11 +295,15 @@ static void close_world(struct world *w)
 /* One pair of movers. Return: what the source says; @postcopy: whether it became that. */
 static int run_movers(struct world *w, bool resume, bool *postcopy)
 {
+	static const uint8_t secret[WH_CHANGED_SECRET_BYTES] = "of one migration";
+	wh_cleanup(wh_copies_freep) struct wh_copies *copies =
+		w->guest.huge ? wh_copies_new(&w->guest.ram, secret) : NULL;
 	struct wh_transport *link;
 	struct wh_source source = {
 		.ram = &w->guest.ram,
 		.clock = &fake_clock,
 		.stats = &w->source_stats,
+		.copies = copies,
 		.downtime_target_ns = 1,
 		.track = track,
 		.stop_guest = stop_guest,
@@ -409,6 +413,27 @@ static void run_world(uint64_t seed, struct outcome *sum)
 	tear_down(&w);
 }
 
+/* Huge pages of hugetlbfs and others, as far as the target knows. */
+static void where_post_copy_cannot_be_the_guest_stays(void **state)
+{
+	static struct world w;
+	bool postcopy;
+
+	(void)state;
+	the_world = &w;
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		set_up(&w, seed);
+		w.switch_at_ns = 0;
+		w.losses = LOSSES_MAX; /* so it is for no other reason */
+		w.target_ram.regions[0].page_bytes = 4 * WH_PAGE_SIZE;
+		assert_int_equal(run_movers(&w, false, &postcopy), -EOPNOTSUPP);
+		assert_false(postcopy);
+		assert_true(w.source_runs);
+		assert_true(fake_guest_is_intact(&w.guest, w.guest.fds));
+		tear_down(&w);
+	}
+}
+
 /* An assertion anywhere ends in one of these: say which seed repeats it. */
 static uint64_t running_seed;
 
@@ -463,6 +488,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_prestate_setup_teardown(
 			every_seed_brings_all_memory_behind_the_guest, NULL, seed_teardown,
 			argc > 1 ? &seed : NULL),
+		cmocka_unit_test(where_post_copy_cannot_be_the_guest_stays),
 	};
 
 	if (argc > 1)

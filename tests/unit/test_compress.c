@@ -103,6 +103,53 @@ static void a_payload_cut_short_or_with_more_behind_it_is_refused(void **state)
 	                 -EPROTO);
 }
 
+static void differences_come_back_with_the_pages_they_are_of(void **state)
+{
+	const uint8_t known[2] = { 0x81, 0x02 };
+	const uint32_t len = 10 * WH_PAGE_SIZE;
+	struct fixture *f = *state;
+	struct wh_decompressed_delta back;
+	uint32_t n;
+
+	fill_text(f->contents, len);
+	(void)wh_compressor_hold(f->c, f->contents, len);
+	n = wh_compress_delta(f->c, f->payload, len, known);
+	assert_in_range(n, 1, len / 2);
+	assert_int_equal(wh_decompress_length(f->payload, n), len);
+	assert_int_equal(wh_decompress_delta(f->d, f->payload, n, &back), 0);
+	assert_memory_equal(back.contents, f->contents, len);
+	assert_memory_equal(back.known, known, sizeof(known));
+}
+
+static void the_golden_delta_is_the_difference_to_a_page(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_decompressed_delta back;
+	uint8_t payload[128];
+	uint32_t len = unhex(payload, GOLDEN_DELTA);
+
+	memset(f->contents, 'w', WH_PAGE_SIZE);
+	assert_int_equal(wh_decompress_delta(f->d, payload, len, &back), 0);
+	assert_memory_equal(back.contents, f->contents, WH_PAGE_SIZE);
+	assert_int_equal(back.known[0], 1);
+}
+
+static void a_delta_cut_short_or_of_pages_it_does_not_have_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_decompressed_delta back;
+	uint8_t payload[128] = { 0 };
+	const uint32_t len = unhex(payload, GOLDEN_DELTA);
+
+	for (uint32_t i = 0; i < 2 * len; i++)
+		if (i != len)
+			assert_int_equal(wh_decompress_delta(f->d, payload, i, &back), -EPROTO);
+	payload[WH_COMPRESS_HEADER] = 0x03;
+	assert_int_equal(wh_decompress_delta(f->d, payload, len, &back), -EPROTO);
+	payload[WH_COMPRESS_HEADER] = 0x80;
+	assert_int_equal(wh_decompress_delta(f->d, payload, len, &back), -EPROTO);
+}
+
 static void a_length_that_none_may_have_is_refused(void **state)
 {
 	static const uint32_t lens[] = {
@@ -132,6 +179,9 @@ int main(void)
 		TEST(contents_that_do_not_become_shorter_stay_as_they_are),
 		TEST(the_golden_payload_is_a_page),
 		TEST(a_payload_cut_short_or_with_more_behind_it_is_refused),
+		TEST(differences_come_back_with_the_pages_they_are_of),
+		TEST(the_golden_delta_is_the_difference_to_a_page),
+		TEST(a_delta_cut_short_or_of_pages_it_does_not_have_is_refused),
 		TEST(a_length_that_none_may_have_is_refused),
 	};
 

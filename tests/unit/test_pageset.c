@@ -4,10 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
+#include "crew.h"
 #include "pageset.h"
 
 static int setup(void **state)
@@ -164,11 +168,78 @@ static void merging_an_empty_set_changes_nothing(void **state)
 	assert_empty(set);
 }
 
+/* Memory of this process that is its own; pages that were only read do not count. */
+static uint64_t own_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[128];
+	uint64_t kib = 0;
+
+	assert_non_null(status);
+	while (kib == 0 && fgets(line, sizeof(line), status))
+		if (strncmp(line, "RssAnon:", strlen("RssAnon:")) == 0)
+			kib = strtoull(line + strlen("RssAnon:"), NULL, 10);
+	(void)fclose(status); /* only read */
+	assert_true(kib > 0);
+	return kib;
+}
+
+static void takes_memory_only_near_what_was_added(void **state)
+{
+	const uint64_t pages = UINT64_C(1) << 28; /* of 1 TiB: 32 MiB of bits */
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *set = wh_pageset_new(pages);
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *other = wh_pageset_new(pages);
+	uint64_t before = own_kib();
+	struct wh_run run;
+
+	(void)state;
+	(void)madvise(set->bits, pages / 8, MADV_NOHUGEPAGE);
+	wh_pageset_add(set, pages / 2, 1);
+	wh_pageset_merge(set, other);
+	assert_int_equal(wh_pageset_count(set), 1);
+	assert_false(wh_pageset_has(set, 0));
+	assert_true(wh_pageset_take_run(set, 512, &run));
+	assert_false(wh_pageset_take_run(set, 512, &run));
+
+	assert_true(own_kib() < before + 4096); /* the kernel counts roughly */
+}
+
 static void refuses_a_size_that_no_memory_can_hold(void **state)
 {
 	(void)state;
 	assert_null(wh_pageset_new(UINT64_MAX));
 	assert_null(wh_pageset_new(UINT64_MAX - 63));
+}
+
+/* Parts begin and end within words: neighbours share them. The highest are added first. */
+#define PART_PAGES 37u
+#define PARTS      500u
+
+static int add_part(void *context, uint32_t member, uint64_t part)
+{
+	uint64_t first = (PARTS - 1 - part) * PART_PAGES;
+
+	(void)member;
+	for (uint64_t page = first; page < first + PART_PAGES; page++)
+		wh_pageset_add(context, page, 1);
+	return 0;
+}
+
+static void keeps_what_several_threads_add_at_once(void **state)
+{
+	wh_cleanup(wh_crew_closep) struct wh_crew *crew = NULL;
+
+	(void)state;
+	assert_int_equal(wh_crew_open(&crew, 4, NULL), 0);
+	for (uint32_t i = 0; i < 20; i++) {
+		const uint64_t pages = (uint64_t)PARTS * PART_PAGES;
+		wh_cleanup(wh_pageset_freep) struct wh_pageset *set = wh_pageset_new(pages);
+
+		assert_int_equal(wh_crew_run(crew, add_part, set, PARTS), 0);
+
+		assert_int_equal(wh_pageset_count(set), pages);
+		assert_takes(set, UINT32_MAX, 0, (uint32_t)pages);
+	}
 }
 
 static uint32_t roll(uint64_t *random, uint32_t sides)
@@ -262,6 +333,8 @@ int main(void)
 		TEST(removes_single_pages),
 		TEST(merges_without_touching_the_other),
 		TEST(merging_an_empty_set_changes_nothing),
+		TEST(keeps_what_several_threads_add_at_once),
+		TEST(takes_memory_only_near_what_was_added),
 		TEST(refuses_a_size_that_no_memory_can_hold),
 		TEST(agrees_with_a_naive_set_in_any_order_of_calls),
 	};

@@ -235,12 +235,31 @@ static void the_summary_tells_of_compression_where_there_was_any(void **state)
 
 	(void)state;
 	assert_null(strstr(text, "compressed"));
+	assert_null(strstr(text, "differences"));
 	free(text);
 
 	v.stats[WH_STAT_COMPRESSED_RAW_BYTES] = 400 * MIB;
 	v.stats[WH_STAT_COMPRESSED_BYTES] = 100 * MIB;
+	v.stats[WH_STAT_DELTA_RAW_BYTES] = 500 * MIB;
+	v.stats[WH_STAT_DELTA_BYTES] = 10 * MIB;
 	text = summary(&v);
 	assert_non_null(strstr(text, "  compressed   400 MiB of pages, to 25%\n"));
+	assert_non_null(strstr(text, "  differences  500 MiB of pages, to 2%\n"));
+	free(text);
+}
+
+static void the_summary_tells_what_of_huge_pages_was_unchanged(void **state)
+{
+	struct wh_view v = view();
+	char *text = summary(&v);
+
+	(void)state;
+	assert_non_null(strstr(text, "never touched\n"));
+	free(text);
+
+	v.stats[WH_STAT_UNCHANGED_BYTES] = 40 * MIB;
+	text = summary(&v);
+	assert_non_null(strstr(text, "never touched, 40.0 MiB unchanged in huge pages\n"));
 	free(text);
 }
 
@@ -259,6 +278,7 @@ int main(void)
 		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
 		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
 		cmocka_unit_test(the_summary_tells_of_compression_where_there_was_any),
+		cmocka_unit_test(the_summary_tells_what_of_huge_pages_was_unchanged),
 		cmocka_unit_test(a_guest_that_was_paused_has_no_downtime),
 	};
 

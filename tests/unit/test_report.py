@@ -178,6 +178,30 @@ class Page(unittest.TestCase):
 		self.assertAlmostEqual(tops[2], ticks["1 %"], delta=0.02)
 		self.assertAlmostEqual(tops[1] - tops[0], ticks["1 %"] - ticks["10 %"], delta=0.02)
 
+	def test_adds_up_waits_for_pages_by_powers_of_two(self):
+		given = results()
+		for run in given["runs"]:
+			run.pop("latency_ns", None)
+		given["runs"][3]["fault_ns_log2"] = [0] * 10 + [50, 10]
+		given["runs"][4]["fault_ns_log2"] = [0] * 10 + [40]
+
+		plot = figure(parsed(given), "How long the guest waited")
+
+		self.assertEqual(list(map(plain, titles(plot))), [
+			"Wherry 2 connections, 1.02 to 2.05 µs: 90.0 %",
+			"Wherry 2 connections, 2.05 to 4.10 µs: 10.0 %",
+		])
+
+	def test_shows_what_only_some_runs_have(self):
+		given = results()
+		given["runs"][0].update({"vcpu_blocked_ms": 580, "write_bps": 512 * MIB})
+
+		rows = [list(map(plain, row)) for row in cells(parsed(given))[-1]]
+
+		self.assertEqual(rows[0][-2:], ["waited for pages", "guest wrote"])
+		self.assertIn(["580 ms", "512 MiB/s"], [row[-2:] for row in rows])
+		self.assertIn(["–", "–"], [row[-2:] for row in rows])
+
 	def test_tells_runs_with_other_memory_apart(self):
 		given = results()
 		given["runs"].append(run("qemu", 4, 9.5, variant="multifd-4", mem_mib=4096))
@@ -346,6 +370,8 @@ class Command(unittest.TestCase):
 			(("runs", 3, "samples", 2, "t_s"), None, "runs[3].samples[2].t_s is missing"),
 			(("runs", 3, "latency_ns", "buckets", 0), [1],
 				"runs[3].latency_ns.buckets[0]: expected [upper_ns, count], found [1]"),
+			(("runs", 3, "fault_ns_log2"), [1] * 65,
+				"runs[3].fault_ns_log2: expected at most 64 counts, found [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ..."),
 			(("ratios", 0, "pairs", 1), 0,
 				"ratios[0].pairs[1]: expected a number from 1e-12 to 2^64, found 0"),
 			(("runs",), {}, "runs: expected a list, found {}"),

@@ -391,6 +391,24 @@ static void post_copy_needs_a_file_for_what_is_missing(void **state)
 	assert_int_equal(say_kind(f, WH_FRAME_SWITCH), -EOPNOTSUPP);
 }
 
+/* Some of it in huge pages of hugetlbfs, as far as the target knows. */
+static void post_copy_that_cannot_be_is_not_offered(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_missing missing = { 0 };
+	const struct wh_frame *ready;
+
+	f->target.missing = &missing;
+	f->ram.regions[1].page_bytes = BYTES;
+	agree(f);
+	ready = fake_link_frame(f->link, fake_link_frames(f->link) - 1);
+	assert_int_equal(ready->kind, WH_FRAME_READY);
+	assert_int_equal(ready->ready.missing_order, WH_GRANULE_NONE);
+	assert_int_equal(ready->ready.fill_order, WH_GRANULE_NONE);
+	assert_int_equal(state_of(f), WH_SESSION_PRECOPY);
+	assert_int_equal(say_missing(f), -EOPNOTSUPP);
+}
+
 static void only_a_target_that_resumes_takes_resume(void **state)
 {
 	struct fixture *f = *state;
@@ -444,6 +462,7 @@ int main(void)
 		TEST(zero_runs_behind_the_end_are_refused),
 		TEST(skipped_and_repeated_rounds_are_refused),
 		TEST(post_copy_needs_a_file_for_what_is_missing),
+		TEST(post_copy_that_cannot_be_is_not_offered),
 		TEST(only_a_target_that_resumes_takes_resume),
 		TEST(post_copy_begins_after_rounds_have),
 		TEST(a_source_that_leaves_early_is_lost),

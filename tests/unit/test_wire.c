@@ -30,6 +30,8 @@ static const struct {
 	{ { .type = WH_RECORD_FRAME, .length = 44 }, GOLDEN_RECORD_FRAME },
 	{ { .type = WH_RECORD_WRITE_ZSTD, .region = 2, .length = 23, .offset = 0x7000 },
 	  GOLDEN_RECORD_WRITE_ZSTD },
+	{ { .type = WH_RECORD_WRITE_DELTA, .region = 2, .length = 24, .offset = 0x7000 },
+	  GOLDEN_RECORD_WRITE_DELTA },
 	{ { .type = WH_RECORD_FETCH, .region = 2, .length = WH_SPAN_BYTES, .offset = 0x7000 },
 	  GOLDEN_RECORD_FETCH },
 	{ { .type = WH_RECORD_ZEROES, .region = 2, .length = WH_SPAN_BYTES, .offset = 0x7000 },
@@ -193,6 +195,9 @@ static const struct {
 	{ { .kind = WH_FRAME_ROUND_LANDED, .round_landed = { .round = 0x12345678 } },
 	  GOLDEN_ROUND_LANDED },
 	{ { .kind = WH_FRAME_READY, .ready = { .missing_order = 9 } }, GOLDEN_READY_HUGE },
+	{ { .kind = WH_FRAME_READY,
+	    .ready = { .missing_order = WH_GRANULE_NONE, .fill_order = WH_GRANULE_NONE } },
+	  GOLDEN_READY_NONE },
 	{ { .kind = WH_FRAME_MISSING,
 	    .zero = { .region = 1,
 	              .count = 2,
@@ -438,7 +443,8 @@ static void granules_are_at_most_huge_pages_and_filled_in_parts_of_them(void **s
 	assert_int_equal(decode_ready(9, 9), 0);
 	assert_int_equal(decode_ready(10, 0), -EPROTO);
 	assert_int_equal(decode_ready(0, 9), -EPROTO);
-	assert_int_equal(decode_ready(UINT8_MAX, UINT8_MAX), -EPROTO);
+	assert_int_equal(decode_ready(UINT8_MAX, 0), -EPROTO);
+	assert_int_equal(decode_ready(0, UINT8_MAX), -EPROTO);
 }
 
 static void a_round_end_has_one_flag(void **state)
