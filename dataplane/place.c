@@ -120,7 +120,8 @@ int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes)
 {
 	int r;
 
-	wh_assert(bytes > 0 && place->bytes == 0 && !place->addr);
+	wh_assert(bytes > 0 && place->bytes == 0);
+	unmap(place); /* of what was lent here before */
 	if (is_filled(fd)) {
 		r = prepare_to_fill(place, fd, bytes);
 		if (r < 0) {
@@ -139,7 +140,6 @@ void wh_place_take_back(struct wh_place *place)
 {
 	(void)pthread_rwlock_wrlock(&place->use);
 	place->bytes = 0;
-	unmap(place);
 	(void)pthread_rwlock_unlock(&place->use);
 }
 

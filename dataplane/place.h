@@ -50,7 +50,10 @@ void wh_place_done(struct wh_place *place);
 /* Have @bytes of @fd, which stays the caller's, written into. Return: 0 or -errno. */
 wh_must_check int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes);
 
-/* Take it back: when this returns, nothing is being put there. */
+/*
+ * Take it back: when this returns, nothing is being put there, and nothing will be. The mapping stays
+ * until wh_place_done(): the guest waits for this, and to take it down takes 40 ms for each GiB.
+ */
 void wh_place_take_back(struct wh_place *place);
 
 /* Whether [@offset, @offset + @len) is lent. */
