@@ -41,6 +41,7 @@ struct wh_place {
 	uint8_t *addr;   /* the file, mapped to fill it */
 	uint64_t mapped; /* bytes of it */
 	_Atomic uint32_t fills; /* since it was mapped */
+	_Atomic bool rewrites;  /* the last put found something */
 	uint8_t *over;          /* the same bytes on hugetlbfs once more, to copy into; else NULL */
 };
 
