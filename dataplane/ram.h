@@ -89,9 +89,6 @@ wh_must_check int wh_ram_watch(const struct wh_ram *ram, struct wh_run run);
 /* Add pages that vanished unseen by the tracker: see huge.h. Return: 0 or -errno. */
 wh_must_check int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into);
 
-/* Have @run, which lies in one region, out of the page tables: they cost memory, and time to end. */
-void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
-
 /* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);
 
