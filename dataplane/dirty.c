@@ -44,8 +44,8 @@
 /* Written runs that are closer than this are protected again together: a huge page. */
 #define SPAN_GAP_BYTES (UINT64_C(2) << 20)
 
-/* A scan of less takes no longer than waking another thread is worth. */
-#define THREAD_BYTES (UINT64_C(4) << 30)
+/* To protect or scan less takes no longer than waking another thread is worth. */
+#define THREAD_BYTES (UINT64_C(1) << 30)
 
 struct wh_dirty {
 	struct wh_vmm_map map;

@@ -121,7 +121,8 @@ int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes)
 {
 	int r;
 
-	wh_assert(bytes > 0 && place->bytes == 0 && !place->addr);
+	wh_assert(bytes > 0 && place->bytes == 0);
+	unmap(place); /* of what was lent here before */
 	if (is_filled(fd)) {
 		r = prepare_to_fill(place, fd, bytes);
 		if (r < 0) {
@@ -138,7 +139,7 @@ int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes)
 
 void wh_place_divert(struct wh_place *place, const struct wh_memory *memory)
 {
-	wh_assert(memory->bytes > 0 && place->bytes == 0 && !place->addr);
+	wh_assert(memory->bytes > 0 && place->bytes == 0);
 	(void)pthread_rwlock_wrlock(&place->use);
 	place->divert = memory->put;
 	place->context = memory->context;
@@ -151,7 +152,6 @@ void wh_place_take_back(struct wh_place *place)
 	(void)pthread_rwlock_wrlock(&place->use);
 	place->bytes = 0;
 	place->divert = NULL;
-	unmap(place);
 	(void)pthread_rwlock_unlock(&place->use);
 }
 
@@ -197,34 +197,63 @@ static int overwrite(struct wh_place *place, const uint8_t *from, uint32_t len, 
 	return r;
 }
 
+/* How many bytes from @offset on, whole pages of the next @len, are there and not a hole. */
+static uint32_t bytes_there(const struct wh_place *place, uint32_t len, uint64_t offset)
+{
+	uint8_t there[WH_RUN_PAGES_MAX];
+	uint32_t pages = 0;
+
+	if (mincore(place->addr + offset, len, there) < 0)
+		return 0;
+	while (pages < len / WH_PAGE_SIZE && there[pages] & 1)
+		pages++;
+	return pages * WH_PAGE_SIZE;
+}
+
+/* Fill holes from the front. Return: bytes, 0 if there is a page or no memory, or -errno. */
+static int64_t fill_some(const struct wh_place *place, const uint8_t *from, uint32_t len,
+                         uint64_t offset)
+{
+	struct uffdio_copy copy = { .dst = (uintptr_t)place->addr + offset,
+		                    .src = (uintptr_t)from,
+		                    .len = len };
+
+	/* This ends: the kernel is asked again only when something came between. */
+	while (ioctl(place->uffd, UFFDIO_COPY, &copy) < 0) {
+		if (copy.copy > 0)
+			break;
+		if (errno == EEXIST || errno == ENOMEM)
+			return 0;
+		if (errno != EAGAIN)
+			return -errno;
+	}
+	return copy.copy;
+}
+
 /*
- * Fill what is a hole, and copy over what is there: that is in our mapping, so touching it allocates
- * nothing and never waits.
+ * Fill what is a hole, and copy over what is there: that needs no memory, so touching it is safe. To find
+ * out by filling costs as much as to fill, so once something was there, it is looked for first.
  */
 static int fill_or_copy(struct wh_place *place, const uint8_t *from, uint32_t len, uint64_t offset)
 {
-	uint32_t done = 0;
-
 	/* This ends: each turn gets a page further, or fails. */
-	while (done < len) {
-		uint8_t *to = place->addr + offset + done;
-		struct uffdio_copy copy = { .dst = (uintptr_t)to,
-			                    .src = (uintptr_t)from + done,
-			                    .len = len - done };
+	while (len > 0) {
+		int64_t n = place->rewrites ? bytes_there(place, len, offset) : 0;
 
-		if (ioctl(place->uffd, UFFDIO_COPY, &copy) == 0)
-			return 0;
-		if (copy.copy > 0) {
-			done += (uint32_t)copy.copy;
-		} else if (errno == EEXIST) {
-			memcpy(to, from + done, WH_PAGE_SIZE);
-			done += WH_PAGE_SIZE;
-		} else if (errno == ENOMEM) {
-			/* Of a full tmpfs, too; a write says which it is. */
-			return overwrite(place, from + done, len - done, offset + done);
-		} else if (errno != EAGAIN) {
-			return -errno;
+		if (n > 0) {
+			memcpy(place->addr + offset, from, (size_t)n);
+		} else {
+			n = fill_some(place, from, len, offset);
+			place->rewrites = n == 0;
 		}
+		if (n < 0)
+			return (int)n;
+		/* The page is swapped out, or the tmpfs is full: a write will say which. */
+		if (n == 0 && bytes_there(place, WH_PAGE_SIZE, offset) == 0)
+			return overwrite(place, from, len, offset);
+		from += n;
+		len -= (uint32_t)n;
+		offset += (uint64_t)n;
 	}
 	return 0;
 }
@@ -300,7 +329,7 @@ static int put(struct wh_place *place, const uint8_t *from, uint32_t len, uint64
 
 static bool has_many_page_tables(const struct wh_place *place)
 {
-	return place->fills >= FILLS_MAX && is_large(place);
+	return !place->divert && place->fills >= FILLS_MAX && is_large(place);
 }
 
 /* Nothing else frees page tables. If the new mapping fails, the memory is written instead. */

@@ -41,6 +41,7 @@ struct wh_place {
 	uint8_t *addr;   /* the file, mapped to fill it */
 	uint64_t mapped; /* bytes of it */
 	_Atomic uint32_t fills; /* since it was mapped */
+	_Atomic bool rewrites;  /* the last put found something */
 	uint8_t *over;          /* the same bytes on hugetlbfs once more, to copy into; else NULL */
 
 	/* Where writes go instead, or NULL. */
@@ -58,7 +59,10 @@ wh_must_check int wh_place_lend(struct wh_place *place, int fd, uint64_t bytes);
 struct wh_memory;
 void wh_place_divert(struct wh_place *place, const struct wh_memory *memory);
 
-/* Take it back: when this returns, nothing is being put there. */
+/*
+ * Take it back: when this returns, nothing is being put there, and nothing will be. The mapping stays
+ * until wh_place_done(): the guest waits for this, and to take it down takes 40 ms for each GiB.
+ */
 void wh_place_take_back(struct wh_place *place);
 
 /* Whether [@offset, @offset + @len) is lent. */

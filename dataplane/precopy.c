@@ -38,9 +38,6 @@
 
 #define FOREVER UINT64_MAX
 
-/* How far ahead memory is asked for, so that looking at it need not wait. */
-#define LOOK_AHEAD ((size_t)8 * WH_PAGE_SIZE)
-
 /* Memory that was ever touched is looked for in pieces: so many at most, each at least so large. */
 #define TOUCHED_PIECES    64u
 #define TOUCHED_PAGES_MIN 65536u
@@ -273,118 +270,73 @@ static bool any_removed(const struct wh_precopy *p)
 	return p->dirty && wh_dirty_any_removed(p->dirty);
 }
 
-/* A page that was given back is a hole; reading it through the mapping would fill it again. */
-static bool is_zero(struct wh_precopy *p, uint64_t page)
+/*
+ * Pages that were given back and are holes by now are told as zero once, and are no concern of the
+ * tracker's from then on.
+ */
+static void forget_holes(struct wh_precopy *p, uint64_t first, uint32_t count)
 {
-	const struct wh_region *region = wh_ram_region(p->ram, page);
-	const uint8_t *at;
-
-	if (p->dirty && wh_dirty_removed(p->dirty, page) && wh_ram_is_hole(p->ram, page)) {
-		wh_dirty_forget(p->dirty, page);
-		return true;
-	}
-	at = (const uint8_t *)region->addr + (page - region->first_page) * WH_PAGE_SIZE;
-	__builtin_prefetch(at + LOOK_AHEAD);
-	return wh_page_is_zero(at);
+	for (uint64_t page = first; page < first + count; page++)
+		if (wh_dirty_removed(p->dirty, page) && wh_ram_is_hole(p->ram, page))
+			wh_dirty_forget(p->dirty, page);
 }
 
-static int send_cut(struct wh_precopy *p, struct wh_run piece, bool zero)
+/* Which of @count pages from @first on are zero: a bit for each. They are in one block. */
+static uint32_t find_zero(struct wh_precopy *p, uint64_t first, uint32_t count)
 {
-	if (piece.count == 0)
+	const struct wh_region *region = wh_ram_region(p->ram, first);
+	const uint64_t at = first - region->first_page;
+	const bool removed = any_removed(p);
+
+	if (removed)
+		forget_holes(p, first, count);
+	if (count == WH_LOOK_PAGES && !removed)
+		return wh_look_block(&p->sample, region, at);
+	return wh_look_pages(&p->sample, region, at, count);
+}
+
+/* Pages of @run before the next block begins. */
+static uint32_t pages_of_block(const struct wh_precopy *p, struct wh_run run)
+{
+	const struct wh_region *region = wh_ram_region(p->ram, run.first);
+	const uint32_t room =
+		WH_LOOK_PAGES - (uint32_t)((run.first - region->first_page) % WH_LOOK_PAGES);
+
+	return run.count < room ? run.count : room;
+}
+
+static int send_alike(struct wh_precopy *p, struct wh_run run, bool zero)
+{
+	if (run.count == 0)
 		return 0;
-	return zero ? send_zero(p, piece) : send_data(p, piece, NULL, 0);
+	return zero ? send_zero(p, run) : send_data(p, run, NULL, 0);
 }
 
-/* A run that is being cut into pieces, each all data or all zero. */
-struct cut {
-	struct wh_run piece; /* its end is where we are */
-	bool zero;
-};
-
-/* Go on by @count pages of one kind: the piece grows, or leaves and another begins. */
-static int cut_on(struct wh_precopy *p, struct cut *cut, uint32_t count, bool zero)
-{
-	int r = 0;
-
-	if (zero != cut->zero) {
-		r = send_cut(p, cut->piece, cut->zero);
-		cut->piece.first += cut->piece.count;
-		cut->piece.count = 0;
-		cut->zero = zero;
-	}
-	cut->piece.count += count;
-	return r;
-}
-
-/* Look at each of @count pages. Return: how many are zero, or -errno. */
-static int cut_by_page(struct wh_precopy *p, struct cut *cut, uint32_t count)
-{
-	int zero_pages = 0;
-
-	for (uint32_t i = 0; i < count; i++) {
-		const bool zero = is_zero(p, cut->piece.first + cut->piece.count);
-		int r = cut_on(p, cut, 1, zero);
-
-		if (r < 0)
-			return r;
-		zero_pages += zero;
-	}
-	return zero_pages;
-}
-
-/* As cut_by_page() for a whole block, which may be taken for data; sets @mapped if it is not. */
-static int cut_block(struct wh_precopy *p, struct cut *cut, bool *mapped)
-{
-	const uint64_t page = cut->piece.first + cut->piece.count;
-	const struct wh_region *region = wh_ram_region(p->ram, page);
-	int zero_pages;
-
-	if (wh_look_is_data(&p->sample, region, page - region->first_page))
-		return cut_on(p, cut, WH_LOOK_PAGES, false);
-	*mapped = true;
-	zero_pages = cut_by_page(p, cut, WH_LOOK_PAGES);
-	if (zero_pages >= 0)
-		wh_look_found(&p->sample, (uint32_t)zero_pages);
-	return zero_pages;
-}
-
-/* Pages from @page on, at most @left, until the next block begins. */
-static uint32_t before_block(const struct wh_precopy *p, uint64_t page, uint32_t left)
-{
-	const struct wh_region *region = wh_ram_region(p->ram, page);
-	const uint32_t ahead = (uint32_t)(-(page - region->first_page) % WH_LOOK_PAGES);
-
-	return ahead > left || left - ahead < WH_LOOK_PAGES ? left : ahead;
-}
-
-/* Send a run of a region with small pages. */
+/* Send a run of a region with small pages, in pieces that are all data or all zero. */
 static int send_small(struct wh_precopy *p, struct wh_run run)
 {
-	/* Memory that was given back is found page by page. */
-	const bool blocks = !any_removed(p);
-	struct cut cut = { .piece = { .first = run.first } };
-	uint32_t left = run.count;
-	bool mapped = false;
+	struct wh_run piece = { .first = run.first };
+	bool piece_zero = false;
 	int r = 0;
 
-	while (r >= 0 && left > 0) {
-		uint32_t count = left;
+	while (r == 0 && run.count > 0) {
+		const uint32_t count = pages_of_block(p, run);
+		const uint32_t zero = find_zero(p, run.first, count);
 
-		if (blocks)
-			count = before_block(p, run.first + run.count - left, left);
-		if (count > 0) {
-			r = cut_by_page(p, &cut, count);
-		} else {
-			count = WH_LOOK_PAGES;
-			r = cut_block(p, &cut, &mapped);
+		for (uint32_t i = 0; r == 0 && i < count; i++) {
+			const bool is_zero = zero >> i & 1;
+
+			if (is_zero != piece_zero) {
+				r = send_alike(p, piece, piece_zero);
+				piece = (struct wh_run){ .first = run.first + i };
+				piece_zero = is_zero;
+			}
+			piece.count++;
 		}
-		left -= count;
+		run.first += count;
+		run.count -= count;
 	}
-	if (r >= 0)
-		r = send_cut(p, cut.piece, cut.zero);
-	if (mapped)
-		wh_ram_forget(p->ram, run);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : send_alike(p, piece, piece_zero);
 }
 
 /* A mover's page tables must not grow with the guest. */

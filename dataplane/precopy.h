@@ -50,8 +50,8 @@ struct wh_precopy {
 	uint64_t data_pages;    /* of the round: sent as data */
 	uint64_t same_pages;    /* of the round: left out, the destination has them */
 	uint64_t written_pages; /* of them, those that have left */
-	struct wh_look sample;  /* finds what is zero */
 	uint32_t runs;          /* since memory was mapped anew */
+	struct wh_look sample;  /* finds what is zero */
 	struct wh_frame zero;   /* runs of zero pages found and not yet told */
 };
 

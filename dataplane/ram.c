@@ -284,18 +284,6 @@ int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into)
 	return r;
 }
 
-static uint8_t *address_of(const struct wh_ram *ram, struct wh_run run)
-{
-	const struct wh_region *region = wh_ram_region(ram, run.first);
-
-	return (uint8_t *)region->addr + (run.first - region->first_page) * WH_PAGE_SIZE;
-}
-
-void wh_ram_forget(const struct wh_ram *ram, struct wh_run run)
-{
-	(void)madvise(address_of(ram, run), (size_t)run.count * WH_PAGE_SIZE, MADV_DONTNEED);
-}
-
 int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 {
 	const uint32_t page_bytes = ram->regions[0].page_bytes;

@@ -92,9 +92,6 @@ wh_must_check int wh_ram_watch(const struct wh_ram *ram, struct wh_run run);
 /* Add pages that vanished unseen by the tracker: see huge.h. Return: 0 or -errno. */
 wh_must_check int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into);
 
-/* Have @run, which lies in one region, out of the page tables: they cost memory, and time to end. */
-void wh_ram_forget(const struct wh_ram *ram, struct wh_run run);
-
 /*
  * The granules of @ram as a destination of post-copy: memory of @missing pages can be given back
  * and of @fill pages filled, each on a multiple of it within its region. Return: 0, -EOPNOTSUPP if
