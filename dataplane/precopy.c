@@ -49,7 +49,7 @@
 #define LOOK_NS (10 * WH_NSEC_PER_MSEC)
 
 /* Posted at once while the rate is not known yet. */
-#define BUDGET_BYTES_FIRST (UINT64_C(32) << 20)
+#define BUDGET_BYTES_FIRST (UINT64_C(16) << 20)
 
 /* Publish what has left. */
 static void note_sent(struct wh_precopy *p)
