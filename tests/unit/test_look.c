@@ -14,7 +14,7 @@
 
 #include "wherry/fdpass.h"
 
-#define BLOCKS 512u
+#define BLOCKS 1024ul
 
 struct fixture {
 	struct wh_region region;
