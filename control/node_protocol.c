@@ -39,22 +39,22 @@ static const struct {
 	unsigned fields;
 	unsigned optional; /* flags of a later version: written only if set */
 } types[WH_NODE_TYPES] = {
-	[WH_NODE_HELLO] = { "hello", MIN | MAX | NODE },
-	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE },
-	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN },
+	[WH_NODE_HELLO] = { "hello", MIN | MAX | NODE, 0 },
+	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE, 0 },
+	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN, 0 },
 	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY },
-	[WH_NODE_READY] = { "ready", PORT },
-	[WH_NODE_LANDED] = { "landed", 0 },
-	[WH_NODE_RUNNING] = { "running", 0 },
-	[WH_NODE_FAILED] = { "failed", REASON },
-	[WH_NODE_CANCEL] = { "cancel", REASON },
-	[WH_NODE_ASK] = { "ask", MIGRATION | TOKEN },
+	[WH_NODE_READY] = { "ready", PORT, 0 },
+	[WH_NODE_LANDED] = { "landed", 0, 0 },
+	[WH_NODE_RUNNING] = { "running", 0, 0 },
+	[WH_NODE_FAILED] = { "failed", REASON, 0 },
+	[WH_NODE_CANCEL] = { "cancel", REASON, 0 },
+	[WH_NODE_ASK] = { "ask", MIGRATION | TOKEN, 0 },
 	[WH_NODE_ANSWER] = { "answer", COMMITTED, POSTCOPY },
-	[WH_NODE_RESUME] = { "resume", MIGRATION | TOKEN },
-	[WH_NODE_FAULTS] = { "faults", COUNT | STALL | HISTOGRAM },
-	[WH_NODE_FINISHED] = { "finished", MIGRATION | TOKEN },
-	[WH_NODE_CLOSED] = { "closed", 0 },
-	[WH_NODE_PING] = { "ping", 0 },
+	[WH_NODE_RESUME] = { "resume", MIGRATION | TOKEN, 0 },
+	[WH_NODE_FAULTS] = { "faults", COUNT | STALL | HISTOGRAM, 0 },
+	[WH_NODE_FINISHED] = { "finished", MIGRATION | TOKEN, 0 },
+	[WH_NODE_CLOSED] = { "closed", 0, 0 },
+	[WH_NODE_PING] = { "ping", 0, 0 },
 };
 
 const char *wh_node_type_name(enum wh_node_type type)
