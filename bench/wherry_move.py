@@ -68,7 +68,11 @@ def move(wherryd, options):
 	standstill = Standstill(*options.watch) if options.watch else None
 	samples = []
 	movers = Movers([options.daemon, options.watch_movers]) if options.watch_movers else None
-	programs = Programs(options.watch_programs) if options.watch_programs else None
+	programs = None
+	if options.watch_programs:
+		while job["state"] == "Preparing":  # the limit is attached just before the mover starts
+			job = wherryd.look(migration)
+		programs = Programs(options.watch_programs)
 	before = 0
 	while job["moving_ns"] != before:
 		add_sample(samples, job)
