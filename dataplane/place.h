@@ -4,19 +4,17 @@
  * Place - memory of the destination's guest, and how page contents get there.
  *
  * Allocating the destination's pages costs more than all the rest of a migration, so how it is
- * done decides its speed (docs/performance.md). There are two ways:
+ * done decides its speed (docs/performance.md). There are several ways:
  *
  *	fill	UFFDIO_COPY through a mapping of our own: allocates pages and copies into them in
  *		one step, on any number of CPUs at once. Only where nothing is yet, and only in
- *		small pages.
- *	write	pwrite(): also over what is there, and in huge pages where the tmpfs has them. The
- *		kernel lets one thread at a time write to a file.
- *
+ *		small pages. What is there, in a later round, is copied over in that mapping.
+ *	write	pwrite(): in huge pages where the tmpfs has them. The kernel lets one thread at a
+ *		time write to a file.
  *	huge	hugetlbfs has no write(): a whole huge page that is missing is filled, the others are
  *		allocated first and then copied into, through a second mapping.
  *
- * A file on a tmpfs without huge pages is filled, and written where something is. Others on a tmpfs
- * are written.
+ * A file on a tmpfs without huge pages is filled. Others on a tmpfs are written.
  *
  * Threads: any may put while it is lent; the others are for the one that opened it.
  */
