@@ -73,6 +73,9 @@ struct wh_setting_value {
  */
 bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_setting_value *ret);
 
+/* Whether all values are the same, and were given alike. */
+bool wh_settings_equal(const struct wh_settings *a, const struct wh_settings *b);
+
 /* Room for any formatted value, with the final NUL. */
 #define WH_SETTING_TEXT_MAX WH_NAME_MAX
 
