@@ -154,8 +154,10 @@ static void on_report_due(void *ctx)
 		report_now(a);
 }
 
-void wh_agent_changed(struct wh_agent *a)
+static void on_turn(struct wh_daemon *daemon)
 {
+	struct wh_agent *a = daemon->agent;
+
 	if (!a || !a->rpc)
 		return;
 	a->stale = true;
@@ -336,6 +338,7 @@ struct wh_agent *wh_agent_open(struct wh_daemon *daemon)
 	a->again = (struct wh_timer){ .fired = try_join, .ctx = a };
 	a->silent = (struct wh_timer){ .fired = on_silent, .ctx = a };
 	a->due = (struct wh_timer){ .fired = on_report_due, .ctx = a };
+	daemon->turned = on_turn;
 	try_join(a);
 	return a;
 }
@@ -346,6 +349,7 @@ struct wh_agent *wh_agent_close(struct wh_agent *a)
 
 	if (!a)
 		return NULL;
+	a->daemon->turned = NULL;
 	rpc = wh_steal(a->rpc);
 	(void)wh_rpc_close(rpc); /* returns NULL */
 	wh_connect_stop(&a->connecting);

@@ -24,9 +24,6 @@ struct wh_agent;
 /* Starts to connect, and goes on trying for good. Never NULL. */
 struct wh_agent *wh_agent_open(struct wh_daemon *daemon);
 
-/* Something that the coordinator shall know has changed: report with the loop's next turn. */
-void wh_agent_changed(struct wh_agent *agent);
-
 /* Whether the coordinator can be asked. If not, @why (may be NULL) receives words that say so. */
 bool wh_agent_connected(const struct wh_agent *agent, struct wh_error *why);
 

@@ -34,6 +34,7 @@
 #include "wherry/error.h"
 #include "wherry/limits.h"
 
+/* Numbers are kept in stores: append only. */
 enum wh_kind {
 	WH_KIND_HYPERCONVERGED,
 	WH_KIND_KUBEVIRT,

@@ -9,6 +9,8 @@
  *
  * What keeps the data (now SQLite, in one file of the state directory) shows nowhere here.
  *
+ * Functions called for each item must not call the store.
+ *
  * Threads: one.
  */
 
@@ -34,6 +36,8 @@ struct wh_store;
 wh_must_check int wh_store_open(struct wh_store **ret, const char *dir, struct wh_error *err);
 struct wh_store *wh_store_close(struct wh_store *store);
 
+WH_DEFINE_CLEANUP(struct wh_store, wh_store_close)
+
 /* An object as it is kept. @revision is larger each time it is written. */
 struct wh_stored_object {
 	enum wh_kind kind;
@@ -43,9 +47,13 @@ struct wh_stored_object {
 	uint64_t revision;
 };
 
-/* Make or replace @count objects, all or none; fills in their revisions. */
+/*
+ * Make or replace @count objects, and the @move_count moves that they ask for: all or none. Fills
+ * in the objects' revisions.
+ */
 wh_must_check int wh_store_put_objects(struct wh_store *store, struct wh_stored_object *objects,
-                                       size_t count, struct wh_error *err);
+                                       size_t count, const struct wh_move *const *moves,
+                                       size_t move_count, struct wh_error *err);
 
 /* Return: 0; -ENOENT if it is not there. */
 wh_must_check int wh_store_delete_object(struct wh_store *store, enum wh_kind kind,

@@ -2,7 +2,6 @@
 
 #include "turn.h"
 
-#include "agent.h"
 #include "job.h"
 
 #include "wherry/assert.h"
@@ -42,7 +41,8 @@ static int on_turn(sd_event_source *source, void *ctx)
 	struct wh_daemon *d = ctx;
 
 	(void)source;
-	wh_agent_changed(d->agent);
+	if (d->turned)
+		d->turned(d);
 	forget_old(d);
 	if (d->stopping && !is_busy(d))
 		(void)sd_event_exit(d->loop, 0); /* fails only if it is exiting */
@@ -52,6 +52,8 @@ static int on_turn(sd_event_source *source, void *ctx)
 /* Jobs change inside callbacks of things that freeing others may touch: not now. */
 void wh_turn(struct wh_daemon *d)
 {
+	if (!d->loop)
+		return; /* nothing goes round yet */
 	if (!d->turn)
 		wh_assert(sd_event_add_defer(d->loop, &d->turn, on_turn, d) >= 0);
 	wh_assert(sd_event_source_set_enabled(d->turn, SD_EVENT_ONESHOT) >= 0);
