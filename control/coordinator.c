@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files.h"
 #include "report.h"
 #include "settings_json.h"
 
@@ -275,6 +276,55 @@ void wh_coordinator_pass(struct wh_coordinator *c, const char *node, const json_
 	wh_ask_refuse(ask, &err);
 }
 
+static void count_object(void *ctx, const struct wh_object *object, uint64_t revision)
+{
+	(void)object;
+	(void)revision;
+	++*(size_t *)ctx;
+}
+
+static bool has_objects(const struct wh_coordinator *c)
+{
+	size_t count = 0;
+
+	for (enum wh_kind kind = 0; kind < WH_KINDS; kind++)
+		wh_cluster_each_object(c->cluster, kind, NULL, NULL, count_object, &count);
+	return count > 0;
+}
+
+/* All of a directory as one List, so that all of it is applied or none. */
+static json_t *list_of(const struct wh_objects *objects)
+{
+	json_t *items = json_array();
+
+	for (size_t i = 0; i < objects->count; i++)
+		(void)json_array_append_new(items, json_loads(objects->items[i].json, 0, NULL));
+	return json_pack("{s:s, s:s, s:o}", "apiVersion", "v1", "kind", "List", "items", items);
+}
+
+/* A coordinator that begins with nothing takes what the administrator has laid out for it. */
+static int load_manifests(struct wh_coordinator *c, struct wh_error *err)
+{
+	const char *path = c->daemon->config->manifests;
+	wh_cleanup(wh_objects_done) struct wh_objects objects = { 0 };
+	wh_cleanup(wh_json_unrefp) json_t *list = NULL;
+	wh_cleanup(wh_freep) char *text = NULL;
+	struct wh_apply apply = { .name = path };
+	int r;
+
+	if (!path || has_objects(c))
+		return 0;
+	r = wh_objects_load_dir(&objects, path, err);
+	if (r < 0 || objects.count == 0)
+		return r;
+	list = list_of(&objects);
+	text = wh_json_line(list);
+	wh_assert(text);
+	apply.data = text;
+	apply.len = strlen(text);
+	return wh_cluster_apply(c->cluster, &apply, wh_coordinator_now(), err);
+}
+
 int wh_coordinator_open(struct wh_coordinator **ret, struct wh_daemon *daemon, struct wh_error *err)
 {
 	struct wh_coordinator *c = calloc(1, sizeof(*c));
@@ -297,6 +347,8 @@ int wh_coordinator_open(struct wh_coordinator **ret, struct wh_daemon *daemon, s
 	c->timer = (struct wh_timer){ .fired = take_turn, .ctx = c };
 	wh_assert(c->details);
 	r = wh_cluster_open(&c->cluster, &cfg, wh_coordinator_now(), err);
+	if (r == 0)
+		r = load_manifests(c, err);
 	if (r < 0) {
 		(void)wh_coordinator_close(c); /* returns NULL */
 		return r;
