@@ -23,8 +23,8 @@
 #include "wherry/clock.h"
 #include "wherry/log.h"
 
-struct wh_member {
-	struct wh_member *next;
+struct wh_joined {
+	struct wh_joined *next;
 	struct wh_coordinator *coordinator;
 	struct wh_rpc *rpc;
 	char node[WH_NAME_MAX];
@@ -42,17 +42,17 @@ struct wh_cluster_time wh_coordinator_now(void)
 	};
 }
 
-static struct wh_member *find_member(const struct wh_coordinator *c, const char *node)
+static struct wh_joined *find_member(const struct wh_coordinator *c, const char *node)
 {
-	for (struct wh_member *m = c->members; m; m = m->next)
+	for (struct wh_joined *m = c->members; m; m = m->next)
 		if (!strcmp(m->node, node))
 			return m;
 	return NULL;
 }
 
-static void drop(struct wh_member *m)
+static void drop(struct wh_joined *m)
 {
-	struct wh_member **at = &m->coordinator->members;
+	struct wh_joined **at = &m->coordinator->members;
 	struct wh_rpc *rpc = wh_steal(m->rpc);
 
 	while (*at != m)
@@ -113,7 +113,7 @@ static void on_started(void *ctx, json_t *answer, const char *why)
 static void start(void *ctx, const struct wh_move *move)
 {
 	struct wh_coordinator *c = ctx;
-	struct wh_member *m = find_member(c, move->source);
+	struct wh_joined *m = find_member(c, move->source);
 	struct started *s;
 
 	if (!m)
@@ -135,7 +135,7 @@ static void ignore_answer(void *ctx, json_t *answer, const char *why)
 static void cancel(void *ctx, const struct wh_move *move, const char *why)
 {
 	struct wh_coordinator *c = ctx;
-	struct wh_member *m = find_member(c, move->source);
+	struct wh_joined *m = find_member(c, move->source);
 
 	if (m)
 		wh_rpc_call(m->rpc,
@@ -179,13 +179,13 @@ static void settings(void *ctx, const struct wh_settings *now)
 	struct wh_coordinator *c = ctx;
 
 	(void)now;
-	for (struct wh_member *m = c->members; m; m = m->next)
+	for (struct wh_joined *m = c->members; m; m = m->next)
 		m->settled = false;
 }
 
 /* Members. */
 
-static void take_report(struct wh_member *m, const json_t *request, struct wh_ask *ask)
+static void take_report(struct wh_joined *m, const json_t *request, struct wh_ask *ask)
 {
 	struct wh_coordinator *c = m->coordinator;
 	struct wh_report_read read;
@@ -210,7 +210,7 @@ static void take_report(struct wh_member *m, const json_t *request, struct wh_as
 
 static void on_request(void *ctx, const json_t *request, struct wh_ask *ask)
 {
-	struct wh_member *m = ctx;
+	struct wh_joined *m = ctx;
 
 	if (!strcmp(wh_json_text(request, "command"), "report"))
 		take_report(m, request, ask);
@@ -220,7 +220,7 @@ static void on_request(void *ctx, const json_t *request, struct wh_ask *ask)
 
 static void on_lost(void *ctx, const char *why)
 {
-	struct wh_member *m = ctx;
+	struct wh_joined *m = ctx;
 
 	wh_log(WH_LOG_WARNING, "node.disconnected", WH_STR("node", m->node), WH_STR("reason", why));
 	drop(m);
@@ -228,8 +228,8 @@ static void on_lost(void *ctx, const char *why)
 
 void wh_coordinator_adopt(struct wh_coordinator *c, struct wh_lines *lines, const char *node)
 {
-	struct wh_member *old = find_member(c, node);
-	struct wh_member *m = calloc(1, sizeof(*m));
+	struct wh_joined *old = find_member(c, node);
+	struct wh_joined *m = calloc(1, sizeof(*m));
 
 	wh_assert(m);
 	m->coordinator = c;
@@ -265,7 +265,7 @@ static void on_passed(void *ctx, json_t *answer, const char *why)
 void wh_coordinator_pass(struct wh_coordinator *c, const char *node, const json_t *request,
                          struct wh_ask *ask)
 {
-	struct wh_member *m = find_member(c, node);
+	struct wh_joined *m = find_member(c, node);
 	struct wh_error err;
 
 	if (m) {

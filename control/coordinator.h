@@ -24,12 +24,12 @@
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 
-struct wh_member;
+struct wh_joined;
 
 struct wh_coordinator {
 	struct wh_daemon *daemon;
 	struct wh_cluster *cluster;
-	struct wh_member *members;
+	struct wh_joined *members;
 	struct wh_timer timer;
 	sd_event_source *turn;
 	/* What the nodes have last said of each migration: id -> "source", "target" -> status. */
