@@ -303,7 +303,7 @@ static bool set_field(void *field, const struct wh_setting_value *value)
 	case WH_SETTING_NAME:
 		if (strlen(value->name) >= WH_NAME_MAX)
 			return false;
-		(void)strcpy(field, value->name);
+		memcpy(field, value->name, strlen(value->name) + 1);
 		return true;
 	}
 	return false;

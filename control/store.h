@@ -47,13 +47,17 @@ struct wh_stored_object {
 	uint64_t revision;
 };
 
-/*
- * Make or replace @count objects, and the @move_count moves that they ask for: all or none. Fills
- * in the objects' revisions.
- */
-wh_must_check int wh_store_put_objects(struct wh_store *store, struct wh_stored_object *objects,
-                                       size_t count, const struct wh_move *const *moves,
-                                       size_t move_count, struct wh_error *err);
+/* Objects to make or replace, and the moves that they ask for. */
+struct wh_store_batch {
+	struct wh_stored_object *objects; /* receive their revisions */
+	size_t count;
+	const struct wh_move *moves;
+	size_t move_count;
+};
+
+/* Keep all of @batch, or none. */
+wh_must_check int wh_store_put_objects(struct wh_store *store, const struct wh_store_batch *batch,
+                                       struct wh_error *err);
 
 /* Return: 0; -ENOENT if it is not there. */
 wh_must_check int wh_store_delete_object(struct wh_store *store, enum wh_kind kind,

@@ -380,16 +380,15 @@ static int put_object(struct wh_store *store, struct wh_stored_object *object, s
 	return run(store, PUT_OBJECT, err);
 }
 
-int wh_store_put_objects(struct wh_store *store, struct wh_stored_object *objects, size_t count,
-                         const struct wh_move *const *moves, size_t move_count,
+int wh_store_put_objects(struct wh_store *store, const struct wh_store_batch *batch,
                          struct wh_error *err)
 {
 	int r = run(store, BEGIN, err);
 
-	for (size_t i = 0; r == 0 && i < count; i++)
-		r = put_object(store, &objects[i], err);
-	for (size_t i = 0; r == 0 && i < move_count; i++)
-		r = wh_store_put_move(store, moves[i], err);
+	for (size_t i = 0; r == 0 && i < batch->count; i++)
+		r = put_object(store, &batch->objects[i], err);
+	for (size_t i = 0; r == 0 && i < batch->move_count; i++)
+		r = wh_store_put_move(store, &batch->moves[i], err);
 	if (r == 0)
 		r = run(store, COMMIT, err);
 	return r < 0 ? undo(store, r) : 0;

@@ -293,6 +293,19 @@ static struct wh_stored_object object_of(enum wh_kind kind, const char *name_spa
 	};
 }
 
+static int put(struct fixture *f, struct wh_stored_object *objects, size_t count,
+               const struct wh_move *moves, size_t move_count)
+{
+	const struct wh_store_batch batch = {
+		.objects = objects,
+		.count = count,
+		.moves = moves,
+		.move_count = move_count,
+	};
+
+	return wh_store_put_objects(f->store, &batch, &f->err);
+}
+
 static void objects_come_by_kind_namespace_and_name(void **state)
 {
 	struct fixture *f = *state;
@@ -303,7 +316,7 @@ static void objects_come_by_kind_namespace_and_name(void **state)
 		object_of(WH_KIND_POLICY, "", "p", "{}"),
 	};
 
-	assert_int_equal(wh_store_put_objects(f->store, objects, 4, NULL, 0, &f->err), 0);
+	assert_int_equal(put(f, objects, 4, NULL, 0), 0);
 	reopen(f);
 
 	assert_int_equal(objects[3].revision, 4);
@@ -315,13 +328,13 @@ static void a_revision_never_comes_again(void **state)
 	struct fixture *f = *state;
 	struct wh_stored_object object = object_of(WH_KIND_POLICY, "", "p", "{}");
 
-	assert_int_equal(wh_store_put_objects(f->store, &object, 1, NULL, 0, &f->err), 0);
-	assert_int_equal(wh_store_put_objects(f->store, &object, 1, NULL, 0, &f->err), 0);
+	assert_int_equal(put(f, &object, 1, NULL, 0), 0);
+	assert_int_equal(put(f, &object, 1, NULL, 0), 0);
 	assert_objects(f, "2//p={}@2 ");
 	assert_int_equal(wh_store_delete_object(f->store, WH_KIND_POLICY, "", "p", &f->err), 0);
 	assert_objects(f, "");
 	reopen(f);
-	assert_int_equal(wh_store_put_objects(f->store, &object, 1, NULL, 0, &f->err), 0);
+	assert_int_equal(put(f, &object, 1, NULL, 0), 0);
 
 	assert_int_equal(object.revision, 3);
 }
@@ -331,7 +344,7 @@ static void an_object_that_is_not_there_cannot_be_deleted(void **state)
 	struct fixture *f = *state;
 	struct wh_stored_object object = object_of(WH_KIND_VM, "a", "vm", "{}");
 
-	assert_int_equal(wh_store_put_objects(f->store, &object, 1, NULL, 0, &f->err), 0);
+	assert_int_equal(put(f, &object, 1, NULL, 0), 0);
 	assert_int_equal(wh_store_delete_object(f->store, WH_KIND_VM, "b", "vm", &f->err), -ENOENT);
 	assert_int_equal(wh_store_delete_object(f->store, WH_KIND_VMI, "a", "vm", &f->err),
 	                 -ENOENT);
@@ -344,16 +357,15 @@ static void objects_and_the_moves_they_ask_for_are_put_together_or_not_at_all(vo
 	struct fixture *f = *state;
 	struct wh_stored_object objects[] = { object_of(WH_KIND_MIGRATION, "a", "m", "{}") };
 	struct wh_move move = move_of("vm-1", 1, WH_MOVE_PENDING);
-	const struct wh_move *moves[] = { &move };
 
 	meddle(f, "CREATE TRIGGER t BEFORE INSERT ON moves BEGIN SELECT RAISE(ABORT, 'no'); END");
-	assert_true(wh_store_put_objects(f->store, objects, 1, moves, 1, &f->err) < 0);
+	assert_true(put(f, objects, 1, &move, 1) < 0);
 	assert_says(&f->err, "the store: no");
 	assert_objects(f, "");
 	assert_moves(f, "");
 
 	meddle(f, "DROP TRIGGER t");
-	assert_int_equal(wh_store_put_objects(f->store, objects, 1, moves, 1, &f->err), 0);
+	assert_int_equal(put(f, objects, 1, &move, 1), 0);
 	assert_objects(f, "6/a/m={}@1 ");
 	assert_moves(f, "vm-1 ");
 }
@@ -384,10 +396,9 @@ static void a_walk_ends_when_it_is_told_to(void **state)
 	};
 	struct wh_move moves[] = { move_of("a", 1, WH_MOVE_PENDING),
 		                   move_of("b", 2, WH_MOVE_PENDING) };
-	const struct wh_move *put[] = { &moves[0], &moves[1] };
 	struct seen seen = { .result = -ECANCELED };
 
-	assert_int_equal(wh_store_put_objects(f->store, objects, 2, put, 2, &f->err), 0);
+	assert_int_equal(put(f, objects, 2, moves, 2), 0);
 	assert_int_equal(wh_store_set_drained(f->store, "a", true, &f->err), 0);
 	assert_int_equal(wh_store_set_drained(f->store, "b", true, &f->err), 0);
 
