@@ -219,13 +219,10 @@ static const struct {
 	int (*run)(struct wh_daemon *d, const json_t *request, json_t *answer,
 	           struct wh_error *err);
 } commands[] = {
-	{ "apply", do_apply },
-	{ "get", do_get },
-	{ "migrate", do_migrate },
-	{ "cancel", do_cancel },
-	{ "postcopy", do_postcopy },
-	{ "recover", do_recover },
-	{ "set-bandwidth", do_set_bandwidth },
+	{ "apply", do_apply },     { "get", do_get },
+	{ "settings", do_get },    { "migrate", do_migrate },
+	{ "cancel", do_cancel },   { "postcopy", do_postcopy },
+	{ "recover", do_recover }, { "set-bandwidth", do_set_bandwidth },
 	{ "status", do_status },
 };
 
