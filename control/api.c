@@ -21,7 +21,7 @@
 #include "job.h"
 #include "json.h"
 #include "lines.h"
-#include "manifest.h"
+#include "object.h"
 #include "quantity.h"
 #include "status.h"
 
@@ -52,16 +52,18 @@ static int do_apply(struct wh_daemon *d, const json_t *request, json_t *answer,
 	const json_t *text = json_object_get(request, "manifest");
 	wh_cleanup(wh_freep) char *path = NULL;
 	const char *name = wh_json_text(request, "name");
-	struct wh_settings settings;
+	wh_cleanup(wh_objects_done) struct wh_objects objects = { 0 };
+	const struct wh_settings *settings;
 	int r;
 
 	if (!json_is_string(text))
 		return wh_fail(err, -EINVAL, "'manifest' must be a string");
-	r = wh_manifest_parse(&settings, *name ? name : "manifest", json_string_value(text),
-	                      json_string_length(text), err);
+	r = wh_objects_parse(&objects, *name ? name : "manifest", json_string_value(text),
+	                     json_string_length(text), err);
 	if (r < 0)
 		return r;
-	if (r == 0)
+	settings = wh_objects_settings(&objects);
+	if (!settings)
 		return wh_fail(err, -EINVAL,
 		               "%s: no HyperConverged or KubeVirt object is in it; nothing changed",
 		               *name ? name : "manifest");
@@ -69,7 +71,7 @@ static int do_apply(struct wh_daemon *d, const json_t *request, json_t *answer,
 	r = wh_file_replace(path, json_string_value(text), json_string_length(text), err);
 	if (r < 0)
 		return r;
-	wh_daemon_use_settings(d, &settings);
+	wh_daemon_use_settings(d, settings);
 	(void)json_object_set_new(answer, "settings", wh_status_settings(&d->settings));
 	return 0;
 }

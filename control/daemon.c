@@ -23,8 +23,8 @@
 #include "cgroup.h"
 #include "files.h"
 #include "job.h"
-#include "manifest.h"
 #include "node_server.h"
+#include "object.h"
 #include "schedule.h"
 
 #include "wherry/assert.h"
@@ -80,20 +80,23 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 /* The manifest applied last counts, else those of the directory, else the defaults. */
 static int load_settings(struct wh_daemon *d, struct wh_error *err)
 {
-	struct wh_settings settings = wh_settings_defaults();
+	wh_cleanup(wh_objects_done) struct wh_objects objects = { 0 };
+	const struct wh_settings defaults = wh_settings_defaults();
 	wh_cleanup(wh_freep) char *path = NULL;
+	const struct wh_settings *settings;
 	int r;
 
 	wh_assert(asprintf(&path, "%s/%s", d->config->state, WH_APPLIED_FILE) > 0);
 	if (access(path, F_OK) == 0)
-		r = wh_manifest_load(&settings, path, err);
+		r = wh_objects_load(&objects, path, err);
 	else if (d->config->manifests)
-		r = wh_manifest_load_dir(&settings, d->config->manifests, err);
+		r = wh_objects_load_dir(&objects, d->config->manifests, err);
 	else
 		r = 0;
 	if (r < 0)
 		return r;
-	wh_daemon_use_settings(d, &settings);
+	settings = wh_objects_settings(&objects);
+	wh_daemon_use_settings(d, settings ? settings : &defaults);
 	return 0;
 }
 

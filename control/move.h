@@ -28,8 +28,6 @@ enum wh_move_phase {
 	WH_MOVE_CANCELLED = 5,
 };
 
-#define WH_OBJECT_NAME_MAX 254u /* a DNS subdomain, with the final NUL */
-
 struct wh_move {
 	char id[WH_NAME_MAX];
 	uint64_t sequence; /* age: the lower is older; never given twice */

@@ -26,38 +26,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kind.h"
 #include "labels.h"
 #include "policy.h"
+#include "request.h"
 #include "settings.h"
+#include "yaml.h"
 
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 #include "wherry/limits.h"
-
-enum wh_kind {
-	WH_KIND_HYPERCONVERGED,
-	WH_KIND_KUBEVIRT,
-	WH_KIND_POLICY,
-	WH_KIND_NAMESPACE,
-	WH_KIND_VM,
-	WH_KIND_VMI,
-	WH_KIND_MIGRATION,
-	WH_KINDS,
-};
-
-/* Order of the queue: the higher goes first. docs/semantics.md section 4. */
-enum wh_priority {
-	WH_PRIORITY_MAINTENANCE = 20, /* "system-maintenance" */
-	WH_PRIORITY_USER = 50,        /* "user-triggered" */
-	WH_PRIORITY_CRITICAL = 100,   /* "system-critical" */
-};
-
-/* spec of a VirtualMachineInstanceMigration. */
-struct wh_request {
-	char vm[WH_NAME_MAX];
-	char to[WH_NAME_MAX]; /* addedNodeSelector's kubernetes.io/hostname; "" for any node */
-	enum wh_priority priority;
-};
 
 struct wh_object {
 	enum wh_kind kind;
@@ -67,13 +45,14 @@ struct wh_object {
 	struct wh_settings settings; /* HYPERCONVERGED, KUBEVIRT */
 	struct wh_policy policy;     /* POLICY */
 	struct wh_request request;   /* MIGRATION */
-	char *json;                  /* all of it, one line, keys in the order of the file */
+	char *json;                  /* all of it, one line: yaml_json.h */
 	struct wh_error place;       /* "FILE:LINE:COLUMN", where it was read */
 };
 
 struct wh_objects {
 	struct wh_object *items; /* owned */
 	size_t count;
+	size_t capacity;
 	size_t ignored; /* objects of kinds that mean nothing here */
 };
 
@@ -91,28 +70,26 @@ struct wh_objects {
 wh_must_check int wh_objects_parse(struct wh_objects *ret, const char *name, const void *data,
                                    size_t len, struct wh_error *err);
 
+/* The same from one file. Return: also the system's errno if it cannot be read. */
+wh_must_check int wh_objects_load(struct wh_objects *ret, const char *path, struct wh_error *err);
+
+/* From all *.yaml, *.yml and *.json files of a directory that are not hidden, in the order of their
+ * names, as if they were one. */
+wh_must_check int wh_objects_load_dir(struct wh_objects *ret, const char *path,
+                                      struct wh_error *err);
+
+/* The settings of the one object that has any; NULL if there is none. Borrowed. */
+const struct wh_settings *wh_objects_settings(const struct wh_objects *objects);
+
+/* What the three above are made of: append the objects of @tree, and see that none is there twice. */
+wh_must_check int wh_objects_append(struct wh_objects *objects, const struct wh_yaml *tree,
+                                    struct wh_error *err);
+wh_must_check int wh_objects_check(const struct wh_objects *objects, struct wh_error *err);
+
 void wh_objects_done(struct wh_objects *objects);
 
 /* Give back what @object holds; for one that was moved out of a list. */
 void wh_object_done(struct wh_object *object);
-
-/* One row of the table of kinds. */
-struct wh_kind_info {
-	const char *kind;     /* "MigrationPolicy" */
-	const char *plural;   /* "migrationpolicies" */
-	const char *singular; /* "migrationpolicy" */
-	const char *brief;    /* "vmim"; NULL if there is none */
-	bool namespaced;
-};
-
-const struct wh_kind_info *wh_kind_info(enum wh_kind kind);
-
-/* By any of its names, upper and lower case alike. Return: 0, or -EINVAL with the nearest one. */
-wh_must_check int wh_kind_parse(enum wh_kind *ret, const char *text, struct wh_error *err);
-
-/* "system-critical" and so on, and back; NULL if @priority has no name. */
-const char *wh_priority_name(uint32_t priority);
-wh_must_check int wh_priority_parse(enum wh_priority *ret, const char *text, struct wh_error *err);
 
 /* YAML as "oc get -o yaml" prints it, from the JSON of an object; from malloc(), NULL if @json
  * is none. */

@@ -56,6 +56,8 @@ wh_must_check int wh_policy_set_new(struct wh_policy_set **ret,
                                     enum wh_compatibility compatibility);
 struct wh_policy_set *wh_policy_set_free(struct wh_policy_set *set);
 
+WH_DEFINE_CLEANUP(struct wh_policy_set, wh_policy_set_free)
+
 /* The policy that wins for these labels; NULL if none matches. Borrowed. */
 const struct wh_named_policy *wh_policy_resolve(const struct wh_policy_set *set,
                                                 const struct wh_labels *name_space,

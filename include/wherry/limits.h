@@ -58,6 +58,12 @@
 /* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
 #define WH_NAME_MAX 64u
 
+/* Names of other Kubernetes objects, with the final NUL: a DNS subdomain is 253. */
+#define WH_OBJECT_NAME_MAX 254u
+
+/* Value of a Kubernetes label, and its key without a prefix: what Kubernetes allows. */
+#define WH_LABEL_LEN_MAX 63u
+
 /* One line between nodes: a list of WH_REGIONS_MAX regions is 16 KiB. */
 #define WH_NODE_LINE_MAX (64u << 10)
 
@@ -65,7 +71,7 @@
 #define WH_QMP_LINE_MAX (4u << 20)
 
 /* One line of the API: a manifest of the largest size allowed, escaped. */
-#define WH_API_LINE_MAX (8u << 20)
+#define WH_API_LINE_MAX (32u << 20)
 
 /* Bytes that wait because a peer does not read. One that lets this much pile up is dropped. */
 #define WH_OUTPUT_MAX (16u << 20)
@@ -106,11 +112,21 @@
 /* Largest downtime target: what QEMU accepts for its own. */
 #define WH_DOWNTIME_MAX_MS 2000000u
 
-/* One YAML file: Kubernetes objects are at most 1.5 MiB each, and a file may hold a few. */
-#define WH_YAML_BYTES_MAX (4u << 20)
+/*
+ * One YAML file: 10,000 policies as "oc get -o yaml" prints them are 12 MiB, most of it metadata.
+ * The largest single object that Kubernetes stores is 1.5 MiB.
+ */
+#define WH_YAML_BYTES_MAX (16u << 20)
 
-/* Nodes of one YAML file, keys included: its tree stays below 10 MiB. */
-#define WH_YAML_NODES_MAX 65536u
+/* Nodes of one YAML file, keys included: 10,000 such policies have 600,000. Its tree, and what libyaml
+ * needs beside it, stay below 256 MiB, and it is gone as soon as the objects are read. */
+#define WH_YAML_NODES_MAX (1u << 20)
+
+/* A key as JSON. libyaml wants the ':' of "key:" within 1024 characters, so that JSON can be read. */
+#define WH_YAML_KEY_BYTES_MAX 1000u
+
+/* One object as JSON: what Kubernetes itself stores of one, 1.5 MiB. */
+#define WH_OBJECT_JSON_MAX (3u << 19)
 
 /* Nesting in a YAML file: the tree is walked by recursion. Real manifests stay below 15. */
 #define WH_YAML_DEPTH_MAX 64u
