@@ -28,6 +28,9 @@ static int show(struct wh_cli *cli, uint64_t *after, struct wh_error *err)
 		r = wh_json_u64(answer, "last", INT64_MAX, &last, err);
 	if (r < 0)
 		return r;
+	if (json_integer_value(json_object_get(answer, "missed")) > 0)
+		(void)fprintf(stderr, "wherry: %lld events before these are no longer kept\n",
+		              (long long)json_integer_value(json_object_get(answer, "missed")));
 	events = json_object_get(answer, "events");
 	for (size_t i = 0; i < json_array_size(events); i++) {
 		wh_cleanup(wh_freep) char *line = wh_json_line(json_array_get(events, i));

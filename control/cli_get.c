@@ -8,55 +8,53 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cli.h"
 #include "cli_table.h"
 #include "files.h"
+#include "object.h"
 #include "units.h"
 
 #include "wherry/assert.h"
 
 #define COLUMNS_MAX 4u
 
-static const struct kind {
-	const char *kind;
-	struct {
-		const char *title;
-		const char *path; /* of its value in the object */
-	} columns[COLUMNS_MAX];
-} kinds[] = {
-	{ "MigrationPolicy",
-	  { { "NAMESPACE LABELS", "spec.selectors.namespaceSelector" },
-	    { "VM LABELS", "spec.selectors.virtualMachineInstanceSelector" },
-	    { "SETS", "spec" } } },
-	{ "Namespace", { { "LABELS", "metadata.labels" } } },
-	{ "VirtualMachine", { { "LABELS", "spec.template.metadata.labels" } } },
-	{ "VirtualMachineInstance", { { "LABELS", "metadata.labels" } } },
-	{ "VirtualMachineInstanceMigration",
-	  { { "VM", "spec.vmiName" },
-	    { "TO", "spec.addedNodeSelector" },
-	    { "PRIORITY", "spec.priority" } } },
+struct column {
+	const char *title;
+	const char *path; /* of its value in the object */
+};
+
+/* The columns of each kind, besides namespace and name. */
+static const struct column columns_of[WH_KINDS][COLUMNS_MAX] = {
+	[WH_KIND_POLICY] = { { "NAMESPACE LABELS", "spec.selectors.namespaceSelector" },
+	                     { "VM LABELS", "spec.selectors.virtualMachineInstanceSelector" },
+	                     { "SETS", "spec" } },
+	[WH_KIND_NAMESPACE] = { { "LABELS", "metadata.labels" } },
+	[WH_KIND_VM] = { { "LABELS", "spec.template.metadata.labels" } },
+	[WH_KIND_VMI] = { { "LABELS", "metadata.labels" } },
+	[WH_KIND_MIGRATION] = { { "VM", "spec.vmiName" },
+	                        { "TO", "spec.addedNodeSelector" },
+	                        { "PRIORITY", "spec.priority" } },
 };
 
 /* Kinds that are shown as the settings they give, and so also while there is no such object. */
-static bool has_settings(const char *kind)
+static bool has_settings(const char *name)
 {
-	static const char *const names[] = { "hyperconverged", "hyperconvergeds", "kubevirt",
-		                             "kubevirts" };
+	struct wh_error err;
+	enum wh_kind kind;
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (!strcasecmp(kind, names[i]))
-			return true;
-	return false;
+	return wh_kind_parse(&kind, name, &err) == 0 &&
+	       (kind == WH_KIND_HYPERCONVERGED || kind == WH_KIND_KUBEVIRT);
 }
 
-static const struct kind *find_kind(const char *name)
+/* The columns of the kind of that name; of one that this program does not know, none. */
+static const struct column *find_columns(const char *name)
 {
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
-		if (!strcmp(name, kinds[i].kind))
-			return &kinds[i];
-	return NULL;
+	static const struct column none[COLUMNS_MAX];
+	struct wh_error err;
+	enum wh_kind kind;
+
+	return wh_kind_parse(&kind, name, &err) == 0 ? columns_of[kind] : none;
 }
 
 /* The value at "spec.selectors", borrowed; NULL if there is none. */
@@ -125,13 +123,11 @@ static void print_objects(const json_t *objects, const char *name)
 {
 	const char *titles[COLUMNS_MAX + 3] = { "NAMESPACE", "NAME" };
 	wh_cleanup(wh_table_freep) struct wh_table *table = NULL;
-	const struct kind *kind = find_kind(name);
-	size_t columns = 0;
+	const struct column *columns = find_columns(name);
+	size_t count = 0;
 
-	while (kind && columns < COLUMNS_MAX && kind->columns[columns].title) {
-		titles[columns + 2] = kind->columns[columns].title;
-		columns++;
-	}
+	for (; count < COLUMNS_MAX && columns[count].title; count++)
+		titles[count + 2] = columns[count].title;
 	table = wh_table_new(titles);
 	for (size_t i = 0; i < json_array_size(objects); i++) {
 		const json_t *o = json_array_get(objects, i);
@@ -139,9 +135,8 @@ static void print_objects(const json_t *objects, const char *name)
 
 		wh_table_put(table, "%s", *name_space ? name_space : "-");
 		wh_table_put(table, "%s", wh_json_text(o, "name"));
-		for (size_t c = 0; c < columns; c++)
-			put_value(table,
-			          at_path(json_object_get(o, "object"), kind->columns[c].path));
+		for (size_t c = 0; c < count; c++)
+			put_value(table, at_path(json_object_get(o, "object"), columns[c].path));
 	}
 	wh_table_print(table, stdout, 0);
 }
@@ -186,6 +181,16 @@ static void print_nodes(const json_t *nodes)
 		             json_is_true(json_object_get(n, "coordinator")) ? "yes" : "-");
 	}
 	wh_table_print(table, stdout, 0);
+}
+
+static void print_nodes_yaml(json_t *nodes)
+{
+	wh_cleanup(wh_json_unrefp) json_t *whole = json_pack("{s:O}", "nodes", nodes);
+	wh_cleanup(wh_freep) char *line = wh_json_line(whole);
+	wh_cleanup(wh_freep) char *yaml = line ? wh_object_yaml(line) : NULL;
+
+	wh_assert(yaml);
+	(void)fputs(yaml, stdout);
 }
 
 /* All as documents of one stream, which "apply" takes again. */
@@ -244,9 +249,11 @@ static int show(const char *kind, const char *name, const char *format, const js
 		(void)fprintf(stderr, "wherry: there is no %s '%s'\n", kind, name);
 		return WH_EXIT_FAILED;
 	}
-	if (nodes && strcmp(format, "table") != 0)
-		return wh_cli_print_json(nodes); /* which is YAML, too */
-	if (nodes)
+	if (nodes && !strcmp(format, "json"))
+		return wh_cli_print_json(nodes);
+	if (nodes && !strcmp(format, "yaml"))
+		print_nodes_yaml((json_t *)nodes); /* it is only read */
+	else if (nodes)
 		print_nodes(nodes);
 	else if (!strcmp(format, "json"))
 		return print_objects_json(objects, name);

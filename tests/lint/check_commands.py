@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Check what is written about wherry's commands against its table of them, and that the manual pages
-are well-formed. Run as: check_commands.py SOURCE_ROOT
+"""Check what is written about wherry's commands against its table of them. Run as:
+check_commands.py SOURCE_ROOT
 
 Commands and their options are compared as sets of (command, option), where "" stands for the
-command itself.
+command itself. The kinds of objects are in a table of their own. Manual pages must be well-formed.
 """
 
 import re
@@ -17,6 +17,9 @@ TABLE = "control/cli_commands.c"
 MANUAL = "man/wherry.1"
 COMPLETION = "completions/wherry.bash"
 
+KINDS = "control/kind.c"
+
+KIND = re.compile(r'= \{ "\w+",\s+"(\w+)",\s+"(\w+)",\s+(?:"\w+"|NULL)')
 OPTION = re.compile(r"""\{\s*"([a-z-]+)",\s*(NULL|"[^"]*"),\s*(?:0|'(\w)'),\s*(?:true|false),""")
 
 
@@ -61,6 +64,21 @@ def completion(text):
     return pairs, set(with_value.split(" | "))
 
 
+def kinds(root):
+    """Names of kinds that the completion offers, and the manual page, against the table of them."""
+    known = [set(names) for names in KIND.findall((root / KINDS).read_text())]
+    offered = re.search(r"_wherry_kinds\(\) \{\n(.*?)\n\}", (root / COMPLETION).read_text(), re.DOTALL)
+    told = re.search(r"^\.I KIND\nis one of\n(.*?)\nin the", (root / MANUAL).read_text(),
+                     re.DOTALL | re.MULTILINE)
+    for where, text in ((COMPLETION, offered[1]), (MANUAL, told[1])):
+        words = set(re.findall(r"[a-z]+", re.sub(r"\.BR|\becho\b|\band\b", "", text)))
+        for word in sorted(words - set().union(*known)):
+            yield f"{where}: {word} is no kind of {KINDS}"
+        for names in known:
+            if not words & names:
+                yield f"{where}: lacks a name of {' '.join(sorted(names))}"
+
+
 def compare(where, found, wanted):
     for command, option in sorted(wanted - found):
         yield f"{where}: lacks {command} {option}".rstrip() + f" of {TABLE}"
@@ -91,7 +109,7 @@ def main():
     if with_argument != with_value:
         problems.append(f"{COMPLETION}: options with a value are {sorted(with_value)}, but "
                         f"{sorted(with_argument)} in {TABLE}")
-    tree.finish(problems + list(pages(root)))
+    tree.finish(problems + [*kinds(root), *pages(root)])
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class Get(WithWherryd):
 
     def test_hyperconverged_is_shown_as_its_settings(self):
         self.fake.answers["settings"] = {"settings": SETTINGS}
-        for command in (("get", "hyperconverged"), ("get", "KubeVirt"), ("settings",)):
+        for command in (("get", "hyperconverged"), ("get", "KubeVirt"), ("get", "hco"), ("settings",)):
             out, _ = self.wherry(*command)
             self.assertEqual(out.splitlines(), [
                 "KEY                    VALUE   FROM     MEANING",
@@ -194,6 +194,8 @@ class Get(WithWherryd):
             "b     gone     0       0        64.0 GiB  64.0 GiB  -"])
         out, _ = self.wherry("get", "nodes", "--json")
         self.assertEqual(json.loads(out), NODES)
+        out, _ = self.wherry("get", "nodes", "-o", "yaml")
+        self.assertTrue(out.startswith("nodes:\n- name: a\n"), out)
 
     def test_delete_names_one_object(self):
         self.fake.answers["delete"] = {}
@@ -330,10 +332,12 @@ class Migrations(WithWherryd):
     def test_events_are_json_lines_that_go_on_where_they_ended(self):
         self.fake.answers["events"] = [
             {"events": [{"n": 1, "event": "x"}, {"n": 2, "event": "y"}], "last": 2},
-            {"events": [{"n": 3, "event": "z"}], "last": 3},
+            {"events": [{"n": 3, "event": "z"}], "last": 3, "missed": 7},
             "it goes away"]
-        out, _ = self.wherry("events", "--follow", code=1)
+        out, err = self.wherry("events", "--follow", code=1)
         self.assertEqual([json.loads(line)["n"] for line in out.splitlines()], [1, 2, 3])
+        self.assertEqual(err, "wherry: 7 events before these are no longer kept\n"
+                              "wherry: it goes away\n")
         self.assertEqual([r["after"] for r in self.asked()], [0, 2, 3])
 
 
