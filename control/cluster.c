@@ -13,6 +13,8 @@
 
 #include "name.h"
 
+#include "wherry/assert.h"
+
 /* Opening. */
 
 static int load_move(void *ctx, const struct wh_move *move)
@@ -258,6 +260,7 @@ int wh_request_plan(const struct wh_cluster *c, const struct wh_cluster_request 
 	r = *request->from ? locate_at(c, request, &place, err) : locate(c, request, &place, err);
 	if (r < 0)
 		return r;
+	wh_assert(place.member);
 	fill_in(c, request, &place, ret);
 	if (!wh_member_alive(c, place.member))
 		return wh_fail(err, -EAGAIN,
