@@ -288,7 +288,9 @@ static bool has_objects(const struct wh_coordinator *c)
 	size_t count = 0;
 
 	for (enum wh_kind kind = 0; kind < WH_KINDS; kind++)
-		wh_cluster_each_object(c->cluster, kind, NULL, NULL, count_object, &count);
+		wh_cluster_each_object(c->cluster,
+		                       &(struct wh_object_key){ .kind = kind, .name_space = "" },
+		                       count_object, &count);
 	return count > 0;
 }
 

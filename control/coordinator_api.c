@@ -35,13 +35,6 @@ static int name_in(const struct query *q, const char *key, char *ret, size_t siz
 	return wh_json_string(q->request, key, ret, size, q->err);
 }
 
-static int kind_in(const struct query *q, enum wh_kind *ret)
-{
-	const char *text = wh_json_text(q->request, "kind");
-
-	return wh_kind_parse(ret, text, q->err);
-}
-
 /* Objects. */
 
 static void add_result(void *ctx, const struct wh_object *object, enum wh_applied result)
@@ -70,9 +63,9 @@ static int edit_in(const struct query *q, struct wh_apply *apply)
 	if (r == 0 && apply->revision == 0)
 		r = wh_fail(q->err, -EINVAL, "'revision' must be that of the object edited");
 	if (r == 0)
-		r = wh_kind_parse(&apply->kind, wh_json_text(edit, "kind"), q->err);
-	apply->object_namespace = wh_json_text(edit, "namespace");
-	apply->object_name = wh_json_text(edit, "name");
+		r = wh_kind_parse(&apply->edited.kind, wh_json_text(edit, "kind"), q->err);
+	apply->edited.name_space = wh_json_text(edit, "namespace");
+	apply->edited.name = wh_json_text(edit, "name");
 	return r;
 }
 
@@ -172,52 +165,67 @@ static bool is_nodes(const char *kind)
 	return !strcasecmp(kind, "nodes") || !strcasecmp(kind, "node") || !strcasecmp(kind, "no");
 }
 
-static int do_get(struct query *q)
+/* The objects that a request is about. The buffers are the caller's; @name may be "". */
+static int key_in(const struct query *q, struct wh_object_key *ret,
+                  char name_space[WH_OBJECT_NAME_MAX], char name[WH_OBJECT_NAME_MAX])
 {
-	char name_space[WH_OBJECT_NAME_MAX];
-	char name[WH_OBJECT_NAME_MAX];
-	json_t *list = json_array();
-	enum wh_kind kind;
-	int r = name_in(q, "namespace", name_space, sizeof(name_space));
+	int r = wh_kind_parse(&ret->kind, wh_json_text(q->request, "kind"), q->err);
 
 	if (r == 0)
-		r = name_in(q, "name", name, sizeof(name));
-	if (r == 0 && is_nodes(wh_json_text(q->request, "kind"))) {
-		json_decref(list);
-		return get_nodes(q, name);
-	}
-	(void)json_object_set_new(q->answer, "objects", list);
+		r = name_in(q, "namespace", name_space, WH_OBJECT_NAME_MAX);
 	if (r == 0)
-		r = kind_in(q, &kind);
+		r = name_in(q, "name", name, WH_OBJECT_NAME_MAX);
+	ret->name_space = name_space;
+	ret->name = *name ? name : NULL;
+	return r;
+}
+
+static int get_objects(struct query *q)
+{
+	char name_space[WH_OBJECT_NAME_MAX] = "";
+	char name[WH_OBJECT_NAME_MAX] = "";
+	struct wh_object_key key;
+	json_t *list = json_array();
+	int r = key_in(q, &key, name_space, name);
+
+	(void)json_object_set_new(q->answer, "objects", list);
 	if (r < 0)
 		return r;
-	wh_cluster_each_object(q->c->cluster, kind, *name_space ? name_space : NULL,
-	                       *name ? name : NULL, add_object, list);
+	wh_cluster_each_object(q->c->cluster, &key, add_object, list);
 	if (*name && json_array_size(list) == 0)
-		return wh_fail(q->err, -ENOENT, "no %s '%s'%s%s", wh_kind_info(kind)->kind, name,
-		               *name_space ? " in namespace " : "", name_space);
+		return wh_fail(q->err, -ENOENT, "no %s '%s'%s%s", wh_kind_info(key.kind)->kind,
+		               name, *name_space ? " in namespace " : "", name_space);
 	return 0;
+}
+
+static int do_get(struct query *q)
+{
+	char name[WH_OBJECT_NAME_MAX];
+	int r;
+
+	if (!is_nodes(wh_json_text(q->request, "kind")))
+		return get_objects(q);
+	r = name_in(q, "name", name, sizeof(name));
+	return r < 0 ? r : get_nodes(q, name);
 }
 
 static int do_delete(struct query *q)
 {
-	char name_space[WH_OBJECT_NAME_MAX];
-	char name[WH_OBJECT_NAME_MAX];
-	enum wh_kind kind;
-	int r = kind_in(q, &kind);
+	char name_space[WH_OBJECT_NAME_MAX] = "";
+	char name[WH_OBJECT_NAME_MAX] = "";
+	struct wh_object_key key;
+	int r = key_in(q, &key, name_space, name);
 
-	if (r == 0)
-		r = name_in(q, "namespace", name_space, sizeof(name_space));
-	if (r == 0)
-		r = wh_json_string(q->request, "name", name, sizeof(name), q->err);
 	if (r < 0)
 		return r;
-	if (!wh_kind_info(kind)->namespaced)
-		name_space[0] = '\0';
+	if (!key.name)
+		return wh_fail(q->err, -EINVAL, "'name' must be that of the %s to delete",
+		               wh_kind_info(key.kind)->kind);
+	if (!wh_kind_info(key.kind)->namespaced)
+		key.name_space = "";
 	else if (!*name_space)
-		memcpy(name_space, "default", sizeof("default"));
-	return wh_cluster_delete(q->c->cluster, kind, name_space, name, wh_coordinator_now(),
-	                         q->err);
+		key.name_space = "default";
+	return wh_cluster_delete(q->c->cluster, &key, wh_coordinator_now(), q->err);
 }
 
 static int do_settings(struct query *q)

@@ -140,11 +140,13 @@ static void on_object(void *ctx, const struct wh_object *object, uint64_t revisi
 
 static int find_place(const struct wh_cluster *cluster, struct place *place, struct wh_error *err)
 {
-	const char *within = *place->name_space ? place->name_space : NULL;
+	struct wh_object_key key = { .name_space = place->name_space, .name = place->vm };
 
 	find_at_nodes(cluster, place);
-	wh_cluster_each_object(cluster, WH_KIND_VMI, within, place->vm, on_object, place);
-	wh_cluster_each_object(cluster, WH_KIND_VM, within, place->vm, on_object, place);
+	key.kind = WH_KIND_VMI;
+	wh_cluster_each_object(cluster, &key, on_object, place);
+	key.kind = WH_KIND_VM;
+	wh_cluster_each_object(cluster, &key, on_object, place);
 	if (!place->known)
 		return wh_fail(err, -ENOENT, "no VM '%s'%s%s: no node has it, and no object", place->vm,
 		               *place->name_space ? " in namespace " : "", place->name_space);
