@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "move.h"
+
 #include "wherry/error.h"
 #include "wherry/limits.h"
 #include "wherry/stats.h"
@@ -23,7 +25,15 @@ struct wh_view {
 	char outcome[WH_NAME_MAX];
 	char reason[WH_ERROR_TEXT_MAX];
 	char note[WH_ERROR_TEXT_MAX];
+	char name_space[WH_NAME_MAX];
+	char source[WH_NAME_MAX];
+	char target[WH_NAME_MAX]; /* "" until one is chosen */
+	char priority[WH_NAME_MAX];
+	char policy[WH_OBJECT_NAME_MAX]; /* "" if none matches */
 	bool over;
+	uint64_t attempt;    /* 1 is the first try of a drain */
+	uint64_t place;      /* in the queue, 1 is next; 0 once it runs */
+	uint64_t created_ms; /* since 1970 */
 	uint64_t bandwidth_bps;
 	uint64_t elapsed_ns;
 	uint64_t postcopy_ns; /* how long memory followed the guest; 0 if it did not */
