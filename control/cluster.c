@@ -322,17 +322,6 @@ int wh_cluster_cancel(struct wh_cluster *c, const char *id, const char *why,
 	return 0;
 }
 
-void wh_cluster_refused(struct wh_cluster *c, const char *id, const char *why,
-                        struct wh_cluster_time now)
-{
-	struct wh_track *track = wh_track_by_id(c, id);
-
-	c->now = now;
-	/* One that runs was begun: what was refused is then the same order, given again. */
-	if (track && track->move.phase == WH_MOVE_GRANTED)
-		wh_track_end(c, track, *track->move.outcome ? track->move.outcome : "failed", why);
-}
-
 /* Questions. */
 
 static const struct wh_move *show(const struct wh_cluster *c, struct wh_track *track)

@@ -121,7 +121,7 @@ struct wh_report {
 void wh_cluster_report(struct wh_cluster *cluster, const struct wh_report *report,
                        struct wh_cluster_time now);
 
-/* The source node would not begin @id: it fails, for this reason. */
+/* The source node would not begin @id: it fails, for this reason, as if its job had ended so. */
 void wh_cluster_refused(struct wh_cluster *cluster, const char *id, const char *why,
                         struct wh_cluster_time now);
 

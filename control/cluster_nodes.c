@@ -205,6 +205,17 @@ static void lose_at_source(struct wh_cluster *c, struct wh_track *track)
 	end_at_source(c, track, "failed", reason);
 }
 
+void wh_cluster_refused(struct wh_cluster *c, const char *id, const char *why,
+                        struct wh_cluster_time now)
+{
+	struct wh_track *track = wh_track_by_id(c, id);
+
+	c->now = now;
+	/* One that runs was begun: what was refused is then the same order, given again. */
+	if (track && track->move.phase == WH_MOVE_GRANTED && !track->source_over)
+		end_at_source(c, track, *track->move.outcome ? track->move.outcome : "failed", why);
+}
+
 static void hear_source(struct wh_cluster *c, struct wh_track *track,
                         const struct wh_report_job *job)
 {

@@ -245,6 +245,9 @@ static void a_move_that_its_node_refuses_has_failed(void **state)
 	rig_turn(rig);
 	(void)snprintf(id, sizeof(id), "%s", rig_move(rig, "a0")->id);
 	wh_cluster_refused(rig->cluster, id, "its RAM is not shared", rig->now);
+	rig_report(rig, 'a');
+	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_GRANTED); /* its target may know of it */
+	rig_report(rig, 'b');
 	assert_ended(rig, "a0", WH_MOVE_FAILED, "failed", "its RAM is not shared");
 
 	/* Again, or for what runs: too late to mean anything. */
