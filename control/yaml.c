@@ -512,13 +512,20 @@ static int emit(struct emitter *e, int initialized, yaml_event_t *event)
 }
 
 /*
- * Whether a string is one to every reader of YAML without quotes. What begins with a digit is a
- * number or a date to some; libyaml adds quotes where the syntax wants them.
+ * Whether a string is one to every reader of YAML without quotes. Dates begin with a digit, too, but
+ * 64Mi is none; libyaml adds quotes where the syntax wants them.
  */
 static bool may_be_plain(const char *text)
 {
-	return (isalpha((unsigned char)*text) || *text == '/' || *text == '_') &&
-	       wh_scalar_type(text) == WH_SCALAR_STRING;
+	static const char digits_and_letters[] = "0123456789"
+						 "abcdefghijklmnopqrstuvwxyz"
+						 "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	if (wh_scalar_type(text) != WH_SCALAR_STRING)
+		return false;
+	if (isdigit((unsigned char)*text))
+		return strspn(text, digits_and_letters) == strlen(text);
+	return isalpha((unsigned char)*text) || *text == '/' || *text == '_';
 }
 
 /* Whether a string can be written below "|", which shows its lines as they are. */

@@ -46,6 +46,24 @@ static bool needs_number(uint32_t c)
 	       c == 0xfffe || c == 0xffff;
 }
 
+/* The letter after '\\' that stands for @c; 0 if there is none. */
+static char short_escape(uint32_t c)
+{
+	switch (c) {
+	case '\n':
+		return 'n';
+	case '\r':
+		return 'r';
+	case '\t':
+		return 't';
+	case '"':
+	case '\\':
+		return (char)c;
+	default:
+		return '\0';
+	}
+}
+
 /* Return: the bytes written. */
 static size_t write_string(FILE *out, const char *text)
 {
@@ -56,16 +74,15 @@ static size_t write_string(FILE *out, const char *text)
 		uint32_t c;
 		const int len = decode(text, &c);
 
-		if (needs_number(c)) {
+		if (short_escape(c)) {
+			(void)putc_unlocked('\\', out);
+			(void)putc_unlocked(short_escape(c), out);
+			written += 2;
+		} else if (needs_number(c)) {
 			(void)fprintf(out, "\\u%04x", c);
 			written += 6;
 		} else {
-			if (c == '"' || c == '\\') {
-				(void)putc_unlocked('\\', out);
-				written++;
-			}
-			for (int i = 0; i < len; i++)
-				(void)putc_unlocked(text[i], out);
+			(void)fwrite_unlocked(text, 1, (size_t)len, out);
 			written += (size_t)len;
 		}
 		text += len;
