@@ -18,6 +18,9 @@
 #include "wherry/assert.h"
 #include "wherry/log.h"
 
+/* What a node says is less than this old as it arrives. */
+#define SETTLE_MS 2000u
+
 /* So that a name can be searched for. */
 static_assert(offsetof(struct wh_member, name) == 0, "a name is where its member is");
 
@@ -188,6 +191,7 @@ static void end_at_source(struct wh_cluster *c, struct wh_track *track, const ch
 	struct wh_move *move = &track->move;
 
 	track->source_over = true;
+	track->source_over_ms = c->now.mono_ms;
 	/* Our own reason to cancel stays where the node has none. */
 	if (*reason || strcmp(outcome, move->outcome) != 0)
 		(void)snprintf(move->reason, sizeof(move->reason), "%s", reason);
@@ -240,10 +244,13 @@ static void hear_source(struct wh_cluster *c, struct wh_track *track,
 		actions->cancel(actions->ctx, move, move->reason);
 }
 
+/* A target that does not mention it may have spoken before it began. */
 static void hear_target(struct wh_cluster *c, struct wh_track *track,
                         const struct wh_report_job *job)
 {
-	if (track->source_over && (!job || job->over))
+	const uint64_t settled_ms = track->source_over_ms + SETTLE_MS;
+
+	if (track->source_over && (job ? job->over : c->now.mono_ms >= settled_ms))
 		wh_track_end(c, track, track->move.outcome, track->move.reason);
 }
 

@@ -247,6 +247,10 @@ static void a_move_that_its_node_refuses_has_failed(void **state)
 	wh_cluster_refused(rig->cluster, id, "its RAM is not shared", rig->now);
 	rig_report(rig, 'a');
 	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_GRANTED); /* its target may know of it */
+	rig_pass(rig, 1999);
+	rig_report(rig, 'b');
+	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_GRANTED); /* from before it did, perhaps */
+	rig_pass(rig, 1);
 	rig_report(rig, 'b');
 	assert_ended(rig, "a0", WH_MOVE_FAILED, "failed", "its RAM is not shared");
 
@@ -272,6 +276,7 @@ static void a_move_that_its_node_has_forgotten_has_failed(void **state)
 	rig_report(rig, 'a');
 	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_RUNNING); /* its target is at work */
 	rig_forget_jobs(rig, 'b');
+	rig_pass(rig, 2000);
 	rig_report(rig, 'b');
 
 	assert_ended(rig, "a0", WH_MOVE_FAILED, "failed", "node a does not know it any more");
