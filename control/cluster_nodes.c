@@ -127,6 +127,15 @@ static int compare_vms(const void *a, const void *b)
 	return by_name ? by_name : strcmp(x->name_space, y->name_space);
 }
 
+/* They come in the same order each second. */
+static bool is_sorted(const struct wh_member *member)
+{
+	for (size_t i = 1; i < member->vm_count; i++)
+		if (compare_vms(&member->vms[i - 1], &member->vms[i]) > 0)
+			return false;
+	return true;
+}
+
 static void take_vms(struct wh_member *member, const struct wh_report *report)
 {
 	if (report->vm_count != member->vm_count) {
@@ -138,7 +147,8 @@ static void take_vms(struct wh_member *member, const struct wh_report *report)
 	if (report->vm_count == 0)
 		return;
 	memcpy(member->vms, report->vms, report->vm_count * sizeof(*member->vms));
-	qsort(member->vms, member->vm_count, sizeof(*member->vms), compare_vms);
+	if (!is_sorted(member))
+		qsort(member->vms, member->vm_count, sizeof(*member->vms), compare_vms);
 }
 
 const struct wh_report_vm *wh_member_vm(const struct wh_member *member, const char *name_space,
