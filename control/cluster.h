@@ -113,15 +113,15 @@ struct wh_report {
 };
 
 /*
- * Renew the node's lease, and take note of what it says. A move ends when its source says that its
- * job is over and then a report of its target has none of it that is not, or the target is gone. A
+ * Renew the node's lease, and take note of what it says. A move ends when its source has said that
+ * its job is over and its target says so, too, or has not mentioned it 2 s later, or is gone. A
  * move that the source does not know (any more) fails if it was RUNNING, and is started again if
  * it is GRANTED. One that was cancelled is cancelled again for as long as the source works on it.
  */
 void wh_cluster_report(struct wh_cluster *cluster, const struct wh_report *report,
                        struct wh_cluster_time now);
 
-/* The source node would not begin @id: it fails, for this reason. */
+/* The source node would not begin @id: it fails, for this reason, as if its job had ended so. */
 void wh_cluster_refused(struct wh_cluster *cluster, const char *id, const char *why,
                         struct wh_cluster_time now);
 
@@ -169,8 +169,8 @@ wh_must_check int wh_cluster_migrate(struct wh_cluster *cluster,
                                      struct wh_error *err);
 
 /*
- * Cancel @id, as wh_cluster_find_move() finds it. A Pending move is over at once; one that holds slots is cancelled on its node, by
- * an action. Return: 0, or -ENOENT; -EALREADY if it is over.
+ * Cancel @id, as wh_cluster_find_move() finds it. A Pending move is over at once; one that holds
+ * slots is cancelled on its node, by an action. Return: 0, or -ENOENT; -EALREADY if it is over.
  */
 wh_must_check int wh_cluster_cancel(struct wh_cluster *cluster, const char *id, const char *why,
                                     struct wh_cluster_time now, struct wh_error *err);

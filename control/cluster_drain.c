@@ -106,7 +106,7 @@ int wh_cluster_drain(struct wh_cluster *c, const char *node, bool drain, struct 
 	r = wh_store_set_drained(c->store, node, drain, err);
 	if (r < 0)
 		return r;
-	wh_log(WH_LOG_INFO, drain ? "node.drained" : "node.undrained", WH_STR("node", node));
+	wh_log(WH_LOG_INFO, "node.drain", WH_STR("node", node), WH_U64("drained", drain));
 	member->drained = drain;
 	member->look = drain;
 	member->drained_ms = now.mono_ms;

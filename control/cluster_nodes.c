@@ -18,6 +18,9 @@
 #include "wherry/assert.h"
 #include "wherry/log.h"
 
+/* What a node says is less than this old as it arrives. */
+#define SETTLE_MS 2000u
+
 /* So that a name can be searched for. */
 static_assert(offsetof(struct wh_member, name) == 0, "a name is where its member is");
 
@@ -124,6 +127,15 @@ static int compare_vms(const void *a, const void *b)
 	return by_name ? by_name : strcmp(x->name_space, y->name_space);
 }
 
+/* They come in the same order each second. */
+static bool is_sorted(const struct wh_member *member)
+{
+	for (size_t i = 1; i < member->vm_count; i++)
+		if (compare_vms(&member->vms[i - 1], &member->vms[i]) > 0)
+			return false;
+	return true;
+}
+
 static void take_vms(struct wh_member *member, const struct wh_report *report)
 {
 	if (report->vm_count != member->vm_count) {
@@ -135,7 +147,8 @@ static void take_vms(struct wh_member *member, const struct wh_report *report)
 	if (report->vm_count == 0)
 		return;
 	memcpy(member->vms, report->vms, report->vm_count * sizeof(*member->vms));
-	qsort(member->vms, member->vm_count, sizeof(*member->vms), compare_vms);
+	if (!is_sorted(member))
+		qsort(member->vms, member->vm_count, sizeof(*member->vms), compare_vms);
 }
 
 const struct wh_report_vm *wh_member_vm(const struct wh_member *member, const char *name_space,
@@ -188,6 +201,7 @@ static void end_at_source(struct wh_cluster *c, struct wh_track *track, const ch
 	struct wh_move *move = &track->move;
 
 	track->source_over = true;
+	track->source_over_ms = c->now.mono_ms;
 	/* Our own reason to cancel stays where the node has none. */
 	if (*reason || strcmp(outcome, move->outcome) != 0)
 		(void)snprintf(move->reason, sizeof(move->reason), "%s", reason);
@@ -203,6 +217,17 @@ static void lose_at_source(struct wh_cluster *c, struct wh_track *track)
 	(void)snprintf(reason, sizeof(reason), "node %s does not know it any more",
 	               track->move.source);
 	end_at_source(c, track, "failed", reason);
+}
+
+void wh_cluster_refused(struct wh_cluster *c, const char *id, const char *why,
+                        struct wh_cluster_time now)
+{
+	struct wh_track *track = wh_track_by_id(c, id);
+
+	c->now = now;
+	/* One that runs was begun: what was refused is then the same order, given again. */
+	if (track && track->move.phase == WH_MOVE_GRANTED && !track->source_over)
+		end_at_source(c, track, *track->move.outcome ? track->move.outcome : "failed", why);
 }
 
 static void hear_source(struct wh_cluster *c, struct wh_track *track,
@@ -229,10 +254,13 @@ static void hear_source(struct wh_cluster *c, struct wh_track *track,
 		actions->cancel(actions->ctx, move, move->reason);
 }
 
+/* A target that does not mention it may have spoken before it began. */
 static void hear_target(struct wh_cluster *c, struct wh_track *track,
                         const struct wh_report_job *job)
 {
-	if (track->source_over && (!job || job->over))
+	const uint64_t settled_ms = track->source_over_ms + SETTLE_MS;
+
+	if (track->source_over && (job ? job->over : c->now.mono_ms >= settled_ms))
 		wh_track_end(c, track, track->move.outcome, track->move.reason);
 }
 
