@@ -119,21 +119,30 @@ static void put_value(struct wh_table *table, const json_t *value)
 	wh_table_put(table, "%s", text);
 }
 
-static void print_objects(const json_t *objects, const char *name)
+static bool any_has_namespace(const json_t *objects)
 {
+	for (size_t i = 0; i < json_array_size(objects); i++)
+		if (*wh_json_text(json_array_get(objects, i), "namespace"))
+			return true;
+	return false;
+}
+
+static void print_objects(const json_t *objects, const char *kind)
+{
+	const bool namespaced = any_has_namespace(objects);
 	const char *titles[COLUMNS_MAX + 3] = { "NAMESPACE", "NAME" };
 	wh_cleanup(wh_table_freep) struct wh_table *table = NULL;
-	const struct column *columns = find_columns(name);
+	const struct column *columns = find_columns(kind);
 	size_t count = 0;
 
 	for (; count < COLUMNS_MAX && columns[count].title; count++)
 		titles[count + 2] = columns[count].title;
-	table = wh_table_new(titles);
+	table = wh_table_new(namespaced ? titles : titles + 1);
 	for (size_t i = 0; i < json_array_size(objects); i++) {
 		const json_t *o = json_array_get(objects, i);
-		const char *name_space = wh_json_text(o, "namespace");
 
-		wh_table_put(table, "%s", *name_space ? name_space : "-");
+		if (namespaced)
+			wh_table_put(table, "%s", wh_json_text(o, "namespace"));
 		wh_table_put(table, "%s", wh_json_text(o, "name"));
 		for (size_t c = 0; c < count; c++)
 			put_value(table, at_path(json_object_get(o, "object"), columns[c].path));

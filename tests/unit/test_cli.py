@@ -146,10 +146,15 @@ class Get(WithWherryd):
     def test_a_table_has_the_columns_of_its_kind(self):
         out, _ = self.wherry("get", "policies", "-n", "x")
         self.assertEqual(out.splitlines(), [
-            'NAMESPACE  NAME        NAMESPACE LABELS  VM LABELS  SETS',
-            '-          production  team=db,tier=""   -          '
+            'NAME        NAMESPACE LABELS  VM LABELS  SETS',
+            'production  team=db,tier=""   -          '
             'bandwidthPerMigration=64Mi,allowPostCopy=true'])
         self.assertEqual(self.asked(), [{"command": "get", "kind": "policies", "namespace": "x"}])
+        self.fake.answers["get"] = {"objects": [
+            {"kind": "VirtualMachine", "namespace": "shop", "name": "db1", "object": {
+                "spec": {"template": {"metadata": {"labels": {"size": "l"}}}}}}]}
+        self.assertEqual(self.wherry("get", "vm")[0].splitlines(), ["NAMESPACE  NAME  LABELS",
+                                                                    "shop       db1   size=l"])
 
     def test_yaml_of_several_is_one_stream(self):
         self.fake.answers["get"] = {"objects": [POLICY, POLICY]}
