@@ -9,10 +9,14 @@
  * action goes out; so a coordinator that is killed and opened again goes on where it was, and
  * an action is repeated rather than lost. Nodes take one that they know already as done.
  *
- * Leases: a node that reports holds a lease for WH_LEASE_MS. When it expires, the moves that
- * leave the node are over ("node a is gone"), and so their slots are free. A coordinator that has
- * just been opened gives every node a whole lease, so no slot is given away while its holder may
- * only not have reported yet.
+ * Leases: a node that reports holds a lease for WH_LEASE_MS. When it expires, the moves that it
+ * works on as their source are over ("node a is gone"), and so their slots are free; those that
+ * wait go on waiting, for it to come back. A coordinator that has just been opened gives every node
+ * a whole lease, so no slot is given away while its holder may only not have reported yet. A node
+ * that comes back still at work on a move that was given up fills slots with it, as is true.
+ *
+ * A node may hear an order twice, or one for what it finished long ago. So it takes one that it
+ * knows already as done, and refuses again what it refused.
  *
  * Threads: one.
  */
@@ -47,12 +51,13 @@ struct wh_cluster_time {
 	uint64_t wall_ms;
 };
 
+/* None of these may call back into the cluster. */
 struct wh_cluster_actions {
 	/* Have move->source begin. An answer comes as a report, or as wh_cluster_refused(). */
 	void (*start)(void *ctx, const struct wh_move *move);
 	/* Have move->source cancel it. */
 	void (*cancel)(void *ctx, const struct wh_move *move, const char *why);
-	/* For the log and for events: @move has changed its phase. */
+	/* For the log and for events: @move is new, or has changed its phase. */
 	void (*changed)(void *ctx, const struct wh_move *move);
 	/* The settings of the cluster are others now. */
 	void (*settings)(void *ctx, const struct wh_settings *settings);
@@ -64,6 +69,8 @@ struct wh_cluster_config {
 	const char *node; /* that the coordinator runs on */
 	enum wh_compatibility compatibility;
 	struct wh_cluster_actions actions;
+	uint32_t (*random)(void *ctx); /* for ids; NULL for the kernel's */
+	void *random_ctx;
 };
 
 /* Return: 0, or -errno: as wh_store_open(), or -EINVAL for an object that cannot be read. */
@@ -71,10 +78,13 @@ wh_must_check int wh_cluster_open(struct wh_cluster **ret, const struct wh_clust
                                   struct wh_cluster_time now, struct wh_error *err);
 struct wh_cluster *wh_cluster_close(struct wh_cluster *cluster);
 
+WH_DEFINE_CLEANUP(struct wh_cluster, wh_cluster_close)
+
 /* Nodes. */
 
 /* A node of the configuration: it may be named, even before it has reported. */
-void wh_cluster_expect_node(struct wh_cluster *cluster, const char *node, struct wh_cluster_time now);
+void wh_cluster_expect_node(struct wh_cluster *cluster, const char *node,
+                            struct wh_cluster_time now);
 
 struct wh_report_vm {
 	char name_space[WH_NAME_MAX];
@@ -103,9 +113,10 @@ struct wh_report {
 };
 
 /*
- * Renew the node's lease, and take note of what it says. A RUNNING move ends when its source says
- * that its job is over and its target has none of it that is not; a move that the source does not
- * know (any more) fails if it was RUNNING, and is started again if it is GRANTED.
+ * Renew the node's lease, and take note of what it says. A move ends when its source says that its
+ * job is over and then a report of its target has none of it that is not, or the target is gone. A
+ * move that the source does not know (any more) fails if it was RUNNING, and is started again if
+ * it is GRANTED. One that was cancelled is cancelled again for as long as the source works on it.
  */
 void wh_cluster_report(struct wh_cluster *cluster, const struct wh_report *report,
                        struct wh_cluster_time now);
@@ -114,7 +125,10 @@ void wh_cluster_report(struct wh_cluster *cluster, const struct wh_report *repor
 void wh_cluster_refused(struct wh_cluster *cluster, const char *id, const char *why,
                         struct wh_cluster_time now);
 
-/* Leases, back-off, drains, the queue. Return: mono_ms when it wants to be called again. */
+/*
+ * Leases, back-off, drains, the queue. Call it after anything else that was called, too. Return:
+ * mono_ms when it wants to be called again; UINT64_MAX for not before something happens.
+ */
 uint64_t wh_cluster_turn(struct wh_cluster *cluster, struct wh_cluster_time now);
 
 struct wh_cluster_node {
@@ -146,7 +160,8 @@ struct wh_cluster_request {
 
 /*
  * Put a move into the queue. Return: 0; -ENOENT for a VM or node that is not known; -EBUSY if the
- * VM is being moved already; -EINVAL if it is there; -EAGAIN if its node is gone.
+ * VM is being moved already; -EINVAL if it is there, or the node is being drained; -EAGAIN if one
+ * of the nodes is gone; or -errno of the store.
  */
 wh_must_check int wh_cluster_migrate(struct wh_cluster *cluster,
                                      const struct wh_cluster_request *request,
@@ -154,7 +169,7 @@ wh_must_check int wh_cluster_migrate(struct wh_cluster *cluster,
                                      struct wh_error *err);
 
 /*
- * Cancel @id. A Pending move is over at once; one that holds slots is cancelled on its node, by
+ * Cancel @id, as wh_cluster_find_move() finds it. A Pending move is over at once; one that holds slots is cancelled on its node, by
  * an action. Return: 0, or -ENOENT; -EALREADY if it is over.
  */
 wh_must_check int wh_cluster_cancel(struct wh_cluster *cluster, const char *id, const char *why,
@@ -167,11 +182,21 @@ const struct wh_move *wh_cluster_find_move(const struct wh_cluster *cluster, con
 /* The move of index @i, the newest first; NULL past the last one. */
 const struct wh_move *wh_cluster_move_at(const struct wh_cluster *cluster, size_t i);
 
-/* Move all guests off @node, and let none come; until undrained. Return: 0 or -ENOENT. */
+/*
+ * Move all guests off @node, and let none come, until it is undrained: that cancels those of its
+ * drain's moves that are Pending. Return: 0; -ENOENT; or -errno of the store.
+ */
 wh_must_check int wh_cluster_drain(struct wh_cluster *cluster, const char *node, bool drain,
                                    struct wh_cluster_time now, struct wh_error *err);
 
 /* Objects. */
+
+/* Names one object; or some, where that is said. */
+struct wh_object_key {
+	enum wh_kind kind;
+	const char *name_space; /* "" if the kind is cluster-scoped */
+	const char *name;
+};
 
 enum wh_applied {
 	WH_APPLIED_CREATED,
@@ -189,28 +214,29 @@ struct wh_apply {
 	 * if it has changed meanwhile (-ESTALE), or if it is another object now (-EINVAL).
 	 */
 	uint64_t revision;
-	enum wh_kind kind; /* with revision: the object that was edited */
-	const char *object_namespace;
-	const char *object_name;
+	struct wh_object_key edited; /* with revision: the object that was */
 	/* Called for each object, in file order, once all are known to be right. */
 	void (*each)(void *ctx, const struct wh_object *object, enum wh_applied result);
 	void *ctx;
 	size_t *ignored; /* receives the number of objects of other kinds; may be NULL */
 };
 
-/* All of it or none. There is one HyperConverged or KubeVirt in a cluster: a second one of another
- * name or kind is refused. A VirtualMachineInstanceMigration that is new becomes a move. */
+/*
+ * All of it or none. There is one HyperConverged or KubeVirt in a cluster: a second one of another
+ * name or kind is refused. A VirtualMachineInstanceMigration that is new becomes a move, or is
+ * refused as wh_cluster_migrate() would refuse it; one that is there cannot be changed.
+ */
 wh_must_check int wh_cluster_apply(struct wh_cluster *cluster, const struct wh_apply *apply,
                                    struct wh_cluster_time now, struct wh_error *err);
 
-/* A VirtualMachineInstanceMigration takes its move along: it is cancelled. -ENOENT. */
-wh_must_check int wh_cluster_delete(struct wh_cluster *cluster, enum wh_kind kind,
-                                    const char *name_space, const char *name,
+/* A VirtualMachineInstanceMigration takes its move along: it is cancelled. Return: 0; -ENOENT; or
+ * -errno of the store. */
+wh_must_check int wh_cluster_delete(struct wh_cluster *cluster, const struct wh_object_key *key,
                                     struct wh_cluster_time now, struct wh_error *err);
 
-/* Call @each for the objects of a kind, by namespace and name; @name may be NULL for all. */
-void wh_cluster_each_object(const struct wh_cluster *cluster, enum wh_kind kind,
-                            const char *name_space, const char *name,
+/* Call @each for the objects of a kind, by namespace and name. The key's namespace may be "", and
+ * its name NULL: for all. */
+void wh_cluster_each_object(const struct wh_cluster *cluster, const struct wh_object_key *key,
                             void (*each)(void *ctx, const struct wh_object *object,
                                          uint64_t revision),
                             void *ctx);

@@ -25,6 +25,7 @@
 #define CONNECTIONS_DEFAULT   2
 #define CONGESTION_DEFAULT    "auto"
 #define CGROUP_DEFAULT        "wherry"
+#define NAMESPACE_DEFAULT     "default"
 #define CONGESTION_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_-"
 #define MOVER                 "wherry-mover"
 #define NS_PER_MS             1000000u
@@ -171,6 +172,22 @@ static int read_compression(void *field, const struct wh_yaml_node *node, struct
 	return wh_yaml_fail(err, node, "'%.40s' is no compression; write auto, none or zstd", text);
 }
 
+static int read_compatibility(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	const char *text;
+	int r = wh_value_string(&text, node, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(text, "documentation") != 0 && strcmp(text, "kubevirt") != 0)
+		return wh_yaml_fail(err, node,
+		                    "'%.40s' is no compatibility; write documentation or kubevirt",
+		                    text);
+	*(enum wh_compatibility *)field =
+		strcmp(text, "kubevirt") ? WH_COMPATIBLE_DOCS : WH_COMPATIBLE_KUBEVIRT;
+	return 0;
+}
+
 static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
 	uint64_t value_ms;
@@ -277,6 +294,7 @@ static const struct wh_value_key node_keys[] = {
 
 static const struct wh_value_key vm_keys[] = {
 	{ "name", read_name, offsetof(struct wh_vm, name), true },
+	{ "namespace", read_name, offsetof(struct wh_vm, name_space), false },
 	{ "qmp", read_socket, offsetof(struct wh_vm, qmp), true },
 	{ "incoming", read_argv, offsetof(struct wh_vm, incoming), false },
 };
@@ -393,6 +411,8 @@ static int read_vms(void *object, const struct wh_yaml_node *list, struct wh_err
 	if (!config->vms)
 		return no_memory(err);
 	config->vm_count = list->count;
+	for (size_t i = 0; i < list->count; i++)
+		memcpy(config->vms[i].name_space, NAMESPACE_DEFAULT, sizeof(NAMESPACE_DEFAULT));
 	return read_entries((char *)config->vms, list, &vm_kind, err);
 }
 
@@ -401,6 +421,8 @@ static const struct wh_value_key config_keys[] = {
 	{ "node", read_name, offsetof(struct wh_config, node), true },
 	{ "socket", read_socket, offsetof(struct wh_config, socket), true },
 	{ "state", read_path, offsetof(struct wh_config, state), true },
+	{ "coordinator", read_name, offsetof(struct wh_config, coordinator), false },
+	{ "compatibility", read_compatibility, offsetof(struct wh_config, compatibility), false },
 	{ "manifests", read_path, offsetof(struct wh_config, manifests), false },
 	{ "mover", read_path, offsetof(struct wh_config, mover), false },
 	{ "cgroup", read_cgroup, offsetof(struct wh_config, cgroup), false },
@@ -447,6 +469,22 @@ static int check_nodes(const struct wh_config *config, const struct wh_yaml_node
 	return 0;
 }
 
+/* Without the key, each node is a cluster of its own. */
+static int check_coordinator(struct wh_config *config, const struct wh_yaml_node *root,
+                             struct wh_error *err)
+{
+	if (!*config->coordinator)
+		memcpy(config->coordinator, config->node, WH_NAME_MAX);
+	if (!strcmp(config->coordinator, config->node))
+		return 0;
+	for (size_t i = 0; i < config->node_count; i++)
+		if (!strcmp(config->coordinator, config->nodes[i].name))
+			return 0;
+	return wh_yaml_fail(err, wh_yaml_get(root, "coordinator"),
+	                    "'%s' is neither this node nor one of 'nodes'; write one of them",
+	                    config->coordinator);
+}
+
 static int read_config(struct wh_config *config, const struct wh_yaml *tree, struct wh_error *err)
 {
 	const struct wh_yaml_node *documents = tree->documents;
@@ -465,6 +503,8 @@ static int read_config(struct wh_config *config, const struct wh_yaml *tree, str
 	if (r < 0)
 		return r;
 	r = check_nodes(config, documents->items[0], err);
+	if (r == 0)
+		r = check_coordinator(config, documents->items[0], err);
 	if (r < 0)
 		return r;
 	return config->mover ? 0 : find_mover(&config->mover, err);

@@ -2,7 +2,7 @@
 
 #include "job.h"
 #include "missing.h"
-#include "schedule.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -91,15 +91,12 @@ struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
 	return job;
 }
 
-void wh_job_name(struct wh_job *job, const char *vm)
+void wh_job_name(struct wh_job *job, const struct wh_move *move)
 {
-	uint32_t random;
-
-	wh_assert(getrandom(&random, sizeof(random), 0) == sizeof(random));
 	wh_assert(getrandom(job->record.token, WH_TOKEN_BYTES, 0) == WH_TOKEN_BYTES);
-	(void)snprintf(job->record.vm, sizeof(job->record.vm), "%s", vm);
-	/* Short, since it becomes part of a socket's path. */
-	(void)snprintf(job->record.id, sizeof(job->record.id), "%.16s-%08x", vm, random);
+	memcpy(job->record.vm, move->vm, WH_NAME_MAX);
+	memcpy(job->record.id, move->id, WH_NAME_MAX);
+	memcpy(job->record.peer, move->target, WH_NAME_MAX);
 }
 
 void wh_job_move(struct wh_job *job, enum wh_job_state to)
@@ -113,6 +110,7 @@ void wh_job_move(struct wh_job *job, enum wh_job_state to)
 	       WH_STR("reason", to >= WH_JOB_CANCELLING ? job->reason.text : ""));
 	job->state = to;
 	job->note.text[0] = '\0';
+	wh_turn(job->daemon);
 }
 
 struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name)
@@ -381,7 +379,6 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 	if (state == WH_JOB_SUCCEEDED)
 		job->reason.text[0] = '\0'; /* it had to ask, and all was well */
 	wh_job_move(job, state);
-	wh_schedule(job->daemon);
 }
 
 void wh_job_free(struct wh_job *job)

@@ -31,6 +31,7 @@
 #include "deadline.h"
 #include "guest.h"
 #include "journal.h"
+#include "move.h"
 #include "network.h"
 #include "peer.h"
 #include "qmp.h"
@@ -99,6 +100,9 @@ struct wh_job {
 	struct wh_settings settings; /* fixed when it began, but for the bandwidth */
 	struct wh_record record;     /* who, where, and what the journal holds */
 	bool journaled;
+	struct wh_move move; /* source: what the coordinator knows; the target has only names */
+	bool telling;        /* over, and in a report that is not yet answered */
+	bool told;           /* over, and the coordinator knows */
 	struct wh_job_times times;
 	struct wh_job_stats stats;    /* of the movers that are gone */
 	struct wh_rate_stats limiter; /* the limit's last */
@@ -162,8 +166,8 @@ const char *wh_outcome_name(enum wh_outcome outcome); /* "deadline" */
 struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
                           enum wh_job_state state);
 
-/* Give it an id: the VM's name and something random. */
-void wh_job_name(struct wh_job *job, const char *vm);
+/* Give it the id of its move, and a token. */
+void wh_job_name(struct wh_job *job, const struct wh_move *move);
 
 /* Change the state: logs it. What there is to do is the caller's. */
 void wh_job_move(struct wh_job *job, enum wh_job_state to);
@@ -214,9 +218,9 @@ bool wh_job_in_postcopy(const struct wh_job *job);
 wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size);
 
 /* job_source.c */
-wh_must_check int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node,
-                                struct wh_job **ret, struct wh_error *err);
-void wh_source_start(struct wh_job *job);
+/* Begin what the coordinator orders; a move that is known already is begun. 0 or -errno. */
+wh_must_check int wh_source_start(struct wh_daemon *daemon, const struct wh_move *move,
+                                  struct wh_error *err);
 void wh_source_watch_time(struct wh_job *job); /* PreCopy and Paused: until tick is stopped */
 /* The configuration's entries by name; NULL if there is none. */
 const struct wh_vm *wh_find_vm(const struct wh_config *config, const char *name);

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "job.h"
-#include "schedule.h"
+#include "turn.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -412,5 +412,5 @@ void wh_finish_closed(struct wh_job *job)
 	wh_job_unrecord(job);
 	job->closing = false;
 	job->peer = wh_peer_close(job->peer);
-	wh_schedule(job->daemon);
+	wh_turn(job->daemon);
 }

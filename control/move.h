@@ -34,22 +34,24 @@ struct wh_move {
 	char name_space[WH_NAME_MAX];
 	char vm[WH_NAME_MAX];
 	char source[WH_NAME_MAX];
-	char target[WH_NAME_MAX];            /* "" until chosen, where the request names none */
-	bool target_named;                   /* the request names it: no other will do */
-	char request[WH_OBJECT_NAME_MAX];    /* VirtualMachineInstanceMigration; "" for others */
-	uint32_t priority;                   /* enum wh_priority */
-	bool drain;                          /* because its node is drained: failures are retried */
-	uint32_t attempt;                    /* 1 is the first */
+	char target[WH_NAME_MAX];         /* "" until chosen, where the request names none */
+	bool target_named;                /* the request names it: no other will do */
+	char request[WH_OBJECT_NAME_MAX]; /* VirtualMachineInstanceMigration; "" for others */
+	uint32_t priority;                /* enum wh_priority */
+	bool drain;                       /* because its node is drained: failures are retried */
+	uint32_t attempt;                 /* 1 is the first */
 	enum wh_move_phase phase;
-	char policy[WH_OBJECT_NAME_MAX];     /* the policy that won, "" if none; from GRANTED on */
-	struct wh_settings settings;         /* effective, fixed; from GRANTED on */
-	char outcome[WH_NAME_MAX];           /* over: "", "cancelled", "deadline", "failed" */
-	char reason[WH_ERROR_TEXT_MAX];      /* over: why it did not succeed */
-	char note[WH_ERROR_TEXT_MAX];        /* PENDING: what it waits for; not kept */
-	uint64_t created_ms;                 /* CLOCK_REALTIME, ms since 1970; 0 until then */
+	char policy[WH_OBJECT_NAME_MAX]; /* the policy that won, "" if none; from GRANTED on */
+	struct wh_settings settings;     /* effective, fixed; from GRANTED on */
+	char outcome[WH_NAME_MAX];       /* over: "", "cancelled", "deadline", "failed"; or before
+	                                      * that "cancelled": it was asked for */
+	char reason[WH_ERROR_TEXT_MAX];  /* over: why it did not succeed */
+	uint32_t place;                  /* PENDING: in the queue, 1 is next; not kept */
+	char note[WH_ERROR_TEXT_MAX];    /* PENDING: what it waits for; not kept */
+	uint64_t created_ms;             /* CLOCK_REALTIME, ms since 1970; 0 until then */
 	uint64_t started_ms;
 	uint64_t ended_ms;
-	uint64_t not_before_ms;              /* PENDING: back-off after a failure */
+	uint64_t not_before_ms; /* PENDING: back-off after a failure; CLOCK_MONOTONIC, not kept */
 };
 
 static inline bool wh_move_is_over(const struct wh_move *move)

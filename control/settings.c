@@ -266,6 +266,62 @@ bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_
 	return true;
 }
 
+bool wh_settings_equal(const struct wh_settings *a, const struct wh_settings *b)
+{
+	struct wh_setting_value one;
+	struct wh_setting_value other;
+
+	for (size_t i = 0; wh_settings_at(a, i, &one) && wh_settings_at(b, i, &other); i++)
+		if (one.number != other.number || (one.name && strcmp(one.name, other.name) != 0))
+			return false;
+	return a->given == b->given;
+}
+
+static const struct setting *find_setting(const char *key)
+{
+	for (size_t i = 0; i < SETTINGS; i++)
+		if (!strcmp(settings_table[i].key, key))
+			return &settings_table[i];
+	return NULL;
+}
+
+/* Return: false if it does not fit. */
+static bool set_field(void *field, const struct wh_setting_value *value)
+{
+	switch (value->type) {
+	case WH_SETTING_BANDWIDTH:
+		*(uint64_t *)field = value->number;
+		return true;
+	case WH_SETTING_INTEGER:
+		if (value->number > UINT32_MAX)
+			return false;
+		*(uint32_t *)field = (uint32_t)value->number;
+		return true;
+	case WH_SETTING_BOOLEAN:
+		*(bool *)field = value->number != 0;
+		return true;
+	case WH_SETTING_NAME:
+		if (strlen(value->name) >= WH_NAME_MAX)
+			return false;
+		memcpy(field, value->name, strlen(value->name) + 1);
+		return true;
+	}
+	return false;
+}
+
+bool wh_settings_set(struct wh_settings *settings, const struct wh_setting_value *value)
+{
+	const struct setting *setting = find_setting(value->key);
+	uint32_t bit;
+
+	if (!setting || setting->type != value->type ||
+	    !set_field((char *)settings + setting->offset, value))
+		return false;
+	bit = UINT32_C(1) << (setting - settings_table);
+	settings->given = value->given ? settings->given | bit : settings->given & ~bit;
+	return true;
+}
+
 void wh_setting_format(char text[WH_SETTING_TEXT_MAX], const struct wh_setting_value *value)
 {
 	switch (value->type) {

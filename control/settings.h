@@ -88,6 +88,15 @@ struct wh_setting_value {
  */
 bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_setting_value *ret);
 
+/* Whether all values are the same, and were given alike. */
+bool wh_settings_equal(const struct wh_settings *a, const struct wh_settings *b);
+
+/*
+ * The reverse: let the setting of @value's key have its value and its @given. Return: false if
+ * there is no such key, or the value is too large for it; @settings is untouched then.
+ */
+bool wh_settings_set(struct wh_settings *settings, const struct wh_setting_value *value);
+
 /* Room for any formatted value, with the final NUL. */
 #define WH_SETTING_TEXT_MAX WH_NAME_MAX
 

@@ -2,6 +2,11 @@
 
 #include "status.h"
 
+#include "object.h"
+
+#include <stdio.h>
+#include <string.h>
+
 #include "wherry/clock.h"
 
 static void put(json_t *json, const char *key, uint64_t value)
@@ -63,6 +68,41 @@ static json_t *stats_of(const struct wh_job *job)
 	return stats;
 }
 
+void wh_status_move(json_t *json, const struct wh_move *move)
+{
+	const char *priority = wh_priority_name(move->priority);
+	const struct {
+		const char *key;
+		const char *value;
+	} names[] = {
+		{ "namespace", move->name_space }, { "source", move->source },
+		{ "target", move->target },        { "policy", move->policy },
+		{ "priority", priority ? priority : "" },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		(void)json_object_set_new(json, names[i].key, json_string(names[i].value));
+	put(json, "attempt", move->attempt);
+	put(json, "created_ms", move->created_ms);
+	put(json, "started_ms", move->started_ms);
+	put(json, "ended_ms", move->ended_ms);
+	put(json, "place", 0);
+}
+
+/* What a job knows of its move: a target was told names only, and a recovered source has its record. */
+static void put_move(json_t *json, const struct wh_job *job)
+{
+	bool source = job->record.role == WH_ROLE_SOURCE;
+	struct wh_move move = job->move;
+	const char *here = job->daemon ? job->daemon->config->node : "";
+
+	if (job->vm)
+		memcpy(move.name_space, job->vm->name_space, WH_NAME_MAX);
+	(void)snprintf(move.source, WH_NAME_MAX, "%s", source ? here : job->record.peer);
+	(void)snprintf(move.target, WH_NAME_MAX, "%s", source ? job->record.peer : here);
+	wh_status_move(json, &move);
+}
+
 json_t *wh_status_job(const struct wh_job *job)
 {
 	uint64_t now = wh_now_ns(&wh_clock_monotonic);
@@ -90,6 +130,7 @@ json_t *wh_status_job(const struct wh_job *job)
 	    between(wh_job_stat(job, WH_STAT_STARTED_NS), landed_ns ? landed_ns : end));
 	put(json, "postcopy_ns", between(postcopy_ns, landed_ns ? landed_ns : end));
 	(void)json_object_set_new(json, "downtime", downtime(job));
+	put_move(json, job);
 	if (job->record.role == WH_ROLE_SOURCE)
 		(void)json_object_set_new(json, "limiter", limiter(job));
 	(void)json_object_set_new(json, "stats", stats_of(job));

@@ -7,10 +7,14 @@
 
 #include "job.h"
 #include "json.h"
+#include "move.h"
 #include "settings.h"
 
 /* A new reference. */
 json_t *wh_status_job(const struct wh_job *job);
+
+/* Put into it what the coordinator knows of @move. */
+void wh_status_move(json_t *json, const struct wh_move *move);
 
 /* A list with one entry for each key of the manifest; a new reference. */
 json_t *wh_status_settings(const struct wh_settings *settings);

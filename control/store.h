@@ -9,6 +9,8 @@
  *
  * What keeps the data (now SQLite, in one file of the state directory) shows nowhere here.
  *
+ * Functions called for each item must not call the store.
+ *
  * Threads: one.
  */
 
@@ -34,6 +36,8 @@ struct wh_store;
 wh_must_check int wh_store_open(struct wh_store **ret, const char *dir, struct wh_error *err);
 struct wh_store *wh_store_close(struct wh_store *store);
 
+WH_DEFINE_CLEANUP(struct wh_store, wh_store_close)
+
 /* An object as it is kept. @revision is larger each time it is written. */
 struct wh_stored_object {
 	enum wh_kind kind;
@@ -43,9 +47,17 @@ struct wh_stored_object {
 	uint64_t revision;
 };
 
-/* Make or replace @count objects, all or none; fills in their revisions. */
-wh_must_check int wh_store_put_objects(struct wh_store *store, struct wh_stored_object *objects,
-                                       size_t count, struct wh_error *err);
+/* Objects to make or replace, and the moves that they ask for. */
+struct wh_store_batch {
+	struct wh_stored_object *objects; /* receive their revisions */
+	size_t count;
+	const struct wh_move *moves;
+	size_t move_count;
+};
+
+/* Keep all of @batch, or none. */
+wh_must_check int wh_store_put_objects(struct wh_store *store, const struct wh_store_batch *batch,
+                                       struct wh_error *err);
 
 /* Return: 0; -ENOENT if it is not there. */
 wh_must_check int wh_store_delete_object(struct wh_store *store, enum wh_kind kind,

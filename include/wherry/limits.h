@@ -85,6 +85,9 @@
 /* Migrations that wherryd remembers after their end, for "wherry status". */
 #define WH_HISTORY_MAX 100u
 
+/* Migrations of the whole cluster that the coordinator remembers: days of a busy one, in 1 MiB. */
+#define WH_CLUSTER_HISTORY_MAX 1000u
+
 /* A command to a QEMU that is alive answers within this, even on a busy host. */
 #define WH_QMP_REPLY_NS (10ull * 1000 * 1000 * 1000)
 
