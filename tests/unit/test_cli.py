@@ -216,14 +216,14 @@ class Explain(WithWherryd):
         "namespace_labels": {"team": "db"}, "vm_labels": {},
         "policies": [
             {"name": "batch", "matches": False, "score": 0, "wins": False,
-             "why": "1 label does not match", "entries": [
+             "why": "1 of its 2 labels is not there", "entries": [
                  {"of": "vm", "key": "size", "wants": "", "has": None, "matches": False},
                  {"of": "namespace", "key": "team", "wants": "ops", "has": "db",
                   "matches": False}]},
             {"name": "any", "matches": True, "score": 0, "wins": False,
-             "why": "fewer labels match", "entries": []},
+             "why": "matches 0 labels", "entries": []},
             {"name": "databases", "matches": True, "score": 1, "wins": True,
-             "why": "most labels match", "entries": [
+             "why": "wins with 1", "entries": [
                  {"of": "namespace", "key": "team", "wants": "db", "has": "db",
                   "matches": True}]}],
         "settings": [{**SETTINGS[0], "from": "policy", "policy": "databases"},
@@ -234,7 +234,7 @@ class Explain(WithWherryd):
         self.fake.answers["explain"] = self.ANSWER
         out, _ = self.wherry("explain", "db1", "-n", "shop")
         self.assertEqual(out, """\
-VM db1 in namespace shop, on node a
+VM db1 in namespace shop, on node a: policy databases
 
 Labels of namespace shop
   team  "db"
@@ -242,11 +242,11 @@ Labels of namespace shop
 Labels of the VM: none
 
 Policies
-  databases: WINS, score 1: most labels match
+* databases: wins with 1
          LABEL OF   KEY   WANTED  IS
     yes  namespace  team  "db"    "db"
-  any: matches, but does not win, score 0: fewer labels match
-  batch: does not match: 1 label does not match
+  any: matches 0 labels
+  batch: 1 of its 2 labels is not there
         LABEL OF   KEY   WANTED  IS
     NO  vm         size  ""      not there
     NO  namespace  team  "ops"   "db"
@@ -257,6 +257,12 @@ bandwidthPerMigration  "64Mi"  policy databases  limit of each
 progressTimeout        150     default           seconds
 """)
         self.assertEqual(self.asked(), [{"command": "explain", "vm": "db1", "namespace": "shop"}])
+
+    def test_without_a_winner_the_cluster_decides(self):
+        self.fake.answers["explain"] = {**self.ANSWER, "policies": [], "node": ""}
+        out, _ = self.wherry("explain", "db1")
+        self.assertIn("on a node that is not known: no policy: the settings of the cluster\n", out)
+        self.assertIn("\nPolicies: none\n", out)
 
     def test_json_is_the_answer(self):
         self.fake.answers["explain"] = self.ANSWER
