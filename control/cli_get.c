@@ -150,13 +150,16 @@ static void print_objects(const json_t *objects, const char *kind)
 	wh_table_print(table, stdout, 0);
 }
 
-static const char *state_of(const json_t *node)
+static void put_state(struct wh_table *table, const json_t *node)
 {
+	const bool drained = json_is_true(json_object_get(node, "drained"));
+
 	if (!json_is_true(json_object_get(node, "seen")))
-		return "never seen";
-	if (!json_is_true(json_object_get(node, "alive")))
-		return "gone";
-	return json_is_true(json_object_get(node, "drained")) ? "drained" : "ready";
+		wh_table_put(table, "never seen%s", drained ? ", drained" : "");
+	else if (!json_is_true(json_object_get(node, "alive")))
+		wh_table_put(table, "gone%s", drained ? ", drained" : "");
+	else
+		wh_table_put(table, "%s", drained ? "drained" : "ready");
 }
 
 static void put_bytes(struct wh_table *table, const json_t *node, const char *key)
@@ -180,7 +183,7 @@ static void print_nodes(const json_t *nodes)
 		for (size_t v = 0; v < json_array_size(vms); v++)
 			here += json_is_true(json_object_get(json_array_get(vms, v), "here"));
 		wh_table_put(table, "%s", wh_json_text(n, "name"));
-		wh_table_put(table, "%s", state_of(n));
+		put_state(table, n);
 		wh_table_put(table, "%zu", here);
 		wh_table_put(table, "%lld",
 		             (long long)json_integer_value(json_object_get(n, "outbound")));

@@ -197,6 +197,9 @@ class Get(WithWherryd):
             "NAME  STATE    GUESTS  LEAVING  MEMORY    FREE      COORDINATOR",
             "a     drained  1       2        64.0 GiB  32.0 GiB  yes",
             "b     gone     0       0        64.0 GiB  64.0 GiB  -"])
+        self.fake.answers["get"] = {"nodes": [{**NODES[1], "seen": False, "drained": True}]}
+        self.assertRegex(self.wherry("get", "nodes", "b")[0], r"\nb +never seen, drained +0 ")
+        self.fake.answers["get"] = {"nodes": NODES}
         out, _ = self.wherry("get", "nodes", "--json")
         self.assertEqual(json.loads(out), NODES)
         out, _ = self.wherry("get", "nodes", "-o", "yaml")
@@ -328,6 +331,11 @@ class Migrations(WithWherryd):
         self.assertEqual(json.loads(out), [migration(), waiting])
         self.assertEqual(self.asked(), [{"command": "status"},
                                         {"command": "status", "migration": "db1"}])
+
+    def test_what_is_over_waits_for_nothing(self):
+        self.fake.answers["status"] = {"migrations": [
+            migration(state="Cancelled", note="place 1 in the queue", reason="by the operator")]}
+        self.assertTrue(self.wherry("status")[0].endswith("Cancelled: by the operator\n"))
 
     def test_status_says_that_there_are_none(self):
         self.fake.answers["status"] = {"migrations": []}
