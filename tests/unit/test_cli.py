@@ -130,8 +130,11 @@ class Apply(WithWherryd):
 
     def test_what_cannot_be_read_is_named(self):
         (self.dir / "empty").mkdir()
+        for n in range(1025):
+            self.file(f"many/{n}.yaml")
         (self.dir / "latin.yaml").write_bytes(b"a: \xe4\n")
         for name, words in (("nowhere", "nowhere: No such file"), ("empty", "has no *.yaml"),
+                            ("many", "1025 manifests; at most 1024"),
                             ("latin.yaml", "latin.yaml is not UTF-8 text")):
             _, err = self.wherry("apply", "-f", self.dir / name, code=1)
             self.assertIn(words, err)
@@ -300,6 +303,13 @@ class Migrations(WithWherryd):
             else:
                 self.assertEqual(err, f"wherry: migration db1-5f0c2a91 of VM db1: {state}: "
                                       "of old age\n")
+
+    def test_a_migration_out_of_sight_goes_on(self):
+        self.fake.answers = {"migrate": {"migration": "db1-5f0c2a91"},
+                             "status": [{"migrations": [migration()]}, "node a is away"]}
+        _, err = self.wherry("migrate", "db1", code=1)
+        self.assertEqual(err.splitlines()[0], "wherry: node a is away")
+        self.assertIn("goes on; 'wherry status db1-5f0c2a91' tells how", err)
 
     def test_what_only_has_a_migration_says_what_happens_to_it(self):
         for command, words in (("cancel", "is being undone"), ("postcopy", "goes into post-copy"),
