@@ -71,6 +71,9 @@ static int add_directory(struct manifests *manifests, const char *path, struct w
 		return wh_fail(err, -errno, "cannot read %s: %s", path, strerror(errno));
 	if (count == 0)
 		r = wh_fail(err, -ENOENT, "%s has no *.yaml, *.yml or *.json", path);
+	if (count > (int)WH_MANIFEST_FILES_MAX)
+		r = wh_fail(err, -E2BIG, "%s: %d manifests; at most %u in one directory", path,
+		            count, WH_MANIFEST_FILES_MAX);
 	for (int i = 0; i < count; i++) {
 		char *file = NULL;
 

@@ -61,16 +61,8 @@ static int rank_of(const json_t *policy)
 
 static void print_policy(const json_t *policy)
 {
-	static const char *const ranks[] = { "WINS", "matches, but does not win",
-		                             "does not match" };
-	const char *why = wh_json_text(policy, "why");
-	int rank = rank_of(policy);
-
-	(void)printf("  %s: %s", wh_json_text(policy, "name"), ranks[rank]);
-	if (rank < 2)
-		(void)printf(", score %lld",
-		             (long long)json_integer_value(json_object_get(policy, "score")));
-	(void)printf("%s%s\n", *why ? ": " : "", why);
+	(void)printf("%s %s: %s\n", rank_of(policy) == 0 ? "*" : " ", wh_json_text(policy, "name"),
+	             wh_json_text(policy, "why"));
 	print_entries(json_object_get(policy, "entries"));
 }
 
@@ -83,6 +75,18 @@ static void print_policies(const json_t *policies)
 				print_policy(json_array_get(policies, i));
 }
 
+/* What one wants to know first. */
+static void print_winner(const json_t *policies)
+{
+	for (size_t i = 0; i < json_array_size(policies); i++)
+		if (rank_of(json_array_get(policies, i)) == 0) {
+			(void)printf("policy %s\n",
+			             wh_json_text(json_array_get(policies, i), "name"));
+			return;
+		}
+	(void)printf("no policy: the settings of the cluster\n");
+}
+
 static void print(const json_t *answer)
 {
 	const char *name_space = wh_json_text(answer, "namespace");
@@ -91,9 +95,10 @@ static void print(const json_t *answer)
 
 	(void)printf("VM %s in namespace %s, ", wh_json_text(answer, "vm"), name_space);
 	if (*node)
-		(void)printf("on node %s\n", node);
+		(void)printf("on node %s: ", node);
 	else
-		(void)printf("on a node that is not known\n");
+		(void)printf("on a node that is not known: ");
+	print_winner(json_object_get(answer, "policies"));
 	(void)snprintf(of, sizeof(of), "namespace %s", name_space);
 	print_labels(of, json_object_get(answer, "namespace_labels"));
 	print_labels("the VM", json_object_get(answer, "vm_labels"));

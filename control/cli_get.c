@@ -119,21 +119,30 @@ static void put_value(struct wh_table *table, const json_t *value)
 	wh_table_put(table, "%s", text);
 }
 
-static void print_objects(const json_t *objects, const char *name)
+static bool any_has_namespace(const json_t *objects)
 {
+	for (size_t i = 0; i < json_array_size(objects); i++)
+		if (*wh_json_text(json_array_get(objects, i), "namespace"))
+			return true;
+	return false;
+}
+
+static void print_objects(const json_t *objects, const char *kind)
+{
+	const bool namespaced = any_has_namespace(objects);
 	const char *titles[COLUMNS_MAX + 3] = { "NAMESPACE", "NAME" };
 	wh_cleanup(wh_table_freep) struct wh_table *table = NULL;
-	const struct column *columns = find_columns(name);
+	const struct column *columns = find_columns(kind);
 	size_t count = 0;
 
 	for (; count < COLUMNS_MAX && columns[count].title; count++)
 		titles[count + 2] = columns[count].title;
-	table = wh_table_new(titles);
+	table = wh_table_new(namespaced ? titles : titles + 1);
 	for (size_t i = 0; i < json_array_size(objects); i++) {
 		const json_t *o = json_array_get(objects, i);
-		const char *name_space = wh_json_text(o, "namespace");
 
-		wh_table_put(table, "%s", *name_space ? name_space : "-");
+		if (namespaced)
+			wh_table_put(table, "%s", wh_json_text(o, "namespace"));
 		wh_table_put(table, "%s", wh_json_text(o, "name"));
 		for (size_t c = 0; c < count; c++)
 			put_value(table, at_path(json_object_get(o, "object"), columns[c].path));
@@ -141,13 +150,16 @@ static void print_objects(const json_t *objects, const char *name)
 	wh_table_print(table, stdout, 0);
 }
 
-static const char *state_of(const json_t *node)
+static void put_state(struct wh_table *table, const json_t *node)
 {
+	const bool drained = json_is_true(json_object_get(node, "drained"));
+
 	if (!json_is_true(json_object_get(node, "seen")))
-		return "never seen";
-	if (!json_is_true(json_object_get(node, "alive")))
-		return "gone";
-	return json_is_true(json_object_get(node, "drained")) ? "drained" : "ready";
+		wh_table_put(table, "never seen%s", drained ? ", drained" : "");
+	else if (!json_is_true(json_object_get(node, "alive")))
+		wh_table_put(table, "gone%s", drained ? ", drained" : "");
+	else
+		wh_table_put(table, "%s", drained ? "drained" : "ready");
 }
 
 static void put_bytes(struct wh_table *table, const json_t *node, const char *key)
@@ -171,7 +183,7 @@ static void print_nodes(const json_t *nodes)
 		for (size_t v = 0; v < json_array_size(vms); v++)
 			here += json_is_true(json_object_get(json_array_get(vms, v), "here"));
 		wh_table_put(table, "%s", wh_json_text(n, "name"));
-		wh_table_put(table, "%s", state_of(n));
+		put_state(table, n);
 		wh_table_put(table, "%zu", here);
 		wh_table_put(table, "%lld",
 		             (long long)json_integer_value(json_object_get(n, "outbound")));

@@ -38,6 +38,18 @@ static void show(const struct wh_view *v, unsigned look)
 		wh_cli_redraw(line);
 }
 
+/* wherry ends here, the migration does not. */
+static int lost_sight(const char *migration, const struct wh_error *err)
+{
+	wh_cli_redraw_end();
+	(void)wh_cli_fail(err);
+	(void)fprintf(stderr,
+	              "wherry: nobody looks on any more, but the migration goes on; "
+	              "'wherry status %s' tells how\n",
+	              migration);
+	return WH_EXIT_FAILED;
+}
+
 static int follow(struct wh_cli *cli, const char *migration)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_NS };
@@ -47,7 +59,7 @@ static int follow(struct wh_cli *cli, const char *migration)
 	/* This ends: wherryd ends every migration, or is gone. */
 	for (unsigned look = 0;; look++) {
 		if (wh_cli_view(cli, migration, &v, &err) < 0)
-			return wh_cli_fail(&err);
+			return lost_sight(migration, &err);
 		if (v.over)
 			break;
 		show(&v, look);

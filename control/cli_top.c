@@ -30,8 +30,9 @@
 
 #define LOOK_MS 1000
 
-/* Lines of "more", with the rule above it. */
-#define MORE_LINES 6
+/* Lines of "more", with the rule above it; the last ones are for why or for what it waits. */
+#define MORE_LINES 8
+#define WHY_LINES  3
 
 /* The fixed columns; the first one takes what a wide screen leaves. */
 #define COLUMNS_FORMAT "%-*.*s %-8.8s %-8.8s %-14.14s %4s %11s %9s %7s"
@@ -176,6 +177,16 @@ static void put_line(int y, attr_t how, const char *text)
 	(void)attr_set(A_NORMAL, 0, NULL);
 }
 
+static void put_wrapped(int y, const char *text, int lines)
+{
+	const size_t width = (size_t)COLS;
+
+	for (int i = 0; i < lines && *text; i++) {
+		put_line(y + i, A_NORMAL, text);
+		text += strlen(text) < width ? strlen(text) : width;
+	}
+}
+
 static int vm_width(void)
 {
 	int width = COLS - COLUMNS_WIDTH;
@@ -248,7 +259,7 @@ static void put_more(const struct wh_view *v)
 	else
 		*line = '\0';
 	put_line(y + 4, A_NORMAL, line);
-	put_line(y + 5, A_NORMAL, *v->reason ? v->reason : v->note);
+	put_wrapped(y + 5, *v->reason ? v->reason : v->note, WHY_LINES);
 }
 
 static void draw(struct top *top)

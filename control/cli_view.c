@@ -113,6 +113,8 @@ int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
 		r = parse_downtime(&v, json_object_get(json, "downtime"), err);
 	if (r == 0)
 		r = parse_stats(&v, json_object_get(json, "stats"), err);
+	if (v.over)
+		*v.note = '\0'; /* it waits for nothing any more */
 	if (r == 0)
 		*ret = v;
 	return r;

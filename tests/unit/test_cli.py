@@ -130,8 +130,11 @@ class Apply(WithWherryd):
 
     def test_what_cannot_be_read_is_named(self):
         (self.dir / "empty").mkdir()
+        for n in range(1025):
+            self.file(f"many/{n}.yaml")
         (self.dir / "latin.yaml").write_bytes(b"a: \xe4\n")
         for name, words in (("nowhere", "nowhere: No such file"), ("empty", "has no *.yaml"),
+                            ("many", "1025 manifests; at most 1024"),
                             ("latin.yaml", "latin.yaml is not UTF-8 text")):
             _, err = self.wherry("apply", "-f", self.dir / name, code=1)
             self.assertIn(words, err)
@@ -146,10 +149,15 @@ class Get(WithWherryd):
     def test_a_table_has_the_columns_of_its_kind(self):
         out, _ = self.wherry("get", "policies", "-n", "x")
         self.assertEqual(out.splitlines(), [
-            'NAMESPACE  NAME        NAMESPACE LABELS  VM LABELS  SETS',
-            '-          production  team=db,tier=""   -          '
+            'NAME        NAMESPACE LABELS  VM LABELS  SETS',
+            'production  team=db,tier=""   -          '
             'bandwidthPerMigration=64Mi,allowPostCopy=true'])
         self.assertEqual(self.asked(), [{"command": "get", "kind": "policies", "namespace": "x"}])
+        self.fake.answers["get"] = {"objects": [
+            {"kind": "VirtualMachine", "namespace": "shop", "name": "db1", "object": {
+                "spec": {"template": {"metadata": {"labels": {"size": "l"}}}}}}]}
+        self.assertEqual(self.wherry("get", "vm")[0].splitlines(), ["NAMESPACE  NAME  LABELS",
+                                                                    "shop       db1   size=l"])
 
     def test_yaml_of_several_is_one_stream(self):
         self.fake.answers["get"] = {"objects": [POLICY, POLICY]}
@@ -192,6 +200,9 @@ class Get(WithWherryd):
             "NAME  STATE    GUESTS  LEAVING  MEMORY    FREE      COORDINATOR",
             "a     drained  1       2        64.0 GiB  32.0 GiB  yes",
             "b     gone     0       0        64.0 GiB  64.0 GiB  -"])
+        self.fake.answers["get"] = {"nodes": [{**NODES[1], "seen": False, "drained": True}]}
+        self.assertRegex(self.wherry("get", "nodes", "b")[0], r"\nb +never seen, drained +0 ")
+        self.fake.answers["get"] = {"nodes": NODES}
         out, _ = self.wherry("get", "nodes", "--json")
         self.assertEqual(json.loads(out), NODES)
         out, _ = self.wherry("get", "nodes", "-o", "yaml")
@@ -211,14 +222,14 @@ class Explain(WithWherryd):
         "namespace_labels": {"team": "db"}, "vm_labels": {},
         "policies": [
             {"name": "batch", "matches": False, "score": 0, "wins": False,
-             "why": "1 label does not match", "entries": [
+             "why": "1 of its 2 labels is not there", "entries": [
                  {"of": "vm", "key": "size", "wants": "", "has": None, "matches": False},
                  {"of": "namespace", "key": "team", "wants": "ops", "has": "db",
                   "matches": False}]},
             {"name": "any", "matches": True, "score": 0, "wins": False,
-             "why": "fewer labels match", "entries": []},
+             "why": "matches 0 labels", "entries": []},
             {"name": "databases", "matches": True, "score": 1, "wins": True,
-             "why": "most labels match", "entries": [
+             "why": "wins with 1", "entries": [
                  {"of": "namespace", "key": "team", "wants": "db", "has": "db",
                   "matches": True}]}],
         "settings": [{**SETTINGS[0], "from": "policy", "policy": "databases"},
@@ -229,7 +240,7 @@ class Explain(WithWherryd):
         self.fake.answers["explain"] = self.ANSWER
         out, _ = self.wherry("explain", "db1", "-n", "shop")
         self.assertEqual(out, """\
-VM db1 in namespace shop, on node a
+VM db1 in namespace shop, on node a: policy databases
 
 Labels of namespace shop
   team  "db"
@@ -237,11 +248,11 @@ Labels of namespace shop
 Labels of the VM: none
 
 Policies
-  databases: WINS, score 1: most labels match
+* databases: wins with 1
          LABEL OF   KEY   WANTED  IS
     yes  namespace  team  "db"    "db"
-  any: matches, but does not win, score 0: fewer labels match
-  batch: does not match: 1 label does not match
+  any: matches 0 labels
+  batch: 1 of its 2 labels is not there
         LABEL OF   KEY   WANTED  IS
     NO  vm         size  ""      not there
     NO  namespace  team  "ops"   "db"
@@ -252,6 +263,12 @@ bandwidthPerMigration  "64Mi"  policy databases  limit of each
 progressTimeout        150     default           seconds
 """)
         self.assertEqual(self.asked(), [{"command": "explain", "vm": "db1", "namespace": "shop"}])
+
+    def test_without_a_winner_the_cluster_decides(self):
+        self.fake.answers["explain"] = {**self.ANSWER, "policies": [], "node": ""}
+        out, _ = self.wherry("explain", "db1")
+        self.assertIn("on a node that is not known: no policy: the settings of the cluster\n", out)
+        self.assertIn("\nPolicies: none\n", out)
 
     def test_json_is_the_answer(self):
         self.fake.answers["explain"] = self.ANSWER
@@ -287,6 +304,13 @@ class Migrations(WithWherryd):
                 self.assertEqual(err, f"wherry: migration db1-5f0c2a91 of VM db1: {state}: "
                                       "of old age\n")
 
+    def test_a_migration_out_of_sight_goes_on(self):
+        self.fake.answers = {"migrate": {"migration": "db1-5f0c2a91"},
+                             "status": [{"migrations": [migration()]}, "node a is away"]}
+        _, err = self.wherry("migrate", "db1", code=1)
+        self.assertEqual(err.splitlines()[0], "wherry: node a is away")
+        self.assertIn("goes on; 'wherry status db1-5f0c2a91' tells how", err)
+
     def test_what_only_has_a_migration_says_what_happens_to_it(self):
         for command, words in (("cancel", "is being undone"), ("postcopy", "goes into post-copy"),
                                ("recover", "is being resumed")):
@@ -317,6 +341,11 @@ class Migrations(WithWherryd):
         self.assertEqual(json.loads(out), [migration(), waiting])
         self.assertEqual(self.asked(), [{"command": "status"},
                                         {"command": "status", "migration": "db1"}])
+
+    def test_what_is_over_waits_for_nothing(self):
+        self.fake.answers["status"] = {"migrations": [
+            migration(state="Cancelled", note="place 1 in the queue", reason="by the operator")]}
+        self.assertTrue(self.wherry("status")[0].endswith("Cancelled: by the operator\n"))
 
     def test_status_says_that_there_are_none(self):
         self.fake.answers["status"] = {"migrations": []}

@@ -28,7 +28,7 @@ class Top(WithWherryd):
         self.fake.answers["status"] = {"migrations": [
             migration(), migration("web-00000001", "Pending", created_ms=1764000000001, target="",
                                    place=1, note="waits for a slot of node a"),
-            migration("old-00000002", "Failed", outcome="failed", reason="it was too old",
+            migration("old-00000002", "Failed", outcome="failed", reason="it was too old " + "and old " * 24,
                       created_ms=1763000000000)]}
         self.screen = screen.Screen()
 
@@ -72,9 +72,8 @@ class Top(WithWherryd):
         self.assertRegex(lines[2], r"^web +a +- +Pending")
         self.assertRegex(lines[3], r"^db1 +a +b +PreCopy +75% +1.00 GiB/s +256 MiB +1.50 s$")
         self.assertEqual(lines[4], "")
-        self.assertIn("web-00000001", "".join(lines[17:]))
-        self.assertIn("place 1 in the queue", "".join(lines[17:]))
-        self.assertIn("waits for a slot of node a", lines[22])
+        self.assertRegex(lines[16], "^web-00000001  VM default/web")
+        self.assertEqual(lines[19:21], ["place 1 in the queue", "waits for a slot of node a"])
         self.press("q")
         self.assertEqual(self.top.wait(PATIENCE_S), 0)
 
@@ -90,7 +89,8 @@ class Top(WithWherryd):
         self.assertEqual([line.split()[0] for line in lines[2:5]], ["db1", "old", "web"])
         self.shows("db1-5f0c2a91  VM")  # it stays selected
         self.press("j")
-        self.shows("old-00000002  VM", "it was too old")
+        lines = self.shows("old-00000002  VM", "it was too old", "^.{40,50} old$")
+        self.assertEqual("".join(lines[20:23]).count("old"), 25)  # wrapped, and all of it
 
     def test_it_goes_on_when_wherryd_does_not_answer(self):
         self.start()
@@ -105,16 +105,18 @@ class Top(WithWherryd):
         self.fake.answers["status"] = {"migrations": [
             migration(f"vm{n:02}-00000000", created_ms=1764000000000 - n) for n in range(40)]}
         self.start()
-        self.shows("^vm00", "^vm14")
+        self.shows("^vm00", "^vm12")
         for _ in range(39):
             self.press("j")
-        self.shows("^vm39", "^vm25", "vm39-00000000  VM")
+        self.shows("^vm39", "^vm27", "vm39-00000000  VM")
 
     def test_without_a_terminal_it_says_so(self):
         self.assertEqual(self.wherry("top", code=1)[1],
                          "wherry: top needs a terminal; 'wherry status' does not\n")
 
     def test_a_terminal_that_is_not_known_is_an_error(self):
+        # ncurses itself forgets some memory then, which a sanitizer would call ours.
+        self.env["ASAN_OPTIONS"] = "detect_leaks=0"
         self.start(term="no-such-terminal")
         self.assertEqual(self.top.wait(PATIENCE_S), 1)
         self.assertIn("terminal is not known", self.top.stderr.read())
