@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "files.h"
 #include "job.h"
 #include "json.h"
@@ -214,6 +215,19 @@ static int do_status(struct wh_daemon *d, const json_t *request, json_t *answer,
 	return 0;
 }
 
+static int do_events(struct wh_daemon *d, const json_t *request, json_t *answer,
+                     struct wh_error *err)
+{
+	uint64_t after = 0;
+	int r = 0;
+
+	if (json_object_get(request, "after"))
+		r = wh_json_u64(request, "after", INT64_MAX, &after, err);
+	if (r == 0)
+		wh_events_after(d->events, after, d->config->node, answer);
+	return r;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct wh_daemon *d, const json_t *request, json_t *answer,
@@ -227,6 +241,7 @@ static const struct {
 	{ "recover", do_recover },
 	{ "set-bandwidth", do_set_bandwidth },
 	{ "status", do_status },
+	{ "events", do_events },
 };
 
 static int run(struct wh_daemon *d, const json_t *request, json_t *answer, struct wh_error *err)

@@ -21,6 +21,7 @@
 
 #include "api.h"
 #include "cgroup.h"
+#include "events.h"
 #include "files.h"
 #include "job.h"
 #include "manifest.h"
@@ -157,7 +158,7 @@ static int open_all(struct wh_daemon *d, const char *config, struct wh_error *er
 	return r;
 }
 
-static void close_all(struct wh_daemon *d)
+static void close_all(struct wh_daemon *d, struct wh_log_config *log)
 {
 	while (d->jobs) {
 		struct wh_job *job = d->jobs;
@@ -173,6 +174,9 @@ static void close_all(struct wh_daemon *d)
 	wh_closep(&d->cgroup_parent_fd);
 	free(d->socket_dir);
 	d->config = wh_config_free(d->config);
+	log->tap = NULL;
+	wh_log_setup(log);
+	d->events = wh_events_free(d->events);
 }
 
 static int usage(FILE *out, int code)
@@ -215,10 +219,13 @@ int main(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
+	d.events = wh_events_new();
+	log.tap = wh_events_add;
+	log.tap_ctx = d.events;
 	wh_log_setup(&log);
 	if (open_all(&d, config, &err) < 0) {
 		wh_log(WH_LOG_ERROR, "daemon.failed", WH_STR("reason", err.text));
-		close_all(&d);
+		close_all(&d, &log);
 		return 1;
 	}
 	wh_log(WH_LOG_INFO, "daemon.ready", WH_STR("node", d.config->node),
@@ -226,6 +233,6 @@ int main(int argc, char **argv)
 	(void)sd_notify(0, "READY=1"); /* nobody may be listening */
 	code = sd_event_loop(d.loop);
 	wh_log(WH_LOG_INFO, "daemon.stopped", WH_I64("code", code));
-	close_all(&d);
+	close_all(&d, &log);
 	return code < 0;
 }

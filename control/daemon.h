@@ -15,11 +15,13 @@
 #include "wherry/error.h"
 
 struct wh_api;
+struct wh_events;
 struct wh_job;
 struct wh_node_server;
 
 struct wh_daemon {
 	sd_event *loop;
+	struct wh_events *events; /* what it has logged */
 	struct wh_config *config;
 	struct wh_settings settings; /* in force for migrations that start from now on */
 	int cgroup_parent_fd;

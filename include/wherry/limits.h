@@ -79,6 +79,12 @@
 /* Migrations that wherryd remembers after their end, for "wherry status". */
 #define WH_HISTORY_MAX 100u
 
+/* Events that wherryd keeps: hours of a busy node, for a reader that looks each minute at most. */
+#define WH_EVENTS_MAX 4096u
+
+/* Memory of their text: one answer of the API holds them all. */
+#define WH_EVENTS_BYTES_MAX (4u << 20)
+
 /* A command to a QEMU that is alive answers within this, even on a busy host. */
 #define WH_QMP_REPLY_NS (10ull * 1000 * 1000 * 1000)
 
