@@ -60,8 +60,10 @@ static int do_apply(struct wh_daemon *d, const json_t *request, json_t *answer,
 		return wh_fail(err, -EINVAL, "'manifest' must be a string");
 	r = wh_manifest_parse(&settings, *name ? name : "manifest", json_string_value(text),
 	                      json_string_length(text), err);
-	if (r < 0)
+	if (r < 0) {
+		d->totals.manifest_errors++;
 		return r;
+	}
 	if (r == 0)
 		return wh_fail(err, -EINVAL,
 		               "%s: no HyperConverged or KubeVirt object is in it; nothing changed",

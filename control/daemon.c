@@ -26,6 +26,7 @@
 #include "job.h"
 #include "manifest.h"
 #include "node_server.h"
+#include "observe.h"
 #include "schedule.h"
 
 #include "wherry/assert.h"
@@ -155,6 +156,8 @@ static int open_all(struct wh_daemon *d, const char *config, struct wh_error *er
 		r = wh_node_server_open(&d->nodes, d, err);
 	if (r == 0)
 		r = wh_recover(d, err);
+	if (r == 0)
+		d->observe = wh_observe_open(d);
 	return r;
 }
 
@@ -166,6 +169,7 @@ static void close_all(struct wh_daemon *d, struct wh_log_config *log)
 		d->jobs = job->next;
 		wh_job_free(job);
 	}
+	d->observe = wh_observe_close(d->observe);
 	d->nodes = wh_node_server_close(d->nodes);
 	d->api = wh_api_close(d->api);
 	wh_timer_stop(&d->stop_timer);

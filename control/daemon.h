@@ -10,6 +10,7 @@
 #include "config.h"
 #include "loop.h"
 #include "settings.h"
+#include "totals.h"
 
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
@@ -18,6 +19,7 @@ struct wh_api;
 struct wh_events;
 struct wh_job;
 struct wh_node_server;
+struct wh_observe;
 
 struct wh_daemon {
 	sd_event *loop;
@@ -26,8 +28,10 @@ struct wh_daemon {
 	struct wh_settings settings; /* in force for migrations that start from now on */
 	int cgroup_parent_fd;
 	struct wh_job *jobs; /* newest first */
+	struct wh_totals totals;
 	struct wh_node_server *nodes;
 	struct wh_api *api;
+	struct wh_observe *observe;
 	char *socket_dir;      /* where the sockets of migrations are made */
 	sd_event_source *turn; /* schedule.c */
 	struct wh_timer stop_timer;

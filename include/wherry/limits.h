@@ -76,6 +76,18 @@
 /* Connections from nodes that have not yet said what they want. */
 #define WH_STRANGERS_MAX 32u
 
+/* HTTP connections at once: a few monitoring systems, and somebody who looks. */
+#define WH_HTTP_CONNECTIONS_MAX 16u
+
+/* Memory of an HTTP connection: requests are some hundred bytes, pages are not in it. */
+#define WH_HTTP_MEMORY_MAX (8u << 10)
+
+/* An HTTP connection from its first byte to its last: half of how often Prometheus asks. */
+#define WH_HTTP_NS (5ull * 1000 * 1000 * 1000)
+
+/* How old a page may be: who asks all the time costs ten pages a second. */
+#define WH_HTTP_FRESH_NS (100ull * 1000 * 1000)
+
 /* Migrations that wherryd remembers after their end, for "wherry status". */
 #define WH_HISTORY_MAX 100u
 
