@@ -403,7 +403,7 @@ static void add_end(struct wh_metrics *m, const struct wh_metrics_migration *s, 
 	const struct wh_view *v = s->view;
 	bool succeeded = !*v->outcome;
 	char *more = LABELS("migration_name", v->migration, "status",
-	                    succeeded ? "Succeeded" : "Failed");
+	                    succeeded ? "succeeded" : "failed");
 
 	put_sample(m, KV_END_TIME, "", own, more, billionths(s->ended_ms * WH_NSEC_PER_MSEC));
 	free(more);

@@ -14,6 +14,7 @@ metrics.py crowd HOST PORT                   - more clients than are served, all
 import json
 import re
 import socket
+import struct
 import sys
 import urllib.error
 import urllib.request
@@ -125,16 +126,18 @@ def over(page, status, labels):
 def crowd(host, port):
     begun = [b"", b"GET /met", b"GET /metrics HTTP/1.1\r\nX: ", b"\x16\x03\x01\0\0",
              b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n",
-             b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100000]
+             b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100000,
+             b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50]
     clients = []
-    for i in range(24):
+    for i in range(28):
         client = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         clients.append(client)
         try:
             client.sendall(begun[i % len(begun)])
         except OSError:
             pass  # it has been refused already
-        if i % 7 == 0:
+        if i >= 21:  # gone at once, without waiting for an answer
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
     assert ask("GET", f"http://{host}:{port}/healthz") == (200, "ok\n")
     for client in clients:

@@ -183,7 +183,7 @@ static void success_tells_of_the_downtime_and_its_parts(void **state)
 	EXPECT(text_of(f),
 	       "kubevirt_vmi_migration_succeeded{" SOURCE ",vmi=\"db1\",vmim=\"db1-00c0ffee\"} 1",
 	       "kubevirt_vmi_migration_end_time_seconds{" SOURCE
-	       ",migration_name=\"db1-00c0ffee\",status=\"Succeeded\"} 1764104467",
+	       ",migration_name=\"db1-00c0ffee\",status=\"succeeded\"} 1764104467",
 	       "kubevirt_vmi_migration_last_downtime_seconds{" SOURCE "} 0.061000001",
 	       "wherry_migration_downtime_seconds{" SOURCE "} 0.061000001",
 	       "wherry_migration_downtime_part_seconds{" SOURCE ",part=\"stop\"} 0.001",
@@ -206,7 +206,7 @@ static void failure_is_told_under_its_own_name(void **state)
 	EXPECT(text_of(f),
 	       "kubevirt_vmi_migration_failed{" SOURCE ",vmi=\"db1\",vmim=\"db1-00c0ffee\"} 1",
 	       "kubevirt_vmi_migration_end_time_seconds{" SOURCE
-	       ",migration_name=\"db1-00c0ffee\",status=\"Failed\"} 1764104467");
+	       ",migration_name=\"db1-00c0ffee\",status=\"failed\"} 1764104467");
 	assert_null(strstr(f->text, "migration_succeeded"));
 }
 
