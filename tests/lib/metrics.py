@@ -124,19 +124,20 @@ def over(page, status, labels):
 
 
 def crowd(host, port):
-    begun = [b"", b"GET /met", b"GET /metrics HTTP/1.1\r\nX: ", b"\x16\x03\x01\0\0",
-             b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n",
-             b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100000,
-             b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50]
+    bad = [b"\x16\x03\x01\0\0",
+           b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n",
+           b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100000,
+           b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50]
+    slow = [b"", b"GET /met", b"GET /metrics HTTP/1.1\r\nX: "]
     clients = []
-    for i in range(28):
+    for text in bad * 3 + slow * 7:  # 16 are served at once
         client = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         clients.append(client)
         try:
-            client.sendall(begun[i % len(begun)])
+            client.sendall(text)
         except OSError:
             pass  # it has been refused already
-        if i >= 21:  # gone at once, without waiting for an answer
+        if text in bad and len(clients) > len(bad):  # gone, without waiting for an answer
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
     assert ask("GET", f"http://{host}:{port}/healthz") == (200, "ok\n")
