@@ -195,6 +195,7 @@ static void make_page(struct wh_http *http, size_t i)
 	page->made_ns = now_ns;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what it is given is libmicrohttpd's choice */
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *len, void **state)
@@ -238,16 +239,12 @@ static socklen_t address_of(struct sockaddr_storage *ret, const struct wh_endpoi
 	return sizeof(*v6);
 }
 
-static int listen_at(int *ret, const struct wh_endpoint *at)
+static int bind_at(int fd, const struct wh_endpoint *at)
 {
-	wh_cleanup(wh_closep) int fd = -1;
 	struct sockaddr_storage address;
 	socklen_t len = address_of(&address, at);
 	const int on = 1;
 
-	fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return -errno;
 	if (address.ss_family == AF_INET6 &&
@@ -255,11 +252,15 @@ static int listen_at(int *ret, const struct wh_endpoint *at)
 		return -errno;
 	if (bind(fd, (const struct sockaddr *)&address, len) < 0)
 		return -errno;
-	if (listen(fd, WH_HTTP_CONNECTIONS_MAX) < 0)
-		return -errno;
-	*ret = fd;
-	fd = -1;
-	return 0;
+	return listen(fd, WH_HTTP_CONNECTIONS_MAX) < 0 ? -errno : 0;
+}
+
+static int listen_at(struct wh_http *http, const struct wh_endpoint *at)
+{
+	int family = strchr(at->address, ':') ? AF_INET6 : AF_INET;
+
+	http->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return http->fd < 0 ? -errno : bind_at(http->fd, at);
 }
 
 static int start(struct wh_http *http)
@@ -298,7 +299,7 @@ int wh_http_open(struct wh_http **ret, const struct wh_http_config *cfg, struct 
 	http->cfg.at = NULL;
 	http->fd = -1;
 	http->pages = calloc(cfg->count, sizeof(*http->pages));
-	r = http->pages ? listen_at(&http->fd, cfg->at) : -ENOMEM;
+	r = http->pages ? listen_at(http, cfg->at) : -ENOMEM;
 	if (r == 0)
 		r = start(http);
 	if (r < 0) {

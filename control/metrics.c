@@ -233,20 +233,39 @@ static struct number billionths(uint64_t value)
 	return number;
 }
 
-/* @own and @more are labels, or "". */
-static void put_sample(struct wh_metrics *m, enum metric metric, const char *suffix,
-                       const char *own, const char *more, struct number value)
+/* @labels may be "". */
+static void put_line(struct wh_metrics *m, enum metric metric, const char *suffix,
+                     const char *labels, struct number value)
 {
 	FILE *out = writing(&m->texts[metric]);
-	bool any = *own || *more;
 
-	(void)fprintf(out, "%s%s%s%s%s%s%s %s\n", table[metric].name, suffix, any ? "{" : "", own,
-	              *own && *more ? "," : "", more, any ? "}" : "", value.s);
+	(void)fprintf(out, "%s%s", table[metric].name, suffix);
+	if (*labels)
+		(void)fprintf(out, "{%s}", labels);
+	(void)fprintf(out, " %s\n", value.s);
 }
 
 static void put(struct wh_metrics *m, enum metric metric, const char *own, struct number value)
 {
-	put_sample(m, metric, "", own, "", value);
+	put_line(m, metric, "", own, value);
+}
+
+/* With further labels. From malloc(). */
+static char *with(const char *own, const char *more)
+{
+	char *both;
+
+	wh_assert(asprintf(&both, "%s,%s", own, more) > 0);
+	return both;
+}
+
+static void put_more(struct wh_metrics *m, enum metric metric, const char *own, const char *more,
+                     struct number value)
+{
+	char *both = with(own, more);
+
+	put_line(m, metric, "", both, value);
+	free(both);
 }
 
 /* A histogram is written bucket by bucket, the shortest waits first. */
@@ -257,20 +276,27 @@ struct histogram {
 	uint64_t count;
 };
 
+static void put_le(const struct histogram *h, const char *end)
+{
+	char *le = LABELS("le", end);
+	char *both = with(h->own, le);
+
+	put_line(h->m, h->metric, "_bucket", both, whole(h->count));
+	free(both);
+	free(le);
+}
+
 /* All that were counted so far are at most @end_ns long. */
 static void put_bucket(const struct histogram *h, uint64_t end_ns)
 {
-	char le[48];
-
-	(void)snprintf(le, sizeof(le), "le=\"%s\"", billionths(end_ns).s);
-	put_sample(h->m, h->metric, "_bucket", h->own, le, whole(h->count));
+	put_le(h, billionths(end_ns).s);
 }
 
 static void put_end(const struct histogram *h, uint64_t sum_ns)
 {
-	put_sample(h->m, h->metric, "_bucket", h->own, "le=\"+Inf\"", whole(h->count));
-	put_sample(h->m, h->metric, "_sum", h->own, "", billionths(sum_ns));
-	put_sample(h->m, h->metric, "_count", h->own, "", whole(h->count));
+	put_le(h, "+Inf");
+	put_line(h->m, h->metric, "_sum", h->own, billionths(sum_ns));
+	put_line(h->m, h->metric, "_count", h->own, whole(h->count));
 }
 
 struct wh_metrics *wh_metrics_new(const char *node)
@@ -325,7 +351,7 @@ static void add_outcomes(struct wh_metrics *m, const char *role, const uint64_t 
 	for (size_t i = 0; i < WH_OUTCOMES; i++) {
 		char *more = LABELS("role", role, "outcome", names[i]);
 
-		put_sample(m, MIGRATIONS, "", m->node, more, whole(counts[i]));
+		put_more(m, MIGRATIONS, m->node, more, whole(counts[i]));
 		free(more);
 	}
 }
@@ -336,7 +362,7 @@ void wh_metrics_add_totals(struct wh_metrics *m, const char *version,
 	struct histogram downtime = { .m = m, .metric = KV_DOWNTIME, .own = m->node };
 	char *more = LABELS("version", version);
 
-	put_sample(m, BUILD_INFO, "", m->node, more, whole(1));
+	put_more(m, BUILD_INFO, m->node, more, whole(1));
 	free(more);
 	add_outcomes(m, "source", totals->sources);
 	add_outcomes(m, "target", totals->targets);
@@ -366,11 +392,11 @@ static void add_faults(struct wh_metrics *m, const struct wh_view *v, const char
 static void add_downtime(struct wh_metrics *m, const struct wh_view *v, const char *own)
 {
 	put(m, DOWNTIME, own, billionths(v->downtime.total_ns));
-	put_sample(m, DOWNTIME_PART, "", own, "part=\"stop\"", billionths(v->downtime.stop_ns));
-	put_sample(m, DOWNTIME_PART, "", own, "part=\"scan\"", billionths(v->downtime.scan_ns));
-	put_sample(m, DOWNTIME_PART, "", own, "part=\"pages\"", billionths(v->downtime.pages_ns));
-	put_sample(m, DOWNTIME_PART, "", own, "part=\"device\"", billionths(v->downtime.device_ns));
-	put_sample(m, DOWNTIME_PART, "", own, "part=\"resume\"", billionths(v->downtime.resume_ns));
+	put_more(m, DOWNTIME_PART, own, "part=\"stop\"", billionths(v->downtime.stop_ns));
+	put_more(m, DOWNTIME_PART, own, "part=\"scan\"", billionths(v->downtime.scan_ns));
+	put_more(m, DOWNTIME_PART, own, "part=\"pages\"", billionths(v->downtime.pages_ns));
+	put_more(m, DOWNTIME_PART, own, "part=\"device\"", billionths(v->downtime.device_ns));
+	put_more(m, DOWNTIME_PART, own, "part=\"resume\"", billionths(v->downtime.resume_ns));
 }
 
 static void add_limiter(struct wh_metrics *m, const struct wh_metrics_migration *s, const char *own)
@@ -405,10 +431,10 @@ static void add_end(struct wh_metrics *m, const struct wh_metrics_migration *s, 
 	char *more = LABELS("migration_name", v->migration, "status",
 	                    succeeded ? "succeeded" : "failed");
 
-	put_sample(m, KV_END_TIME, "", own, more, billionths(s->ended_ms * WH_NSEC_PER_MSEC));
+	put_more(m, KV_END_TIME, own, more, billionths(s->ended_ms * WH_NSEC_PER_MSEC));
 	free(more);
 	more = LABELS("vmi", v->vm, "vmim", v->migration);
-	put_sample(m, succeeded ? KV_SUCCEEDED : KV_FAILED, "", own, more, whole(1));
+	put_more(m, succeeded ? KV_SUCCEEDED : KV_FAILED, own, more, whole(1));
 	free(more);
 	if (succeeded && s->last && v->downtime.total_ns > 0)
 		put(m, KV_LAST_DOWNTIME, own, billionths(v->downtime.total_ns));
@@ -424,8 +450,7 @@ static void add_source(struct wh_metrics *m, const struct wh_metrics_migration *
 	if (wh_progress_is_copying(v))
 		add_progress(m, v, own);
 	if (s->started_ms > 0)
-		put_sample(m, KV_START_TIME, "", own, more,
-		           billionths(s->started_ms * WH_NSEC_PER_MSEC));
+		put_more(m, KV_START_TIME, own, more, billionths(s->started_ms * WH_NSEC_PER_MSEC));
 	free(more);
 	put(m, ROUNDS, own, whole(v->stats[WH_STAT_ROUND]));
 	add_limiter(m, s, own);
@@ -441,10 +466,9 @@ void wh_metrics_add_migration(struct wh_metrics *m, const struct wh_metrics_migr
 	char *rest = LABELS("namespace", s->name_space, "name", v->vm, "migration", v->migration,
 	                    "role", v->role, "peer", v->peer);
 	char *state = LABELS("state", v->state);
-	char *own = NULL;
+	char *own = with(m->node, rest);
 
-	wh_assert(asprintf(&own, "%s,%s", m->node, rest) > 0);
-	put_sample(m, STATE, "", own, state, whole(1));
+	put_more(m, STATE, own, state, whole(1));
 	put(m, ELAPSED, own, billionths(v->elapsed_ns));
 	put(m, WIRE, own, whole(v->stats[WH_STAT_WIRE_BYTES]));
 	if (v->postcopy_ns > 0)

@@ -226,7 +226,7 @@ static void a_target_has_nothing_under_the_names_of_kubevirt(void **state)
 {
 	struct fixture *f = *state;
 
-	(void)strcpy(f->view.role, "target");
+	memcpy(f->view.role, "target", sizeof("target"));
 	end(f, "");
 	wh_metrics_add_migration(f->metrics, &f->migration);
 
@@ -246,7 +246,7 @@ static void waits_for_pages_are_a_histogram_of_the_target(void **state)
 	f->view.fault_ns_log2[WH_FAULT_BUCKETS - 1] = 8;
 	f->view.stats[WH_STAT_STALL_NS] = 600000000;
 	wh_metrics_add_migration(f->metrics, &f->migration);
-	(void)strcpy(f->view.role, "target");
+	memcpy(f->view.role, "target", sizeof("target"));
 	wh_metrics_add_migration(f->metrics, &f->migration);
 
 #define WAIT "wherry_migration_fault_wait_seconds"
@@ -344,7 +344,7 @@ static void add_everything(struct fixture *f)
 	wh_metrics_add_migration(f->metrics, &f->migration);
 	for (int i = 0; i < 4; i++) {
 		(void)snprintf(f->view.migration, sizeof(f->view.migration), "m-%d", i);
-		(void)strcpy(f->view.role, roles[i % 2]);
+		(void)snprintf(f->view.role, sizeof(f->view.role), "%s", roles[i % 2]);
 		end(f, outcomes[i / 2]);
 		wh_metrics_add_migration(f->metrics, &f->migration);
 	}
