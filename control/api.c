@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "events.h"
 #include "job.h"
 #include "quantity.h"
 #include "report.h"
@@ -154,18 +155,39 @@ static int do_status(struct wh_daemon *d, const json_t *request, json_t *answer,
 	return r;
 }
 
+static int do_events(struct wh_daemon *d, const json_t *request, json_t *answer,
+                     struct wh_error *err)
+{
+	uint64_t after = 0;
+	int r = 0;
+
+	if (json_object_get(request, "after"))
+		r = wh_json_u64(request, "after", INT64_MAX, &after, err);
+	if (r == 0)
+		wh_events_after(d->events, after, d->config->node, answer);
+	return r;
+}
+
+/* From whom a command is taken; the coordinator may ask all of them. */
+enum asker {
+	COORDINATOR, /* no client: it is an order */
+	IF_JOB_HERE, /* a client, where the migration that it names is worked on here */
+	ANYBODY,
+};
+
 static const struct command {
 	const char *name;
 	int (*run)(struct wh_daemon *d, const json_t *request, json_t *answer,
 	           struct wh_error *err);
-	bool of_job; /* a client may ask it, where the job is here */
+	enum asker from;
 } commands[] = {
-	{ "start", do_start, false },
-	{ "cancel", do_cancel, true },
-	{ "postcopy", do_postcopy, true },
-	{ "recover", do_recover, true },
-	{ "set-bandwidth", do_set_bandwidth, true },
-	{ "status", do_status, true },
+	{ "start", do_start, COORDINATOR },
+	{ "cancel", do_cancel, IF_JOB_HERE },
+	{ "postcopy", do_postcopy, IF_JOB_HERE },
+	{ "recover", do_recover, IF_JOB_HERE },
+	{ "set-bandwidth", do_set_bandwidth, IF_JOB_HERE },
+	{ "status", do_status, IF_JOB_HERE },
+	{ "events", do_events, ANYBODY },
 };
 
 static const struct command *find_command(const json_t *request)
@@ -211,11 +233,16 @@ static void on_answer(void *ctx, json_t *answer, const char *why)
 	wh_ask_pass(ctx, answer, why);
 }
 
-static bool is_here(const struct wh_daemon *d, const json_t *request)
+/* Whether @command of a client is answered here. */
+static bool is_ours(const struct wh_daemon *d, const struct command *command,
+                    const json_t *request)
 {
 	const char *name = wh_json_text(request, "migration");
 
-	return json_is_true(json_object_get(request, "local")) || (*name && wh_job_find(d, name));
+	if (!command || command->from == COORDINATOR)
+		return false;
+	return command->from == ANYBODY || json_is_true(json_object_get(request, "local")) ||
+	       (*name && wh_job_find(d, name));
 }
 
 /* Better than nothing, while the coordinator is away. */
@@ -232,7 +259,7 @@ void wh_api_request(struct wh_daemon *d, const json_t *request, struct wh_ask *a
 	const struct command *command = find_command(request);
 	struct wh_error why;
 
-	if (command && command->of_job && is_here(d, request))
+	if (is_ours(d, command, request))
 		run(d, command, request, ask);
 	else if (command && command->run == do_status && !json_object_get(request, "migration") &&
 	         !wh_agent_connected(d->agent, &why))

@@ -16,6 +16,7 @@
  *	congestionControl: auto              # of these: auto, system, or a name
  *	compression: auto                    # of page contents: auto, none or zstd
  *	downtimeMs: 300                      # downtime target
+ *	metrics: 127.0.0.1:9179              # where HTTP is served: '[::1]:9179', none
  *	networks:                            # migration networks this node is on
  *	  - {name: migration, interface: mig0}
  *	nodes:                               # the other nodes
@@ -50,6 +51,11 @@
 #include "wherry/limits.h"
 #include "wherry/transport.h"
 
+struct wh_endpoint {
+	char address[WH_NAME_MAX]; /* numeric IPv4 or IPv6 */
+	uint16_t port;             /* 0 for nowhere */
+};
+
 struct wh_network {
 	char name[WH_NAME_MAX];
 	char interface[WH_NAME_MAX]; /* a device of this host; it need not be there yet */
@@ -81,6 +87,7 @@ struct wh_config {
 	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
 	enum wh_compression compression;
 	uint64_t downtime_ns;
+	struct wh_endpoint metrics;
 	struct wh_network *networks;
 	size_t network_count;
 	struct wh_node *nodes;

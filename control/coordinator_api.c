@@ -92,6 +92,7 @@ static int do_apply(struct query *q)
 	if (!json_is_string(text))
 		return wh_fail(q->err, -EINVAL, "'manifest' must be a string");
 	r = wh_cluster_apply(q->c->cluster, &apply, wh_coordinator_now(), q->err);
+	q->c->daemon->totals.manifest_errors += r < 0 && !apply.dry_run;
 	if (r < 0)
 		return r;
 	if (json_array_size(objects) == 0)

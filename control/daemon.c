@@ -24,9 +24,11 @@
 #include "cgroup.h"
 #include "clients.h"
 #include "coordinator.h"
+#include "events.h"
 #include "files.h"
 #include "job.h"
 #include "node_server.h"
+#include "observe.h"
 #include "settings_json.h"
 #include "turn.h"
 
@@ -188,13 +190,16 @@ static int open_all(struct wh_daemon *d, const char *config, struct wh_error *er
 		r = wh_node_server_open(&d->nodes, d, err);
 	if (r == 0)
 		r = wh_recover(d, err);
-	if (r == 0)
-		d->agent = wh_agent_open(d);
-	return r;
+	if (r < 0)
+		return r;
+	d->agent = wh_agent_open(d);
+	d->observe = wh_observe_open(d);
+	return 0;
 }
 
-static void close_all(struct wh_daemon *d)
+static void close_all(struct wh_daemon *d, struct wh_log_config *log)
 {
+	d->observe = wh_observe_close(d->observe);
 	d->agent = wh_agent_close(d->agent);
 	d->coordinator = wh_coordinator_close(d->coordinator);
 	while (d->jobs) {
@@ -211,6 +216,9 @@ static void close_all(struct wh_daemon *d)
 	wh_closep(&d->cgroup_parent_fd);
 	free(d->socket_dir);
 	d->config = wh_config_free(d->config);
+	log->tap = NULL;
+	wh_log_setup(log);
+	d->events = wh_events_free(d->events);
 }
 
 static int usage(FILE *out, int code)
@@ -253,10 +261,13 @@ int main(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
+	d.events = wh_events_new();
+	log.tap = wh_events_add;
+	log.tap_ctx = d.events;
 	wh_log_setup(&log);
 	if (open_all(&d, config, &err) < 0) {
 		wh_log(WH_LOG_ERROR, "daemon.failed", WH_STR("reason", err.text));
-		close_all(&d);
+		close_all(&d, &log);
 		return 1;
 	}
 	wh_log(WH_LOG_INFO, "daemon.ready", WH_STR("node", d.config->node),
@@ -264,6 +275,6 @@ int main(int argc, char **argv)
 	(void)sd_notify(0, "READY=1"); /* nobody may be listening */
 	code = sd_event_loop(d.loop);
 	wh_log(WH_LOG_INFO, "daemon.stopped", WH_I64("code", code));
-	close_all(&d);
+	close_all(&d, &log);
 	return code < 0;
 }

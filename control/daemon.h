@@ -10,6 +10,7 @@
 #include "config.h"
 #include "loop.h"
 #include "settings.h"
+#include "totals.h"
 
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
@@ -17,19 +18,24 @@
 struct wh_agent;
 struct wh_clients;
 struct wh_coordinator;
+struct wh_events;
 struct wh_job;
 struct wh_node_server;
+struct wh_observe;
 
 struct wh_daemon {
 	sd_event *loop;
+	struct wh_events *events; /* what it has logged */
 	struct wh_config *config;
 	struct wh_settings settings; /* of the cluster; a migration's own come with its order */
 	int cgroup_parent_fd;
 	struct wh_job *jobs; /* newest first */
+	struct wh_totals totals;
 	struct wh_node_server *nodes;
 	struct wh_clients *clients;
 	struct wh_coordinator *coordinator; /* NULL if another node is it */
 	struct wh_agent *agent;
+	struct wh_observe *observe;
 	char *socket_dir;      /* where the sockets of migrations are made */
 	sd_event_source *turn; /* turn.c */
 	void (*turned)(struct wh_daemon *daemon); /* with each turn: a job has changed; may be NULL */

@@ -78,6 +78,7 @@ struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
                           enum wh_job_state state)
 {
 	struct wh_job *job = calloc(1, sizeof(*job));
+	struct timespec now;
 
 	wh_assert(job); /* some KiB, a few times a day */
 	job->daemon = daemon;
@@ -86,6 +87,9 @@ struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
 	job->record.vmm_uffd = -1;
 	job->tunnel_fd = job->listen_fd = -1;
 	job->times.created_ns = wh_now_ns(&wh_clock_monotonic);
+	wh_assert(clock_gettime(CLOCK_REALTIME, &now) == 0);
+	job->times.created_ms =
+		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / WH_NSEC_PER_MSEC;
 	job->next = daemon->jobs;
 	daemon->jobs = job;
 	return job;
@@ -313,6 +317,13 @@ uint64_t wh_job_fault_bucket(const struct wh_job *job, uint32_t bucket)
 	return job->theirs_known ? job->theirs_stats.fault_ns_log2[bucket] : bucket_of(job, bucket);
 }
 
+uint64_t wh_job_wall_ms(const struct wh_job *job, uint64_t ns)
+{
+	if (ns == 0)
+		return 0;
+	return job->times.created_ms + (ns - job->times.created_ns) / WH_NSEC_PER_MSEC;
+}
+
 void wh_job_limiter(const struct wh_job *job, struct wh_rate_stats *ret)
 {
 	if (job->rate)
@@ -364,6 +375,26 @@ static void release(struct wh_job *job)
 	wh_guest_done(&job->guest);
 }
 
+/* For metrics, where it is to be remembered for longer than the job itself. */
+static void count_end(const struct wh_job *job, enum wh_job_state state)
+{
+	struct wh_totals *totals = &job->daemon->totals;
+	const struct wh_job_times *t = &job->times;
+	enum wh_outcome outcome = job->outcome;
+
+	if (state == WH_JOB_SUCCEEDED)
+		outcome = WH_OUTCOME_NONE;
+	else if (outcome == WH_OUTCOME_NONE)
+		outcome = WH_OUTCOME_FAILED;
+	if (job->record.role == WH_ROLE_TARGET) {
+		totals->targets[outcome]++;
+		return;
+	}
+	totals->sources[outcome]++;
+	if (outcome == WH_OUTCOME_NONE && t->stopped_ns != 0 && t->running_ns > t->stopped_ns)
+		wh_totals_downtime(totals, t->running_ns - t->stopped_ns);
+}
+
 void wh_job_end(struct wh_job *job, enum wh_job_state state)
 {
 	release(job);
@@ -378,6 +409,7 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 	}
 	if (state == WH_JOB_SUCCEEDED)
 		job->reason.text[0] = '\0'; /* it had to ask, and all was well */
+	count_end(job, state);
 	wh_job_move(job, state);
 }
 

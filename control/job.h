@@ -37,6 +37,7 @@
 #include "qmp.h"
 #include "rate_bpf.h"
 #include "retire.h"
+#include "totals.h"
 #include "tunnel.h"
 #include "worker.h"
 
@@ -61,16 +62,9 @@ enum wh_job_state {
 	WH_JOB_STATES,
 };
 
-/* Why a job ends, where it does not succeed. */
-enum wh_outcome {
-	WH_OUTCOME_NONE,
-	WH_OUTCOME_CANCELLED, /* somebody asked for it */
-	WH_OUTCOME_DEADLINE,  /* a timeout of the settings */
-	WH_OUTCOME_FAILED,
-};
-
-/* CLOCK_MONOTONIC ns of this node, 0 until it happened. */
+/* But for the first, CLOCK_MONOTONIC ns of this node, 0 until it happened. */
 struct wh_job_times {
+	uint64_t created_ms; /* CLOCK_REALTIME, ms since 1970 */
 	uint64_t created_ns;
 	uint64_t begun_ns;     /* Preparing */
 	uint64_t ready_ns;     /* source: the target's QEMU and mover wait for us */
@@ -189,6 +183,9 @@ wh_must_check int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start
 
 /* Kill the mover and remove its leaf and limit; its last stats stay. */
 void wh_job_drop_worker(struct wh_job *job);
+
+/* When it was @ns, one of its times, in ms since 1970; 0 if that is 0. */
+uint64_t wh_job_wall_ms(const struct wh_job *job, uint64_t ns);
 
 /*
  * The movers' counter, also after their end; of the faults what the target says, where it does.

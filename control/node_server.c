@@ -415,6 +415,11 @@ static void listen_again(void *ctx)
 	wh_timer_start(&s->again, s->daemon->loop, LISTEN_AGAIN_NS);
 }
 
+const char *wh_node_server_trouble(const struct wh_node_server *s)
+{
+	return s->fd < 0 ? s->trouble.text : "";
+}
+
 int wh_node_server_open(struct wh_node_server **ret, struct wh_daemon *daemon, struct wh_error *err)
 {
 	struct wh_node_server *s = calloc(1, sizeof(*s));

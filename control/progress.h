@@ -50,6 +50,18 @@ struct wh_view {
 	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
 };
 
+/* Whether the mover's counters say how far it is; else what follows means nothing. */
+bool wh_progress_is_copying(const struct wh_view *view);
+
+/* Page contents per second: as measured, or before anything was, the average so far. */
+uint64_t wh_progress_bps(const struct wh_view *view);
+
+/* How much of the current round is done, from 0 to 1. */
+double wh_progress_done(const struct wh_view *view);
+
+/* Time for what is left, at that rate. Return: whether it is known. */
+bool wh_progress_eta_ns(const struct wh_view *view, uint64_t *ret);
+
 #define WH_PROGRESS_MAX 256
 
 /* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms" */

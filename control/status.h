@@ -8,7 +8,11 @@
 #include "job.h"
 #include "json.h"
 #include "move.h"
+#include "progress.h"
 #include "settings.h"
+
+/* What there is to know of a job, all as this node sees it now. */
+void wh_status_view(const struct wh_job *job, struct wh_view *ret);
 
 /* A new reference. */
 json_t *wh_status_job(const struct wh_job *job);
