@@ -15,7 +15,8 @@ NUMBER_MAX = 2**64
 BITS = 64
 
 # In this order, and the others behind them.
-PEERS = {"wherry": "Wherry", "qemu": "QEMU", "qemu-postcopy": "QEMU post-copy", "floor": "floor",
+PEERS = {"wherry": "Wherry", "qemu": "QEMU", "qemu-postcopy": "QEMU post-copy",
+	"qemu-postcopy-plain": "QEMU post-copy without preemption", "floor": "floor",
 	"iperf3": "iperf3"}
 
 DOWNTIME_PARTS = ("stop", "scan", "pages", "device", "resume")
