@@ -85,10 +85,11 @@ static void print_powers(const struct waits *w)
 void waits_print(const struct waits *w)
 {
 	const struct waits_pass *a = &w->passes[0], *b = &w->passes[1];
+	const uint64_t pass = w->passed + 1;
 
 	printf("memguest: waits pass=%llu accesses=%llu worst_ns=%llu p99_ns=%llu p999_ns=%llu "
 	       "stalled_ns=%llu below_ns",
-	       (unsigned long long)w->passed + 1, (unsigned long long)accesses_of(w),
+	       (unsigned long long)pass, (unsigned long long)accesses_of(w),
 	       (unsigned long long)(a->worst_ns > b->worst_ns ? a->worst_ns : b->worst_ns),
 	       (unsigned long long)waits_all_but_ns(w, 100),
 	       (unsigned long long)waits_all_but_ns(w, 1000),
