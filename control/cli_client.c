@@ -163,6 +163,19 @@ static int parse_stats(struct wh_view *v, const json_t *stats, struct wh_error *
 	return r;
 }
 
+/* Only the source has it. */
+static int parse_throttle(struct wh_view *v, const json_t *json, struct wh_error *err)
+{
+	int r;
+
+	if (!json_object_get(json, "throttle_percent"))
+		return 0;
+	r = wh_json_u64(json, "throttle_percent", 100, &v->throttle_percent, err);
+	if (r == 0)
+		r = wh_json_u64(json, "throttle_peak_percent", 100, &v->throttle_peak_percent, err);
+	return r;
+}
+
 int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
 {
 	struct wh_view v = { 0 };
@@ -172,6 +185,8 @@ int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
 		r = wh_json_bool(json, "over", &v.over, err);
 	if (r == 0)
 		r = wh_json_u64(json, "bandwidth_bps", INT64_MAX, &v.bandwidth_bps, err);
+	if (r == 0)
+		r = parse_throttle(&v, json, err);
 	if (r == 0)
 		r = wh_json_u64(json, "elapsed_ns", INT64_MAX, &v.elapsed_ns, err);
 	if (r == 0)

@@ -25,6 +25,8 @@ struct wh_view {
 	char note[WH_ERROR_TEXT_MAX];
 	bool over;
 	uint64_t bandwidth_bps;
+	uint64_t throttle_percent; /* by how much its vCPUs are slowed */
+	uint64_t throttle_peak_percent;
 	uint64_t elapsed_ns;
 	uint64_t postcopy_ns; /* how long memory followed the guest; 0 if it did not */
 	uint64_t copied_ns;   /* from the first byte copied to the last */
@@ -42,7 +44,7 @@ struct wh_view {
 
 #define WH_PROGRESS_MAX 256
 
-/* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms" */
+/* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms  throttled 40%" */
 void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *view);
 
 /*

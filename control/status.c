@@ -90,8 +90,11 @@ json_t *wh_status_job(const struct wh_job *job)
 	    between(wh_job_stat(job, WH_STAT_STARTED_NS), landed_ns ? landed_ns : end));
 	put(json, "postcopy_ns", between(postcopy_ns, landed_ns ? landed_ns : end));
 	(void)json_object_set_new(json, "downtime", downtime(job));
-	if (job->record.role == WH_ROLE_SOURCE)
+	if (job->record.role == WH_ROLE_SOURCE) {
+		put(json, "throttle_percent", job->throttle_percent);
+		put(json, "throttle_peak_percent", job->throttle_peak);
 		(void)json_object_set_new(json, "limiter", limiter(job));
+	}
 	(void)json_object_set_new(json, "stats", stats_of(job));
 	return json;
 }
