@@ -400,10 +400,15 @@ static int move_up(const struct wh_cpu_tree *tree, const char *path, const char 
 	for (int round = 0; round < EMPTY_ROUNDS; round++) {
 		char text[WH_CPU_PATH_MAX];
 		char *save = NULL;
+		char *end;
 		int r = read_file(tree, path, threads_file(tree), text, sizeof(text));
 
 		if (r < 0 || !*text)
 			return r;
+		/* Where the text was cut off, the last number may be another thread's. */
+		end = strrchr(text, '\n');
+		if (end)
+			*end = '\0';
 		for (char *tid = strtok_r(text, "\n", &save); tid;
 		     tid = strtok_r(NULL, "\n", &save)) {
 			r = write_file(tree, parent, threads_file(tree), tid);

@@ -288,7 +288,8 @@ void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missi
 void wh_throttle_tick(struct wh_job *job);  /* PreCopy: looks whether it is time for a step */
 void wh_throttle_lift(struct wh_job *job);  /* full speed, at once */
 void wh_job_unthrottle(struct wh_job *job); /* and nothing of it left; does nothing a second time */
-void wh_throttle_recover(const struct wh_record *record); /* what an earlier wherryd left */
+/* Undo what an earlier wherryd left of migration @id. @vm may be "". */
+void wh_throttle_recover(const char *id, const char *vm);
 
 /* job_undo.c */
 void wh_undo_source(struct wh_job *job);

@@ -123,16 +123,16 @@ void wh_job_unthrottle(struct wh_job *job)
 		tell(job, 0);
 }
 
-void wh_throttle_recover(const struct wh_record *record)
+void wh_throttle_recover(const char *id, const char *vm)
 {
 	struct wh_error err;
-	int r = wh_throttle_sweep(record->id, &err);
+	int r = wh_throttle_sweep(id, &err);
 
 	if (r < 0)
-		wh_log(WH_LOG_ERROR, "migration.undo-failed", WH_STR("migration", record->id),
-		       WH_STR("vm", record->vm), WH_STR("what", "the guest may still be slowed"),
+		wh_log(WH_LOG_ERROR, "migration.undo-failed", WH_STR("migration", id),
+		       WH_STR("vm", vm), WH_STR("what", "the guest may still be slowed"),
 		       WH_STR("reason", err.text));
 	else if (r > 0)
-		wh_log(WH_LOG_INFO, "migration.throttle", WH_STR("migration", record->id),
-		       WH_STR("vm", record->vm), WH_U64("percent", 0));
+		wh_log(WH_LOG_INFO, "migration.throttle", WH_STR("migration", id), WH_STR("vm", vm),
+		       WH_U64("percent", 0));
 }
