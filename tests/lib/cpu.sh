@@ -29,7 +29,9 @@ make_cpu_group() {
 	at_exit drop_cpu_group
 }
 
-drop_cpu_group() { wait_until 5 rmdir "$CPU_ROOT/$CPU_GROUP" 2> /dev/null || true; }
+drop_cpu_group() {
+	wait_until 5 rmdir "$CPU_ROOT/$CPU_GROUP" 2> /dev/null || echo "left: $CPU_ROOT/$CPU_GROUP" >&2
+}
 
 # enter_cpu_group PID - with all of its threads
 enter_cpu_group() { echo "$1" > "$CPU_ROOT/$CPU_GROUP/cgroup.procs"; }
