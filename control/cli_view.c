@@ -84,6 +84,8 @@ static int parse_numbers(struct wh_view *v, const json_t *json, struct wh_error 
 		uint64_t *to;
 	} numbers[] = {
 		{ "bandwidth_bps", &v->bandwidth_bps },
+		{ "throttle_percent", &v->throttle_percent },
+		{ "throttle_peak_percent", &v->throttle_peak_percent },
 		{ "elapsed_ns", &v->elapsed_ns },
 		{ "copied_ns", &v->copied_ns },
 		{ "postcopy_ns", &v->postcopy_ns },

@@ -363,6 +363,7 @@ static void release(struct wh_job *job)
 	wh_closep(&job->tunnel_fd);
 	wh_closep(&job->listen_fd);
 	job->tunnel = wh_tunnel_close(job->tunnel);
+	wh_job_unthrottle(job);
 	wh_job_drop_worker(job);
 	job->qmp = wh_qmp_close(job->qmp);
 	job->qmp_ready = false;

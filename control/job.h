@@ -10,6 +10,7 @@
  *	job_source.c          Pending, Preparing, PreCopy
  *	job_hand_over.c       Paused, HandOver and Asking of a source, and finishing
  *	job_postcopy.c        the switch; PostCopy and PostCopyPaused of a source
+ *	job_throttle.c        slows the guest of a source in PreCopy
  *	job_undo.c            Cancelling of a source
  *	job_target.c          a target, but for
  *	job_target_owed.c     PostCopy and PostCopyPaused of a target
@@ -37,6 +38,8 @@
 #include "qmp.h"
 #include "rate_bpf.h"
 #include "retire.h"
+#include "throttle.h"
+#include "throttle_plan.h"
 #include "totals.h"
 #include "tunnel.h"
 #include "worker.h"
@@ -140,6 +143,13 @@ struct wh_job {
 	bool resume_sent;     /* PostCopyPaused: an attempt is under way */
 	bool theirs_known;    /* the target has told how long its guest waited: */
 	struct wh_job_stats theirs_stats;
+
+	/* Source: job_throttle.c. */
+	struct wh_throttle_plan throttle_plan;
+	struct wh_throttle *throttle; /* from the first step on */
+	unsigned throttle_percent;    /* now */
+	unsigned throttle_peak;       /* the most so far */
+	bool throttle_unable;         /* it was tried */
 
 	/* Target. */
 	struct wh_child *child;
@@ -274,6 +284,13 @@ void wh_target_answer(const struct wh_job *job);  /* as the record says */
 void wh_target_tell(const struct wh_job *job, enum wh_node_type type);
 void wh_target_settle(struct wh_job *job); /* QEMU has resumed the guest */
 void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missing */
+
+/* job_throttle.c: a source's. */
+void wh_throttle_tick(struct wh_job *job);  /* PreCopy: looks whether it is time for a step */
+void wh_throttle_lift(struct wh_job *job);  /* full speed, at once */
+void wh_job_unthrottle(struct wh_job *job); /* and nothing of it left; does nothing a second time */
+/* Undo what an earlier wherryd left of migration @id. @vm may be "". */
+void wh_throttle_recover(const char *id, const char *vm);
 
 /* job_undo.c */
 void wh_undo_source(struct wh_job *job);

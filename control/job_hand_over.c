@@ -107,6 +107,7 @@ static void start_qemu(struct wh_job *job)
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 	wh_assert(wh_job_socket_path(job, path, sizeof(path)) == 0); /* it was bound */
+	wh_throttle_lift(job); /* a vCPU that has used up its quota would stop late */
 	if (job->record.running) {
 		job->stopped = true;
 		wh_qmp_call(job->qmp, "stop", NULL, on_started, job);

@@ -85,10 +85,12 @@ static void on_tick(void *ctx)
 	verdict =
 		wh_deadline_check(&job->deadline, &settings, left, wh_now_ns(&wh_clock_monotonic));
 	r = follow(job, verdict, &err);
-	if (r == 0)
-		wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
-	else
+	if (r < 0) {
 		wh_job_fail(job, r == -ETIME ? WH_OUTCOME_DEADLINE : WH_OUTCOME_FAILED, err.text);
+		return;
+	}
+	wh_throttle_tick(job);
+	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }
 
 void wh_source_watch_time(struct wh_job *job)

@@ -100,6 +100,7 @@ bool wh_progress_eta_ns(const struct wh_view *v, uint64_t *ret)
 void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 {
 	struct wh_text eta = { "-" };
+	char throttled[40] = "";
 	uint64_t eta_ns;
 
 	if (!wh_progress_is_copying(v)) {
@@ -113,12 +114,16 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 		postcopy_line(line, v, eta);
 		return;
 	}
+	if (v->throttle_percent > 0)
+		(void)snprintf(throttled, sizeof(throttled), "  throttled %" PRIu64 "%%",
+		               v->throttle_percent);
 	(void)snprintf(line, WH_PROGRESS_MAX,
-	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s", v->state,
+	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s%s", v->state,
 	               v->stats[WH_STAT_ROUND], (unsigned)(wh_progress_done(v) * 100),
 	               wh_units_rate(wh_progress_bps(v)).s,
 	               wh_units_rate(v->stats[WH_STAT_DIRTY_BPS]).s,
-	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s);
+	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s,
+	               throttled);
 }
 
 static void put_downtime(FILE *out, const struct wh_view *v)
@@ -186,6 +191,9 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	put_downtime(out, v);
 	put_postcopy(out, v);
 	(void)fprintf(out, "  rounds       %" PRIu64 "\n", v->stats[WH_STAT_ROUND]);
+	if (v->throttle_peak_percent > 0)
+		(void)fprintf(out, "  throttled    up to %" PRIu64 "%%, so that it converges\n",
+		              v->throttle_peak_percent);
 	(void)fprintf(out, "  moved        %s of pages, %s on the network, guest RAM %s\n",
 	              wh_units_bytes(v->stats[WH_STAT_PAGE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,

@@ -35,6 +35,8 @@ struct wh_view {
 	uint64_t place;      /* in the queue, 1 is next; 0 once it runs */
 	uint64_t created_ms; /* since 1970 */
 	uint64_t bandwidth_bps;
+	uint64_t throttle_percent; /* by how much its vCPUs are slowed */
+	uint64_t throttle_peak_percent;
 	uint64_t elapsed_ns;
 	uint64_t postcopy_ns; /* how long memory followed the guest; 0 if it did not */
 	uint64_t copied_ns;   /* from the first byte copied to the last */
@@ -64,7 +66,7 @@ bool wh_progress_eta_ns(const struct wh_view *view, uint64_t *ret);
 
 #define WH_PROGRESS_MAX 256
 
-/* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms" */
+/* "PreCopy  round 2  63%  1.21 GiB/s  dirty 110 MiB/s  left 95.3 MiB  ETA 0.1 ms  throttled 40%" */
 void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *view);
 
 /*

@@ -51,6 +51,8 @@ void wh_status_view(const struct wh_job *job, struct wh_view *ret)
 		.over = wh_job_is_over(job->state),
 		.bandwidth_bps = job->settings.bandwidth_bps,
 		.elapsed_ns = end - job->times.created_ns,
+		.throttle_percent = job->throttle_percent,
+		.throttle_peak_percent = job->throttle_peak,
 	};
 	COPY(ret->migration, job->record.id);
 	COPY(ret->vm, job->record.vm);
@@ -169,8 +171,11 @@ json_t *wh_status_job(const struct wh_job *job)
 	put(json, "postcopy_ns", v.postcopy_ns);
 	(void)json_object_set_new(json, "downtime", downtime(&v));
 	put_move(json, job);
-	if (job->record.role == WH_ROLE_SOURCE)
+	if (job->record.role == WH_ROLE_SOURCE) {
+		put(json, "throttle_percent", v.throttle_percent);
+		put(json, "throttle_peak_percent", v.throttle_peak_percent);
 		(void)json_object_set_new(json, "limiter", limiter(job));
+	}
 	(void)json_object_set_new(json, "stats", stats_of(&v));
 	return json;
 }

@@ -39,6 +39,9 @@
 /* One control frame: a page, so that a receive buffer is one, too. */
 #define WH_FRAME_LEN_MAX 4096u
 
+/* vCPUs of one guest that are slowed: QEMU's largest machine has 4096. */
+#define WH_VCPUS_MAX 4096u
+
 /* Pages of one run: what one write may carry. */
 #define WH_RUN_PAGES_MAX (WH_WRITE_LEN_MAX / WH_PAGE_SIZE)
 
