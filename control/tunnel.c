@@ -42,8 +42,6 @@ static bool fill(struct pipe *p, int fd)
 {
 	ssize_t n;
 
-	if (p->start == p->end)
-		p->start = p->end = 0;
 	if (p->ended || p->end == sizeof(p->data))
 		return true;
 	n = recv(fd, p->data + p->end, sizeof(p->data) - p->end, MSG_DONTWAIT);
@@ -64,6 +62,8 @@ static bool drain(struct pipe *p, int fd)
 			return errno == EAGAIN || errno == EINTR;
 		p->start += (size_t)n;
 	}
+	if (p->start == p->end)
+		p->start = p->end = 0; /* at once: whether there is room decides what is watched */
 	if (p->ended && p->start == p->end && !p->closed) {
 		(void)shutdown(fd, SHUT_WR); /* fails only if the other end is gone already */
 		p->closed = true;
