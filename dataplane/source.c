@@ -36,6 +36,9 @@
  */
 #define ROUND_BACKLOG_NS (125 * WH_NSEC_PER_MSEC)
 
+/* All waits for the round before the last pass, the hypervisors as well: no longer than this. */
+#define AGAIN_NS (20 * WH_NSEC_PER_MSEC)
+
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
 	uint8_t bytes[WH_FRAME_LEN_MAX];
@@ -184,7 +187,6 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 	struct wh_round round;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
-	uint64_t rate_bps;
 
 	do {
 		int r;
@@ -196,17 +198,34 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		/* What is left counts in huge pages, and many of theirs will be left out, too. */
 		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
 		                 round.duration_ns);
-		rate_bps = wh_rate_mean_bps(&rate);
-		wh_stat_set(p->stats, WH_STAT_RATE_BPS, rate_bps);
+		source->rate_bps = wh_rate_mean_bps(&rate);
+		wh_stat_set(p->stats, WH_STAT_RATE_BPS, source->rate_bps);
 
 		if (source->mode != WH_SWITCH_NONE)
 			return 0;
 		r = collect(p, round.duration_ns, &left_bytes);
 		if (r < 0)
 			return r;
-	} while (!wh_converged(left_bytes, rate_bps, source->downtime_target_ns) ||
-	         wh_round_helps(before_bytes, left_bytes, rate_bps));
+	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
+	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
 	return 0;
+}
+
+/*
+ * To get ready to stop the guest took a moment, and it went on writing. Send that, too, unless it takes
+ * so long that as much is written again.
+ */
+static int go_round_again(struct wh_source *source, struct wh_precopy *p)
+{
+	struct wh_round round;
+	uint64_t left_bytes;
+	int r = collect_written(p, p->pending);
+
+	left_bytes = bytes(wh_pageset_count(p->pending));
+	if (r < 0 || p->dirty_bps > source->rate_bps / 2 ||
+	    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+		return r;
+	return wh_precopy_round(p, false, &round);
 }
 
 /* The guest stands still: send what it wrote until then. */
@@ -243,6 +262,21 @@ static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_er
 	wh_stat_set(p->stats, WH_STAT_CONVERGED_NS, wh_now_ns(source->clock));
 	wh_session_move(p->stats, WH_SESSION_CONVERGED);
 	return source->stop_guest(source, err);
+}
+
+/* Have the guest stopped, with as little left to send as there can be. */
+static int stop_after_rounds(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	int r = converge(source, p, err);
+
+	/* This ends: the daemon asks for it once or twice. */
+	while (r == WH_SOURCE_AGAIN) {
+		r = go_round_again(source, p);
+		if (r < 0)
+			return wh_fail(err, r, "the round before the last pass: %s", strerror(-r));
+		r = source->stop_guest(source, err);
+	}
+	return r;
 }
 
 /* --- post-copy -------------------------------------------------------------------------------- */
@@ -316,6 +350,8 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 	if (r < 0)
 		return wh_fail(err, r, "announcing post-copy: %s", strerror(-r));
 	r = converge(source, p, err);
+	if (r > 0) /* what is missing was told: no round fits in between */
+		return wh_fail(err, -EPROTO, "one more round on the way to post-copy");
 	if (r < 0)
 		return r;
 	r = hand_over(source, postcopy);
@@ -357,7 +393,7 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
 	if (source->mode == WH_SWITCH_POSTCOPY)
 		return run_postcopy(source, p, err);
-	r = converge(source, p, err);
+	r = stop_after_rounds(source, p, err);
 	if (r < 0)
 		return r;
 	r = last_pass(source, p);
