@@ -98,8 +98,11 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 static int track(struct wh_source *source, struct wh_error *err)
 {
 	const struct wh_job *job = source->context;
+	int r = wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
 
-	return wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
+	if (r == 0)
+		source->crew = wh_dirty_crew(source->dirty);
+	return r;
 }
 
 static int stop_guest(struct wh_source *source, struct wh_error *err)

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "converge.h"
@@ -400,8 +401,25 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 	return r < 0 ? wh_fail(err, r, "last pass: %s", strerror(-r)) : 0;
 }
 
+/* For all of a crew but the first. */
+static struct wh_look *new_looks(uint32_t crew)
+{
+	struct wh_look *looks = crew > 1 ? aligned_alloc(WH_PAGE_SIZE, (crew - 1) * sizeof(*looks))
+	                                 : NULL;
+
+	if (looks)
+		memset(looks, 0, (crew - 1) * sizeof(*looks));
+	return looks;
+}
+
+static void free_looks(struct wh_look **looks)
+{
+	free(*looks);
+}
+
 int wh_source_run(struct wh_source *source, struct wh_error *err)
 {
+	wh_cleanup(free_looks) struct wh_look *looks = NULL;
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *pending =
 		wh_pageset_new(source->ram->pages);
 	struct wh_precopy precopy = {
@@ -433,6 +451,9 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	if (r < 0)
 		return r;
 	precopy.dirty = source->dirty;
+	looks = source->crew ? new_looks(wh_crew_size(source->crew)) : NULL;
+	precopy.looks = looks;
+	precopy.crew = looks ? source->crew : NULL; /* without memory there is one who looks */
 	wh_session_move(source->stats, WH_SESSION_PRECOPY);
 	wh_stat_set(source->stats, WH_STAT_STARTED_NS, wh_now_ns(source->clock));
 	return move_memory(source, &precopy, err);

@@ -36,9 +36,10 @@ struct wh_source {
 	uint64_t downtime_target_ns;
 	struct wh_copies *copies; /* until @link is closed; NULL where all pages are small */
 
-	/* Begin to track the guest; sets @dirty. Return: 0 or -errno. */
+	/* Begin to track the guest; sets @dirty, and may set @crew. Return: 0 or -errno. */
 	int (*track)(struct wh_source *source, struct wh_error *err);
 	struct wh_dirty *dirty;
+	struct wh_crew *crew; /* looks for zero pages; or NULL */
 
 	/*
 	 * Have the guest stopped, and return when it stands still. Return: 0; WH_SOURCE_AGAIN: it runs,
