@@ -284,10 +284,7 @@ void wh_hand_over_landed(struct wh_job *job)
 static void on_pre_switchover(struct wh_job *job)
 {
 	job->drained = true;
-	if (job->record.running && job->asleep && job->holds)
-		fail(job, "the guest fell asleep just now, and QEMU would wake it by itself");
-	else
-		finish_pages(job);
+	finish_pages(job);
 }
 
 static void on_migration_status(struct wh_job *job, const char *status)
@@ -311,12 +308,20 @@ static void on_migration_status(struct wh_job *job, const char *status)
 	}
 }
 
+/* Of a guest that sleeps QEMU does not wait to be told to stop it, and would wake it again. */
+static void on_sleep(struct wh_job *job, bool asleep)
+{
+	job->asleep = asleep;
+	if (asleep && wh_hand_over_is_on(job) && job->migrating && !job->stands_still)
+		fail(job, "the guest fell asleep in the hand-over");
+}
+
 void wh_hand_over_event(struct wh_job *job, const char *name, const char *status)
 {
 	bool copying = job->state == WH_JOB_PREPARING || job->state == WH_JOB_PRECOPY;
 
 	if (!strcmp(name, "SUSPEND") || !strcmp(name, "WAKEUP"))
-		job->asleep = *name == 'S';
+		on_sleep(job, *name == 'S');
 	else if (!strcmp(name, "STOP") && job->stopped && job->times.stopped_ns == 0)
 		job->times.stopped_ns = now();
 	else if (!strcmp(name, "STOP") && !job->stopped && job->record.running &&
