@@ -278,14 +278,30 @@ bool wh_guest_never_left(const char *status)
 	return is_one_of(status, before, sizeof(before) / sizeof(*before));
 }
 
+static void add_capability(json_t *list, const char *name, bool on)
+{
+	(void)json_array_append_new(list, json_pack("{s:s, s:b}", "capability", name, "state", on));
+}
+
+/*
+ * A source with switchover-ack goes on until its destination allows it to stop the guest, or the guest
+ * stands still. Ours never allows it: there this capability is off.
+ */
+static void set_hold(struct wh_qmp *qmp, bool on, wh_qmp_reply_fn reply, void *ctx)
+{
+	json_t *list = json_array();
+
+	add_capability(list, "switchover-ack", on);
+	wh_qmp_call(qmp, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list),
+	            reply, ctx);
+}
+
 static void set_capabilities(struct wh_qmp *qmp, const bool *on, wh_qmp_reply_fn reply, void *ctx)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < sizeof(capabilities) / sizeof(*capabilities); i++)
-		(void)json_array_append_new(list,
-		                            json_pack("{s:s, s:b}", "capability",
-		                                      capabilities[i].capability, "state", on[i]));
+		add_capability(list, capabilities[i].capability, on[i]);
 	wh_qmp_call(qmp, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list),
 	            reply, ctx);
 }
@@ -297,13 +313,21 @@ void wh_guest_prepare(struct wh_qmp *qmp, enum wh_worker_role role, wh_qmp_reply
 
 	for (size_t i = 0; i < sizeof(on) / sizeof(*on); i++)
 		on[i] = role == WH_ROLE_SOURCE ? capabilities[i].source : capabilities[i].target;
+	if (role == WH_ROLE_TARGET)
+		set_hold(qmp, false, NULL, NULL);
 	set_capabilities(qmp, on, reply, ctx);
+}
+
+void wh_guest_hold(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx)
+{
+	set_hold(qmp, true, reply, ctx);
 }
 
 void wh_guest_restore(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx)
 {
 	const bool off[sizeof(capabilities) / sizeof(*capabilities)] = { false };
 
+	set_hold(qmp, false, NULL, NULL); /* first: it needs one of the others. May be unknown */
 	set_capabilities(qmp, off, reply, ctx);
 }
 

@@ -60,6 +60,12 @@ bool wh_guest_never_left(const char *status);
 void wh_guest_prepare(struct wh_qmp *qmp, enum wh_worker_role role, wh_qmp_reply_fn reply,
                       void *ctx);
 
+/*
+ * Have a source not stop its guest by itself, but wait until somebody else does. QEMU knows how from 8.1
+ * on, and refuses before.
+ */
+void wh_guest_hold(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx);
+
 /* Switch all of it off again. */
 void wh_guest_restore(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx);
 

@@ -130,16 +130,30 @@ struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name)
 
 int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err)
 {
+	const char *state_dir = job->daemon->config->state;
 	enum wh_phase before = job->record.phase;
+	bool staged = job->staged && job->staged_phase == phase;
 	int r;
 
 	job->record.phase = phase;
-	r = wh_journal_write(job->daemon->config->state, &job->record, err);
+	job->staged = false;
+	r = staged ? wh_journal_commit(state_dir, job->record.id, err)
+	           : wh_journal_write(state_dir, &job->record, err);
 	if (r < 0)
 		job->record.phase = before;
 	else
 		job->journaled = true;
 	return r;
+}
+
+void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase)
+{
+	struct wh_record copy = job->record; /* borrows what the job's has */
+	struct wh_error err;
+
+	copy.phase = phase;
+	job->staged_phase = phase;
+	job->staged = wh_journal_stage(job->daemon->config->state, &copy, &err) == 0;
 }
 
 int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)

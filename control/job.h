@@ -72,7 +72,7 @@ struct wh_job_times {
 	uint64_t begun_ns;     /* Preparing */
 	uint64_t ready_ns;     /* source: the target's QEMU and mover wait for us */
 	uint64_t stopped_ns;   /* the guest stood still: QEMU's STOP event */
-	uint64_t drained_ns;   /* block I/O, too: pre-switchover */
+	uint64_t drained_ns;   /* and block I/O, too: pre-switchover */
 	uint64_t landed_ns;    /* the target had every byte, and said so */
 	uint64_t completed_ns; /* QEMU had sent or loaded the device state */
 	uint64_t running_ns;   /* source: the target's word arrived; target: the guest runs */
@@ -100,6 +100,8 @@ struct wh_job {
 	struct wh_move move; /* source: what the coordinator knows; the target has only names */
 	bool telling;        /* over, and in a report that is not yet answered */
 	bool told;           /* over, and the coordinator knows */
+	bool staged; /* the record with @staged_phase waits beside the journal */
+	enum wh_phase staged_phase;
 	struct wh_job_times times;
 	struct wh_job_stats stats;    /* of the movers that are gone */
 	struct wh_rate_stats limiter; /* the limit's last */
@@ -134,9 +136,13 @@ struct wh_job {
 	int listen_fd;
 	struct wh_watch accept;
 	enum wh_switch_mode switching; /* what our mover was told, if anything */
-	bool stopped;                  /* we stopped the guest */
-	bool migrating;                /* "migrate" was sent */
-	bool continued;                /* migrate-continue was sent: the guest may run elsewhere */
+	bool holds;        /* QEMU leaves it to us to stop the guest, also while it migrates */
+	bool stopped;      /* we told QEMU to stop the guest */
+	bool stands_still; /* and it said that it has */
+	bool asleep;       /* the guest is in S3: nothing runs, but QEMU may wake it */
+	bool migrating;    /* "migrate" was sent */
+	bool drained;      /* pre-switchover */
+	bool continued;    /* migrate-continue was sent: the guest may run elsewhere */
 	bool closing; /* has moved; the target still holds its record, or is about to drop it */
 	uint64_t retry_ns;
 	uint64_t postcopy_ns; /* when post-copy began or was resumed */
@@ -182,6 +188,12 @@ struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name);
 /* Write the record with a new phase. Return: 0 once it is on disk, or -errno. */
 wh_must_check int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err);
 void wh_job_unrecord(struct wh_job *job);
+
+/*
+ * Have all of that done but for the last step, which the next wh_job_record() of the same phase makes. If
+ * that does not work, it makes all of them.
+ */
+void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase);
 
 /* Make leaf, limit (source) and mover. Return: 0 or -errno. */
 wh_must_check int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
@@ -241,6 +253,7 @@ wh_must_check int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx)
 /* job_hand_over.c: all are called by job_source.c as things happen. */
 void wh_hand_over_enter(struct wh_job *job);
 bool wh_hand_over_is_on(const struct wh_job *job); /* Paused or HandOver */
+void wh_hand_over_converged(struct wh_job *job);   /* our mover made one more round */
 void wh_hand_over_landed(struct wh_job *job);
 void wh_hand_over_event(struct wh_job *job, const char *name, const char *status);
 void wh_hand_over_running(struct wh_job *job); /* the target runs the guest */

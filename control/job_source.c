@@ -118,6 +118,8 @@ static void on_worker_converged(void *ctx)
 	wh_timer_stop(&job->tick);
 	if (job->state == WH_JOB_PRECOPY)
 		wh_hand_over_enter(job);
+	else if (job->state == WH_JOB_HAND_OVER)
+		wh_hand_over_converged(job);
 }
 
 static void on_worker_landed(void *ctx, const struct wh_worker_landed *landed)
@@ -219,6 +221,14 @@ static void on_prepared(void *ctx, const json_t *result, const char *error)
 		fail(job, &err);
 }
 
+static void on_hold(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	(void)error; /* this QEMU does not know how: its guest is stopped first */
+	job->holds = result != NULL;
+}
+
 static void send_prepare(struct wh_job *job)
 {
 	struct wh_node_message msg = {
@@ -262,6 +272,7 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 		job->mover_port = msg->port;
 		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
 		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
+		wh_guest_hold(job->qmp, on_hold, job);
 	} else if (wh_hand_over_is_on(job) && msg->type == WH_NODE_LANDED) {
 		job->landed_there = true;
 		wh_hand_over_landed(job);

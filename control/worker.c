@@ -97,6 +97,7 @@ static void dispatch(struct wh_worker *w, union message *m)
 		return;
 	case WH_WORKER_START:
 	case WH_WORKER_FINISH:
+	case WH_WORKER_AGAIN:
 	case WH_WORKER_SWITCH:
 		break;
 	}
@@ -268,11 +269,21 @@ static int tell(struct wh_worker *w, void *message, size_t len, struct wh_error 
 	return r < 0 ? wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r)) : 0;
 }
 
-int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
+static int tell_type(struct wh_worker *w, enum wh_worker_type type, struct wh_error *err)
 {
-	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
+	struct wh_worker_note note = { .type = type };
 
 	return tell(w, &note, sizeof(note), err);
+}
+
+int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
+{
+	return tell_type(w, WH_WORKER_FINISH, err);
+}
+
+int wh_worker_again(struct wh_worker *w, struct wh_error *err)
+{
+	return tell_type(w, WH_WORKER_AGAIN, err);
 }
 
 int wh_worker_switch(struct wh_worker *w, enum wh_switch_mode mode, struct wh_error *err)

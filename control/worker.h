@@ -3,9 +3,9 @@
 /*
  * Worker - one wherry-mover process, seen from wherryd: include/wherry/worker.h.
  *
- * The mover starts inside its cgroup, with its end of the socket and nothing else of ours. It
- * ends by itself after its last word: LANDED, ARRIVED after post-copy, or FAILED. Any other end is
- * told by @failed. Closing kills it.
+ * The mover starts inside its cgroup, with its end of the socket and nothing else of ours. Its last
+ * word is LANDED, ARRIVED after post-copy, or FAILED; if it ends before, @failed tells. Closing
+ * kills it.
  *
  * Threads: the loop's own. Callbacks may close the worker.
  */
@@ -56,6 +56,9 @@ wh_must_check int wh_worker_begin(struct wh_worker *worker, const struct wh_work
 
 /* Tell a source that the guest stands still. Return: 0 or -errno. */
 wh_must_check int wh_worker_finish(struct wh_worker *worker, struct wh_error *err);
+
+/* Tell a source that converged to make one more round, and converge again. Return: 0 or -errno. */
+wh_must_check int wh_worker_again(struct wh_worker *worker, struct wh_error *err);
 
 /* Tell a source to end its rounds, for what comes then. Return: 0 or -errno. */
 wh_must_check int wh_worker_switch(struct wh_worker *worker, enum wh_switch_mode mode,

@@ -278,6 +278,11 @@ int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
 	return collect(dirty, into, false);
 }
 
+struct wh_crew *wh_dirty_crew(const struct wh_dirty *dirty)
+{
+	return dirty->crew;
+}
+
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
 {
 	return dirty->any_removed;

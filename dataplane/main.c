@@ -98,8 +98,11 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 static int track(struct wh_source *source, struct wh_error *err)
 {
 	const struct wh_job *job = source->context;
+	int r = wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
 
-	return wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
+	if (r == 0)
+		source->crew = wh_dirty_crew(source->dirty);
+	return r;
 }
 
 static int stop_guest(struct wh_source *source, struct wh_error *err)
@@ -108,7 +111,11 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 
 	(void)source;
 	r = wh_worker_note(WH_WORKER_CONVERGED, err);
-	return r < 0 ? r : wh_worker_await_finish(err);
+	if (r == 0)
+		r = wh_worker_await_finish(err);
+	if (r < 0)
+		return r;
+	return r == WH_WORKER_AGAIN ? WH_SOURCE_AGAIN : 0;
 }
 
 static int switch_mode(struct wh_source *source)
@@ -179,7 +186,9 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 	if (r == 0)
 		r = source.became_postcopy ? wh_worker_note(WH_WORKER_ARRIVED, err)
 		                           : wh_worker_landed(false, -1, err);
-	/* After the word is out: it takes the longer the larger the guest, which stands still. */
+	/* All that follows takes the longer the larger the guest, which stands still meanwhile. */
+	if (r == 0 && !source.became_postcopy)
+		wh_worker_await_end();
 	source.dirty = wh_dirty_close(source.dirty);
 	return r;
 }

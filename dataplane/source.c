@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "converge.h"
@@ -41,6 +42,9 @@
 
 /* A guest that writes too fast for that is not waited for. */
 #define ANNOUNCEMENTS_MAX 4u
+
+/* All waits for the round before the last pass, the hypervisors as well: no longer than this. */
+#define AGAIN_NS (20 * WH_NSEC_PER_MSEC)
 
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
@@ -190,7 +194,6 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 	struct wh_round round;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
-	uint64_t rate_bps;
 
 	do {
 		int r;
@@ -202,17 +205,34 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		/* What is left counts in huge pages, and many of theirs will be left out, too. */
 		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
 		                 round.duration_ns);
-		rate_bps = wh_rate_mean_bps(&rate);
-		wh_stat_set(p->stats, WH_STAT_RATE_BPS, rate_bps);
+		source->rate_bps = wh_rate_mean_bps(&rate);
+		wh_stat_set(p->stats, WH_STAT_RATE_BPS, source->rate_bps);
 
 		if (source->mode != WH_SWITCH_NONE)
 			return 0;
 		r = collect(p, round.duration_ns, &left_bytes);
 		if (r < 0)
 			return r;
-	} while (!wh_converged(left_bytes, rate_bps, source->downtime_target_ns) ||
-	         wh_round_helps(before_bytes, left_bytes, rate_bps));
+	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
+	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
 	return 0;
+}
+
+/*
+ * To get ready to stop the guest took a moment, and it went on writing. Send that, too, unless it takes
+ * so long that as much is written again.
+ */
+static int go_round_again(struct wh_source *source, struct wh_precopy *p)
+{
+	struct wh_round round;
+	uint64_t left_bytes;
+	int r = collect_written(p, p->pending);
+
+	left_bytes = bytes(wh_pageset_count(p->pending));
+	if (r < 0 || p->dirty_bps > source->rate_bps / 2 ||
+	    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+		return r;
+	return wh_precopy_round(p, false, &round);
 }
 
 /* The guest stands still: send what it wrote until then. */
@@ -249,6 +269,21 @@ static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_er
 	wh_stat_set(p->stats, WH_STAT_CONVERGED_NS, wh_now_ns(source->clock));
 	wh_session_move(p->stats, WH_SESSION_CONVERGED);
 	return source->stop_guest(source, err);
+}
+
+/* Have the guest stopped, with as little left to send as there can be. */
+static int stop_after_rounds(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	int r = converge(source, p, err);
+
+	/* This ends: the daemon asks for it once or twice. */
+	while (r == WH_SOURCE_AGAIN) {
+		r = go_round_again(source, p);
+		if (r < 0)
+			return wh_fail(err, r, "the round before the last pass: %s", strerror(-r));
+		r = source->stop_guest(source, err);
+	}
+	return r;
 }
 
 /* --- post-copy -------------------------------------------------------------------------------- */
@@ -364,6 +399,8 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 	if (r < 0)
 		return wh_fail(err, r, "announcing post-copy: %s", strerror(-r));
 	r = converge(source, p, err);
+	if (r > 0) /* what is missing was told: no round fits in between */
+		return wh_fail(err, -EPROTO, "one more round on the way to post-copy");
 	if (r < 0)
 		return r;
 	r = hand_over(source, postcopy);
@@ -405,15 +442,32 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
 	if (source->mode == WH_SWITCH_POSTCOPY)
 		return run_postcopy(source, p, err);
-	r = converge(source, p, err);
+	r = stop_after_rounds(source, p, err);
 	if (r < 0)
 		return r;
 	r = last_pass(source, p);
 	return r < 0 ? wh_fail(err, r, "last pass: %s", strerror(-r)) : 0;
 }
 
+/* For all of a crew but the first. */
+static struct wh_look *new_looks(uint32_t crew)
+{
+	struct wh_look *looks = crew > 1 ? aligned_alloc(WH_PAGE_SIZE, (crew - 1) * sizeof(*looks))
+	                                 : NULL;
+
+	if (looks)
+		memset(looks, 0, (crew - 1) * sizeof(*looks));
+	return looks;
+}
+
+static void free_looks(struct wh_look **looks)
+{
+	free(*looks);
+}
+
 int wh_source_run(struct wh_source *source, struct wh_error *err)
 {
+	wh_cleanup(free_looks) struct wh_look *looks = NULL;
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *pending =
 		wh_pageset_new(source->ram->pages);
 	struct wh_precopy precopy = {
@@ -445,6 +499,9 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	if (r < 0)
 		return r;
 	precopy.dirty = source->dirty;
+	looks = source->crew ? new_looks(wh_crew_size(source->crew)) : NULL;
+	precopy.looks = looks;
+	precopy.crew = looks ? source->crew : NULL; /* without memory there is one who looks */
 	wh_session_move(source->stats, WH_SESSION_PRECOPY);
 	wh_stat_set(source->stats, WH_STAT_STARTED_NS, wh_now_ns(source->clock));
 	return move_memory(source, &precopy, err);

@@ -10,7 +10,14 @@
  *	source:  START ->            <- OPEN, CONVERGED    FINISH ->    <- LANDED
  *	target:  START ->            <- LISTENING, OPEN                 <- LANDED
  *
- * and FAILED instead of any answer. After LANDED or FAILED the mover exits by itself.
+ * and FAILED instead of any answer. After FAILED the mover exits by itself.
+ *
+ * After LANDED it has no more to do than to take down what it has, and that would keep processors and
+ * the hypervisor busy while the guest stands still. So the source's mover waits until it is killed,
+ * or the daemon's end of the socket is closed; the target's exits when the source's has.
+ *
+ * CONVERGED may be answered with AGAIN before FINISH: all is ready now to stop the guest, and it has
+ * been writing meanwhile. The source sends that, if it is little, and says CONVERGED again.
  *
  * SWITCH, at any time between OPEN and CONVERGED, has the source end its rounds at once: it says
  * CONVERGED as if the rest were small. What follows is its mode's:
@@ -60,6 +67,7 @@
 enum wh_worker_type {
 	WH_WORKER_START,     /* daemon -> mover, struct wh_worker_start */
 	WH_WORKER_FINISH,    /* daemon -> source: the guest stands still, do the last pass */
+	WH_WORKER_AGAIN,     /* daemon -> source: not yet, one more round, and CONVERGED again */
 	WH_WORKER_LISTENING, /* target -> daemon, struct wh_worker_listening */
 	WH_WORKER_OPEN,      /* mover -> daemon: the link is up, copying begins */
 	WH_WORKER_CONVERGED, /* source -> daemon: stop the guest, then FINISH */
@@ -134,7 +142,7 @@ struct wh_worker_failed {
 	struct wh_error error;
 };
 
-/* FINISH, OPEN, CONVERGED and ARRIVED carry nothing but their type. */
+/* FINISH, AGAIN, OPEN, CONVERGED and ARRIVED carry nothing but their type. */
 struct wh_worker_note {
 	uint32_t type;
 };

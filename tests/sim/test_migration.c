@@ -53,6 +53,7 @@ enum fault {
 
 struct world {
 	uint64_t seed;
+	uint32_t more_rounds; /* before the guest is stopped */
 	uint64_t now_ns;
 	uint64_t die_at_ns;
 	uint32_t actions;   /* of the guest, for each millisecond */
@@ -134,6 +135,10 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 	(void)err;
 	assert_true(w->source_runs);
 	step(w, WH_NSEC_PER_MSEC); /* the hypervisor takes a moment */
+	if (w->more_rounds > 0) {
+		w->more_rounds--;
+		return WH_SOURCE_AGAIN;
+	}
 	fake_guest_finish(&w->guest);
 	w->source_runs = false;
 	return 0;
@@ -251,6 +256,7 @@ static bool run_world(uint64_t seed)
 
 	w = (struct world){ .seed = seed, .source_runs = true };
 	w.actions = pick(&random, ACTIONS_MAX + 1);
+	w.more_rounds = pick(&random, 3);
 	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 40) * WH_NSEC_PER_MSEC : UINT64_MAX;
 	the_world = &w;
 	fake_guest_init(&w.guest, pages, seed);
