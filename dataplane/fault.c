@@ -21,6 +21,9 @@
 /* Pages asked for at once: more than a guest has threads that can wait. */
 #define ASKED_MAX 256u
 
+/* Pages that a fault shows at once where memory is kept: each would be a fault. */
+#define NEAR_PAGES 64u
+
 /* How often the thread looks whether it is to stop. */
 #define PATIENCE_MS 100
 
@@ -76,15 +79,35 @@ static uint64_t granule_of(const struct wh_fault *fault, uint64_t page)
 	return page - (page - region->first_page) % fault->fill->granule;
 }
 
-/* Nobody owes this page: who waits for it gets zero, or what is there by now. */
-static void give_zero(struct wh_fault *fault, uint64_t page)
+/* Pages that are there as one where @page is. */
+static uint32_t unit_of(const struct wh_fault *fault, uint64_t page)
 {
-	int r = fault->fill->zero(fault->fill, page, fault->fill->granule);
+	return wh_ram_region(fault->cfg.ram, page)->page_bytes / WH_PAGE_SIZE;
+}
 
-	/* There already, or not now: who waits looks again, and may be back. */
-	if (r == 0 || r == -EAGAIN)
-		fault->fill->wake(fault->fill, page, fault->fill->granule);
-	else if (r < 0)
+/* Pages of @region from @page on, some, of which none is owed. */
+static uint32_t near(const struct wh_fault *fault, const struct wh_region *region, uint64_t page)
+{
+	const uint64_t behind = region->first_page + region->bytes / WH_PAGE_SIZE;
+	uint32_t count = 1;
+
+	while (count < NEAR_PAGES && page + count < behind &&
+	       !wh_missing_has(fault->cfg.missing, page + count))
+		count++;
+	return count;
+}
+
+/* Nobody owes this page: who waits for it gets what is there by now, or zero. */
+static void give(struct wh_fault *fault, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
+	const uint32_t unit = unit_of(fault, page);
+	int r = 0;
+
+	page -= (page - region->first_page) % unit;
+	if (!fault->fill->show(fault->fill, page, unit > 1 ? unit : near(fault, region, page)))
+		r = fault->fill->zero(fault->fill, page, unit);
+	if (r < 0)
 		fail(fault, r);
 }
 
@@ -120,7 +143,7 @@ static void on_fault(void *context, uint64_t page)
 	const uint64_t first = granule_of(fault, page);
 
 	if (!wh_missing_has(fault->cfg.missing, page))
-		give_zero(fault, first);
+		give(fault, page);
 	else if (!find_asked(fault, first))
 		ask(fault, first);
 }
@@ -206,11 +229,12 @@ static int on_answer(struct wh_fault *fault, const struct wh_record *record, uin
 	if (contents)
 		r = place(fault, page, contents);
 	else
-		wh_missing_forget(fault->cfg.missing, page, fault->fill->granule);
+		r = wh_missing_zero(fault->cfg.missing, page, fault->fill->granule);
 	if (r < 0)
 		return r;
-	if (!owed || !contents)
-		give_zero(fault, page);
+	for (uint32_t i = 0; (!owed || !contents) && i < fault->fill->granule;
+	     i += unit_of(fault, page))
+		give(fault, page + i);
 
 	/* More may have been asked for meanwhile, at the end of the table. */
 	wh_stat_count_fault(fault->cfg.stats, wh_now_ns(fault->cfg.clock) - asked->since_ns);

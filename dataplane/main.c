@@ -190,6 +190,14 @@ struct hypervisor {
 	struct wh_uffd *uffd; /* owned */
 };
 
+/* If this fails, attaching will say why, or do it. */
+static void loosen(struct wh_target *target)
+{
+	const struct hypervisor *vmm = target->context;
+
+	(void)wh_uffd_loosen(target->ram, vmm->job->start.vmm_pid, NULL);
+}
+
 static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_error *err)
 {
 	struct hypervisor *vmm = target->context;
@@ -245,6 +253,7 @@ static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_e
 		.clock = &wh_clock_monotonic,
 		.stats = job->stats,
 		.resume = job->start.resume != 0,
+		.loosen = loosen,
 		.attach = attach,
 		.detach = detach,
 		.context = &vmm,

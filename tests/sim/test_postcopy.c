@@ -55,6 +55,7 @@ struct world {
 	uint64_t break_at_ns;
 	uint32_t losses; /* so far */
 	bool source_runs, target_runs;
+	bool kept; /* the target's memory, which is full of junk at first */
 	struct fake_guest guest;
 	struct wh_loop *loop;
 	struct wh_loop_world loop_world;
@@ -224,6 +225,8 @@ static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_err
 		w->fill.fill.wake(&w->fill.fill, 0, w->target_ram.pages);
 	else
 		fake_fill_init(&w->fill, &w->target_ram, 1);
+	if (!target->resume && w->kept)
+		fake_fill_keep(&w->fill, &w->missing);
 	*fill = &w->fill.fill;
 	return 0;
 }
@@ -349,11 +352,13 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 
 static void set_up(struct world *w, uint64_t seed)
 {
+	static const char junk[WH_PAGE_SIZE] = "junk";
 	uint64_t pages;
 
 	*w = (struct world){ .random = seed * 2654435761u, .source_runs = true };
 	pages = 16 + pick(w, 600);
 	w->switch_at_ns = pick(w, 12) * WH_NSEC_PER_MSEC;
+	w->kept = pick(w, 3) == 0;
 	fake_guest_init(&w->guest, pages, seed);
 	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
 		/* Another order than the source's. */
@@ -361,6 +366,9 @@ static void set_up(struct world *w, uint64_t seed)
 		int fd = fake_ram_file(pages);
 
 		w->target_fds[FAKE_REGIONS - 1 - i] = fd;
+		for (off_t page = 0; w->kept && page < (off_t)(like->bytes / WH_PAGE_SIZE); page++)
+			assert_int_equal(pwrite(fd, junk, sizeof(junk), page * WH_PAGE_SIZE),
+			                 sizeof(junk));
 		assert_int_equal(wh_ram_add(&w->target_ram, like->name, like->bytes, fd, NULL), 0);
 	}
 	w->missing_fd = memfd_create("missing", MFD_CLOEXEC);
