@@ -210,6 +210,11 @@ static void on_open(void *ctx)
 		wh_job_move(job, WH_JOB_PRECOPY);
 }
 
+static void on_no_postcopy(void *ctx)
+{
+	fail(ctx, "the target's mover spoke of post-copy as a source does");
+}
+
 static void on_converged(void *ctx)
 {
 	fail(ctx, "the target's mover said that it converged");
@@ -253,6 +258,7 @@ int wh_target_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 	const struct wh_worker_handler handler = {
 		.listening = on_listening,
 		.open = on_open,
+		.no_postcopy = on_no_postcopy,
 		.converged = on_converged,
 		.landed = on_landed,
 		.arrived = on_arrived,

@@ -80,6 +80,9 @@ static void dispatch(struct wh_worker *w, union message *m)
 	case WH_WORKER_OPEN:
 		w->handler.open(w->handler.ctx);
 		return;
+	case WH_WORKER_NO_POSTCOPY:
+		w->handler.no_postcopy(w->handler.ctx);
+		return;
 	case WH_WORKER_CONVERGED:
 		w->handler.converged(w->handler.ctx);
 		return;

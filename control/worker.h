@@ -25,6 +25,7 @@ struct wh_worker;
 struct wh_worker_handler {
 	void (*listening)(void *ctx, uint16_t port);
 	void (*open)(void *ctx);
+	void (*no_postcopy)(void *ctx);
 	void (*converged)(void *ctx);
 	void (*landed)(void *ctx, const struct wh_worker_landed *landed);
 	void (*arrived)(void *ctx);                           /* after a LANDED of post-copy */

@@ -151,17 +151,15 @@ static void on_fault(void *context, uint64_t page)
 static void on_removed(void *context, uint64_t page, uint64_t count)
 {
 	struct wh_fault *fault = context;
-	const uint64_t granule = fault->fill->granule;
-	const uint64_t end = page + count;
-	uint64_t first = granule_of(fault, page), behind = granule_of(fault, end - 1);
+	const uint64_t unit = unit_of(fault, page);
+	const uint64_t start = wh_ram_region(fault->cfg.ram, page)->first_page;
+	const uint64_t first = (page - start + unit - 1) / unit,
+		       behind = (page - start + count) / unit;
 
-	/* Of what comes as one a part is still owed, if not all was given back. */
-	if (first < page)
-		first += granule;
-	if (behind + granule == end)
-		behind = end;
+	/* Of a page that is there as one a part is still owed, if not all was given back. */
 	if (first < behind)
-		wh_missing_forget(fault->cfg.missing, first, behind - first);
+		wh_missing_forget(fault->cfg.missing, start + first * unit,
+		                  (behind - first) * unit);
 }
 
 /* Take all events there are; what does not fit into the table waits in the kernel. */

@@ -29,6 +29,7 @@
 #include "ram.h"
 #include "zero.h"
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/linux_compat.h"
 
@@ -285,6 +286,7 @@ static int clear_part(const struct wh_region *region, uint64_t offset, uint64_t 
 	static uint8_t zeroes[WH_HUGE_BYTES_MAX]; /* never written: it costs no memory */
 	int r = is_zero(region, offset, bytes);
 
+	wh_assert(bytes <= sizeof(zeroes));
 	if (r != 0)
 		return r < 0 ? r : 0;
 	return wh_huge_write(region, offset, zeroes, bytes);

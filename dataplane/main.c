@@ -117,6 +117,16 @@ static int switch_mode(struct wh_source *source)
 	return wh_worker_switch_mode();
 }
 
+/* If the daemon is gone, the kernel is about to kill us. */
+static void no_postcopy(struct wh_source *source)
+{
+	struct wh_error err;
+	int r = wh_worker_note(WH_WORKER_NO_POSTCOPY, &err);
+
+	(void)source;
+	(void)r;
+}
+
 static int switched(struct wh_source *source, struct wh_error *err)
 {
 	(void)source;
@@ -164,6 +174,7 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 		.track = track,
 		.stop_guest = stop_guest,
 		.switch_mode = switch_mode,
+		.no_postcopy = no_postcopy,
 		.switched = switched,
 		.resume = job->start.resume != 0,
 		.context = job,

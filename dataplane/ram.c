@@ -289,9 +289,12 @@ int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into)
 
 int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 {
-	const uint32_t page_bytes = ram->regions[0].page_bytes;
+	uint32_t page_bytes = WH_PAGE_SIZE;
 	uint32_t most = 1;
 
+	for (uint16_t i = 0; i < ram->count; i++)
+		if (ram->regions[i].page_bytes > page_bytes)
+			page_bytes = ram->regions[i].page_bytes;
 	for (uint16_t i = 0; i < ram->count; i++) {
 		uint64_t pages;
 		struct stat st;
@@ -300,14 +303,14 @@ int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 		if (fstat(ram->regions[i].fd, &st) < 0)
 			return -errno;
 		pages = (uint64_t)st.st_blksize / WH_PAGE_SIZE;
-		/* All are filled alike. */
-		if (pages > WH_RUN_PAGES_MAX || ram->regions[i].page_bytes != page_bytes)
+		/* All are filled alike, small pages by as many as make a huge one. */
+		if (pages > WH_RUN_PAGES_MAX || ram->regions[i].bytes % page_bytes)
 			return -EOPNOTSUPP;
 		if (pages > most)
 			most = (uint32_t)pages;
 	}
-	*missing = most;
 	*fill = page_bytes / WH_PAGE_SIZE;
+	*missing = most > *fill ? most : *fill;
 	return 0;
 }
 

@@ -96,7 +96,7 @@ wh_must_check int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *i
 /*
  * The granules of @ram as a destination of post-copy: memory of @missing pages can be given back
  * and of @fill pages filled, each on a multiple of it within its region. Return: 0, -EOPNOTSUPP if
- * one has more than WH_RUN_PAGES_MAX pages or not all of it is filled alike, or -errno.
+ * one has more than WH_RUN_PAGES_MAX pages or a region does not have whole ones to fill, or -errno.
  */
 wh_must_check int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill);
 

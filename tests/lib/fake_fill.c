@@ -67,6 +67,12 @@ static const struct wh_region *region_of(const struct fake_fill *fake, uint64_t 
 	return region;
 }
 
+/* Pages that are there as one. */
+static uint32_t unit_of(const struct fake_fill *fake, uint64_t page)
+{
+	return wh_ram_region(fake->ram, page)->page_bytes / WH_PAGE_SIZE;
+}
+
 static void write_page(struct fake_fill *fake, uint64_t page, const uint8_t *contents)
 {
 	off_t offset;
@@ -80,15 +86,15 @@ static int fill_pages(struct fake_fill *fake, uint64_t page, uint32_t count, con
 {
 	uint32_t done = 0;
 
-	wh_assert(count % fake->fill.granule == 0);
+	wh_assert(count % unit_of(fake, page) == 0);
 	if (fake->busy)
 		return -EAGAIN;
 	for (; done < count && !wh_pageset_has(fake->present, page + done); done++) {
 		write_page(fake, page + done, from ? from + (size_t)done * WH_PAGE_SIZE : zeroes);
 		wh_pageset_add(fake->present, page + done, 1);
 	}
-	if (done == 0)
-		done = fake->fill.granule; /* there already */
+	if (done == 0) /* there already */
+		done = unit_of(fake, page);
 	wake(&fake->fill, page, done);
 	return (int)done;
 }
@@ -169,9 +175,22 @@ static int take(struct wh_fill *fill, const struct wh_fill_handler *handler, uin
 	return (int)count;
 }
 
-void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule)
+/* Of a huge page all is present, or nothing. */
+static void round_out(struct fake_fill *fake)
+{
+	for (uint64_t page = 0; page < fake->ram->pages; page++) {
+		const uint32_t unit = unit_of(fake, page);
+		const uint64_t in = (page - wh_ram_region(fake->ram, page)->first_page) % unit;
+
+		if (wh_pageset_has(fake->present, page))
+			wh_pageset_add(fake->present, page - in, unit);
+	}
+}
+
+void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram)
 {
 	struct wh_touched touched = { 0 };
+	uint32_t missing;
 
 	*fake = (struct fake_fill){ .fill = { .copy = copy,
 		                              .show = show,
@@ -179,12 +198,12 @@ void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t g
 		                              .wipe = wipe,
 		                              .wake = wake,
 		                              .take = take,
-		                              .fd = -1,
-		                              .granule = granule },
+		                              .fd = -1 },
 		                    .ram = ram,
 		                    .present = wh_pageset_new(ram->pages) };
-	wh_assert(fake->present &&
+	wh_assert(fake->present && wh_ram_granules(ram, &missing, &fake->fill.granule) == 0 &&
 	          wh_ram_add_touched(ram, &touched, ram->pages, fake->present) == 0);
+	round_out(fake);
 }
 
 void fake_fill_keep(struct fake_fill *fake, const struct wh_missing *missing)

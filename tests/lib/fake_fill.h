@@ -44,7 +44,7 @@ struct fake_fill {
 };
 
 /* All that is not a hole in @ram is present. */
-void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule);
+void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram);
 
 /* All of it is kept, and the guest has seen what is not @missing. */
 void fake_fill_keep(struct fake_fill *fake, const struct wh_missing *missing);

@@ -37,7 +37,7 @@ static int setup(void **state)
 	assert_int_equal(
 		ftruncate(f.file, (off_t)wh_missing_file_bytes((uint64_t)PAGES * WH_PAGE_SIZE)), 0);
 	assert_int_equal(wh_ram_add(&f.ram, "ram", (uint64_t)PAGES * WH_PAGE_SIZE, f.fd, NULL), 0);
-	fake_fill_init(&f.fake, &f.ram, 1);
+	fake_fill_init(&f.fake, &f.ram);
 	assert_int_equal(wh_missing_open(&f.missing, f.file, PAGES, NULL), 0);
 	f.missing.fill = &f.fake.fill;
 	memset(f.contents, 'n', sizeof(f.contents));
