@@ -538,6 +538,23 @@ static void break_it(struct mover_pair *pair, enum failure failure)
 		(void)kill(pair->target.pid, SIGKILL);
 }
 
+/* One that was killed may have ended just before. */
+static void assert_ended(const struct mover *mover, bool killed)
+{
+	if (killed && WIFSIGNALED(mover->status))
+		assert_int_equal(WTERMSIG(mover->status), SIGKILL);
+	else
+		assert_true(WIFEXITED(mover->status));
+}
+
+/* End what is left of the pair. Only what was killed has died of it. */
+static void clear_away(struct mover_pair *pair, enum failure failure)
+{
+	(void)mover_pair_done(pair);
+	assert_ended(&pair->source, failure == SOURCE_KILLED || failure == BOTH_KILLED);
+	assert_ended(&pair->target, failure == TARGET_KILLED || failure == BOTH_KILLED);
+}
+
 /* A killed hypervisor's thread would be lost: a daemon waits as long, too. */
 static void let_go(const struct mover_pair *pair)
 {
@@ -558,6 +575,7 @@ static uint32_t break_and_resume(struct fixture *f, uint32_t count)
 {
 	struct mover_pair_config cfg = config(f, 2);
 	struct mover_pair pair;
+	enum failure failure;
 	uint32_t broken = 0;
 
 	begin(f, &pair, &cfg);
@@ -565,8 +583,9 @@ static uint32_t break_and_resume(struct fixture *f, uint32_t count)
 	while (broken < count) {
 		(void)poll(NULL, 0, (int)roll(&f->random, f->rate ? 60 : 6));
 		let_go(&pair);
-		break_it(&pair, (enum failure)roll(&f->random, FAILURES));
-		(void)mover_pair_done(&pair);
+		failure = (enum failure)roll(&f->random, FAILURES);
+		break_it(&pair, failure);
+		clear_away(&pair, failure);
 		if (!is_left(f))
 			break;
 		broken++;
@@ -675,7 +694,7 @@ static int test_in(const struct lab *where)
 	};
 
 	lab = where;
-	(void)alarm(150);
+	(void)alarm(270);
 	return cmocka_run_group_tests_name("postcopy", tests, NULL, NULL);
 }
 
