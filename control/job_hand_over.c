@@ -17,6 +17,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -383,6 +384,22 @@ static void on_retired(void *ctx)
 		wh_asking_lost(job, "to say that the source is done");
 }
 
+static void retire(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	wh_job_drop_worker(job);
+	job->retire = (struct wh_retire){
+		.vmm = job->record.vmm,
+		.qmp = job->qmp_ready ? job->qmp : NULL,
+		.qmp_path = job->vm ? job->vm->qmp : "",
+		.ram = &job->record.ram,
+		.done = on_retired,
+		.ctx = job,
+	};
+	wh_retire_start(&job->retire, job->daemon->loop);
+}
+
 void wh_finish_enter(struct wh_job *job)
 {
 	struct wh_error err;
@@ -395,16 +412,8 @@ void wh_finish_enter(struct wh_job *job)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
 	job->retiring = true;
-	wh_job_drop_worker(job);
-	job->retire = (struct wh_retire){
-		.vmm = job->record.vmm,
-		.qmp = job->qmp_ready ? job->qmp : NULL,
-		.qmp_path = job->vm ? job->vm->qmp : "",
-		.ram = &job->record.ram,
-		.done = on_retired,
-		.ctx = job,
-	};
-	wh_retire_start(&job->retire, job->daemon->loop);
+	if (!job->worker || !wh_worker_stop(job->worker, SIGKILL, retire, job))
+		retire(job);
 }
 
 void wh_finish_closed(struct wh_job *job)

@@ -32,8 +32,9 @@
  * LANDED gave it. They say LISTENING and OPEN as ever, LANDED when the guest's faults are served
  * again, and ARRIVED.
  *
- * To cancel, kill the mover: all it holds are descriptors and mappings, and they die with it. A
- * mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
+ * To cancel, send SIGTERM: the mover lets go of the hypervisor, bit by bit, and ends. SIGKILL works as
+ * well: all it holds are descriptors and mappings, and they die with it; but a guest that it tracks
+ * stands still meanwhile. A mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
  *
  * Descriptors of START, in this order:
  *	1			stats page, a memfd of sizeof(struct wh_stats)
