@@ -121,6 +121,7 @@ struct wh_job {
 	bool landed_here;  /* our mover says so */
 	bool landed_there; /* source: the target says so */
 	bool may_postcopy; /* both sides know how, and the settings allow it */
+	bool unfit;        /* source: for post-copy, the target's memory is */
 	bool postcopy;     /* landed without all of its memory */
 	bool arrived;      /* now with all of it */
 	bool mover_lost;   /* in post-copy, before it was known that the guest has moved */

@@ -19,6 +19,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -439,7 +440,7 @@ static void log_end(const struct wh_job *job)
 	       WH_U64("wire_bytes", wh_job_stat(job, WH_STAT_WIRE_BYTES)));
 }
 
-static void on_retired(void *ctx)
+static void on_all_gone(void *ctx)
 {
 	struct wh_job *job = ctx;
 
@@ -450,6 +451,15 @@ static void on_retired(void *ctx)
 		send_ask(job);
 	else
 		wh_asking_lost(job, "to say that the source is done");
+}
+
+/* The mover goes last: without a hypervisor there are no page tables to stop tracking in. */
+static void on_retired(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (!job->worker || !wh_worker_stop(job->worker, SIGKILL, on_all_gone, job))
+		on_all_gone(job);
 }
 
 void wh_finish_enter(struct wh_job *job)
@@ -464,7 +474,6 @@ void wh_finish_enter(struct wh_job *job)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
 	job->retiring = true;
-	/* The mover goes last: without a hypervisor there are no page tables to stop tracking in. */
 	job->retire = (struct wh_retire){
 		.vmm = job->record.vmm,
 		.qmp = job->qmp_ready ? job->qmp : NULL,

@@ -111,6 +111,22 @@ static void on_worker_open(void *ctx)
 	wh_source_watch_time(job);
 }
 
+/* From now on as if it were not allowed. What was decided before had no effect. */
+static void on_worker_no_postcopy(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->may_postcopy = false;
+	job->unfit = true;
+	if (job->switching == WH_SWITCH_POSTCOPY) {
+		job->switching = WH_SWITCH_NONE;
+		job->deadline.post_copy = false;
+		job->note.text[0] = '\0';
+	}
+	wh_log(WH_LOG_WARNING, "migration.no-postcopy", WH_STR("migration", job->record.id),
+	       WH_STR("peer", job->record.peer));
+}
+
 static void on_worker_converged(void *ctx)
 {
 	struct wh_job *job = ctx;
@@ -184,6 +200,7 @@ int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 	const struct wh_worker_handler handler = {
 		.listening = on_worker_listening,
 		.open = on_worker_open,
+		.no_postcopy = on_worker_no_postcopy,
 		.converged = on_worker_converged,
 		.landed = on_worker_landed,
 		.arrived = on_worker_arrived,

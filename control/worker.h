@@ -13,6 +13,8 @@
 #ifndef WH_CONTROL_WORKER_H
 #define WH_CONTROL_WORKER_H
 
+#include <stdbool.h>
+
 #include "loop.h"
 
 #include "wherry/cleanup.h"
@@ -25,6 +27,7 @@ struct wh_worker;
 struct wh_worker_handler {
 	void (*listening)(void *ctx, uint16_t port);
 	void (*open)(void *ctx);
+	void (*no_postcopy)(void *ctx);
 	void (*converged)(void *ctx);
 	void (*landed)(void *ctx, const struct wh_worker_landed *landed);
 	void (*arrived)(void *ctx);                           /* after a LANDED of post-copy */
@@ -66,6 +69,13 @@ wh_must_check int wh_worker_switch(struct wh_worker *worker, enum wh_switch_mode
 
 /* What it has counted; valid until the worker is closed. */
 const struct wh_stats *wh_worker_stats(const struct wh_worker *worker);
+
+/*
+ * End it, without waiting here: by SIGTERM, and SIGKILL if that takes too long, or by SIGKILL, for one that
+ * has no hypervisor to let go of. It says nothing more; @ended is called when it is gone, and may close
+ * the worker. Return: false if it is gone already: then @ended is not called.
+ */
+bool wh_worker_stop(struct wh_worker *worker, int signal, void (*ended)(void *ctx), void *ctx);
 
 /* Kill it if it lives, and wait for its end. Accepts NULL, returns NULL. */
 struct wh_worker *wh_worker_close(struct wh_worker *worker);

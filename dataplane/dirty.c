@@ -399,7 +399,7 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
  * Closing the userfaultfd does that at once, and stops the guest for as long: 20 ms for each GiB. So
  * it is done bit by bit. What fails is left to the close; a hypervisor that is gone fails at once.
  */
-static void untrack(const struct wh_dirty *dirty)
+void wh_dirty_untrack(const struct wh_dirty *dirty)
 {
 	for (size_t i = 0; i < dirty->map.count; i++) {
 		const struct wh_vmm_range *range = &dirty->map.ranges[i];
@@ -422,7 +422,7 @@ struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty)
 	if (!dirty)
 		return NULL;
 	if (dirty->uffd >= 0)
-		untrack(dirty);
+		wh_dirty_untrack(dirty);
 	if (dirty->thread_runs) {
 		(void)eventfd_write(dirty->stop, 1); /* cannot be full: it is the first */
 		(void)pthread_join(dirty->thread, NULL);

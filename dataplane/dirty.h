@@ -40,6 +40,10 @@ struct wh_dirty;
 wh_must_check int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid,
                                 struct wh_error *err);
 
+/* Have nothing tracked any more, without the guest standing still for long. For any thread, while the
+ * tracker is open; to collect fails from then on. */
+void wh_dirty_untrack(const struct wh_dirty *dirty);
+
 /* Stop tracking; the hypervisor is left as it was. Accepts NULL, returns NULL. */
 struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
 

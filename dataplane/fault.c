@@ -22,6 +22,9 @@
 /* Questions that are open at once: more than a guest has threads that can wait. */
 #define ASKED_MAX 256u
 
+/* Pages that a fault shows at once where memory is kept: each would be a fault. */
+#define NEAR_PAGES 64u
+
 /* How often the thread looks whether it is to stop. */
 #define PATIENCE_MS 100
 
@@ -81,15 +84,35 @@ static uint64_t granule_of(const struct wh_fault *fault, uint64_t page)
 	return page - (page - region->first_page) % fault->fill->granule;
 }
 
-/* Nobody owes this page: who waits for it gets zero, or what is there by now. */
-static void give_zero(struct wh_fault *fault, uint64_t page)
+/* Pages that are there as one where @page is. */
+static uint32_t unit_of(const struct wh_fault *fault, uint64_t page)
 {
-	int r = fault->fill->zero(fault->fill, page, fault->fill->granule);
+	return wh_ram_region(fault->cfg.ram, page)->page_bytes / WH_PAGE_SIZE;
+}
 
-	/* There already, or not now: who waits looks again, and may be back. */
-	if (r == 0 || r == -EAGAIN)
-		fault->fill->wake(fault->fill, page, fault->fill->granule);
-	else if (r < 0)
+/* Pages of @region from @page on, some, of which none is owed. */
+static uint32_t near(const struct wh_fault *fault, const struct wh_region *region, uint64_t page)
+{
+	const uint64_t behind = region->first_page + region->bytes / WH_PAGE_SIZE;
+	uint32_t count = 1;
+
+	while (count < NEAR_PAGES && page + count < behind &&
+	       !wh_missing_has(fault->cfg.missing, page + count))
+		count++;
+	return count;
+}
+
+/* Nobody owes this page: who waits for it gets what is there by now, or zero. */
+static void give(struct wh_fault *fault, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
+	const uint32_t unit = unit_of(fault, page);
+	int r = 0;
+
+	page -= (page - region->first_page) % unit;
+	if (!fault->fill->show(fault->fill, page, unit > 1 ? unit : near(fault, region, page)))
+		r = fault->fill->zero(fault->fill, page, unit);
+	if (r < 0)
 		fail(fault, r);
 }
 
@@ -144,7 +167,7 @@ static void on_fault(void *context, uint64_t page)
 	const uint64_t first = granule_of(fault, page);
 
 	if (!wh_missing_has(fault->cfg.missing, page))
-		give_zero(fault, first);
+		give(fault, page);
 	else if (!find_asked(fault, first))
 		ask(fault, first);
 }
@@ -152,17 +175,15 @@ static void on_fault(void *context, uint64_t page)
 static void on_removed(void *context, uint64_t page, uint64_t count)
 {
 	struct wh_fault *fault = context;
-	const uint64_t granule = fault->fill->granule;
-	const uint64_t end = page + count;
-	uint64_t first = granule_of(fault, page), behind = granule_of(fault, end - 1);
+	const uint64_t unit = unit_of(fault, page);
+	const uint64_t start = wh_ram_region(fault->cfg.ram, page)->first_page;
+	const uint64_t first = (page - start + unit - 1) / unit,
+		       behind = (page - start + count) / unit;
 
-	/* Of what comes as one a part is still owed, if not all was given back. */
-	if (first < page)
-		first += granule;
-	if (behind + granule == end)
-		behind = end;
+	/* Of a page that is there as one a part is still owed, if not all was given back. */
 	if (first < behind)
-		wh_missing_forget(fault->cfg.missing, first, behind - first);
+		wh_missing_forget(fault->cfg.missing, start + first * unit,
+		                  (behind - first) * unit);
 }
 
 /* Take all events there are; what does not fit into the table waits in the kernel. */
@@ -245,11 +266,12 @@ static int on_answer(struct wh_fault *fault, const struct wh_record *record, uin
 	if (contents)
 		r = place(fault, run, contents);
 	else
-		wh_missing_forget(fault->cfg.missing, run.first, run.count);
+		r = wh_missing_zero(fault->cfg.missing, run.first, run.count);
 	if (r < 0)
 		return r;
-	if (!owed || !contents)
-		give_zero(fault, run.first);
+	for (uint32_t i = 0; (!owed || !contents) && i < fault->fill->granule;
+	     i += unit_of(fault, run.first))
+		give(fault, run.first + i);
 
 	/* More may have been asked for meanwhile, at the end of the table. */
 	wh_stat_add(fault->cfg.stats, WH_STAT_FAULT_BYTES, contents ? bytes : 0);

@@ -93,6 +93,15 @@ static int add_missing(const struct wh_ram *ram, const struct wh_frame *frame,
 	return 0;
 }
 
+/* Whether all regions have whole granules to fill. */
+static bool are_whole(const struct wh_ram *ram, uint8_t fill_order)
+{
+	for (uint16_t i = 0; i < ram->count && fill_order != WH_GRANULE_NONE; i++)
+		if (ram->regions[i].bytes % ((uint64_t)WH_PAGE_SIZE << fill_order))
+			return false;
+	return true;
+}
+
 static int await_ready(struct wh_source *source, struct wh_pageset *pending)
 {
 	struct wh_frame frame;
@@ -111,7 +120,7 @@ static int await_ready(struct wh_source *source, struct wh_pageset *pending)
 		return -EPROTO;
 	source->missing_order = frame.ready.missing_order;
 	source->fill_order = frame.ready.fill_order;
-	return 0;
+	return are_whole(source->ram, source->fill_order) ? 0 : -EPROTO;
 }
 
 /* Tell the destination what there is, and wait until it agrees. */
@@ -180,6 +189,8 @@ static int look(void *context)
 		mode = source->switch_mode(source);
 	if (mode < 0)
 		return mode;
+	if (mode == WH_SWITCH_POSTCOPY && source->missing_order == WH_GRANULE_NONE)
+		mode = WH_SWITCH_NONE; /* the daemon knows, or is about to */
 	source->mode = mode;
 	return mode != WH_SWITCH_NONE;
 }
@@ -387,10 +398,6 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 
 	if (wh_transport_urgent(p->link) < 0)
 		return wh_fail(err, -EOPNOTSUPP, "this migration was not set up for post-copy");
-	if (source->missing_order == WH_GRANULE_NONE)
-		return wh_fail(err, -EOPNOTSUPP,
-		               "post-copy cannot fill the destination's RAM: a part of it is in "
-		               "huge pages of hugetlbfs, another is not");
 	r = collect_written(p, postcopy->hot);
 	if (r == 0) {
 		wh_pageset_merge(p->pending, postcopy->hot);
@@ -412,12 +419,11 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 static int run_postcopy(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *hot = wh_pageset_new(p->ram->pages);
-	const bool possible = source->missing_order != WH_GRANULE_NONE;
 	struct wh_postcopy_source postcopy = {
 		.precopy = p,
 		.hot = hot,
-		.missing_granule = possible ? 1u << source->missing_order : 1,
-		.fill_granule = possible ? 1u << source->fill_order : 1,
+		.missing_granule = 1u << source->missing_order,
+		.fill_granule = 1u << source->fill_order,
 		.serve_by = source->serve_by,
 		.context = source->context,
 	};
@@ -494,6 +500,8 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		end_rounds(&precopy);
 		return run_postcopy(source, &precopy, err);
 	}
+	if (source->missing_order == WH_GRANULE_NONE && source->no_postcopy)
+		source->no_postcopy(source);
 	wh_session_move(source->stats, WH_SESSION_ATTACHING);
 	r = source->track(source, err);
 	if (r < 0)

@@ -50,6 +50,9 @@ struct wh_source {
 	/* Whether the rounds are to end, asked often: enum wh_switch_mode, or -errno; or NULL. */
 	int (*switch_mode)(struct wh_source *source);
 
+	/* The destination's READY says that post-copy cannot be: a switch to it has no effect. */
+	void (*no_postcopy)(struct wh_source *source);
+
 	/* The guest may run at the destination, which lacks pages. Return: 0 or -errno. */
 	int (*switched)(struct wh_source *source, struct wh_error *err);
 

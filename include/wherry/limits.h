@@ -124,6 +124,9 @@
 /* How long a lost link waits for the other side's own reason, which says more. */
 #define WH_REASON_NS (500ull * 1000 * 1000)
 
+/* For a mover to end by itself: 20 ms for each GiB that it tracks. One that is stuck is killed then. */
+#define WH_MOVER_END_NS (3ull * 1000 * 1000 * 1000)
+
 /* Silence on a link or a control connection after which the peer counts as lost. */
 #define WH_PEER_SILENCE_NS (5ull * 1000 * 1000 * 1000)
 

@@ -27,6 +27,9 @@
  *			@postcopy set: the destination may run the guest now. They go on, and say
  *			ARRIVED when it has every byte, and exit.
  *
+ * A source whose peer cannot take post-copy into its memory says NO_POSTCOPY, soon after OPEN. A SWITCH
+ * to that then has no effect, also if it came before.
+ *
  * A SWITCH that comes after CONVERGED is too late and has no effect; so is a second one. Whether it
  * became post-copy is what LANDED says. POSTCOPY needs @postcopy in START on both sides, and an
  * error in words says so.
@@ -36,8 +39,9 @@
  * LANDED gave it. They say LISTENING and OPEN as ever, LANDED when the guest's faults are served
  * again, and ARRIVED.
  *
- * To cancel, kill the mover: all it holds are descriptors and mappings, and they die with it. A
- * mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
+ * To cancel, send SIGTERM: the mover lets go of the hypervisor, bit by bit, and ends. SIGKILL works as
+ * well: all it holds are descriptors and mappings, and they die with it; but a guest that it tracks
+ * stands still meanwhile. A mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
  *
  * Descriptors of START, in this order:
  *	1			stats page, a memfd of sizeof(struct wh_stats)
@@ -65,16 +69,17 @@
 #define WH_WORKER_HOLD_MAX 8u
 
 enum wh_worker_type {
-	WH_WORKER_START,     /* daemon -> mover, struct wh_worker_start */
-	WH_WORKER_FINISH,    /* daemon -> source: the guest stands still, do the last pass */
-	WH_WORKER_AGAIN,     /* daemon -> source: not yet, one more round, and CONVERGED again */
-	WH_WORKER_LISTENING, /* target -> daemon, struct wh_worker_listening */
-	WH_WORKER_OPEN,      /* mover -> daemon: the link is up, copying begins */
-	WH_WORKER_CONVERGED, /* source -> daemon: stop the guest, then FINISH */
-	WH_WORKER_SWITCH,    /* daemon -> source, struct wh_worker_switch */
-	WH_WORKER_LANDED,    /* mover -> daemon, struct wh_worker_landed */
-	WH_WORKER_ARRIVED,   /* mover -> daemon, after post-copy: the destination has every byte */
-	WH_WORKER_FAILED,    /* mover -> daemon, struct wh_worker_failed; nothing follows */
+	WH_WORKER_START,       /* daemon -> mover, struct wh_worker_start */
+	WH_WORKER_FINISH,      /* daemon -> source: the guest stands still, do the last pass */
+	WH_WORKER_AGAIN,       /* daemon -> source: not yet, one more round, and CONVERGED again */
+	WH_WORKER_LISTENING,   /* target -> daemon, struct wh_worker_listening */
+	WH_WORKER_OPEN,        /* mover -> daemon: the link is up, copying begins */
+	WH_WORKER_NO_POSTCOPY, /* source -> daemon: the destination's memory does not allow it */
+	WH_WORKER_CONVERGED,   /* source -> daemon: stop the guest, then FINISH */
+	WH_WORKER_SWITCH,      /* daemon -> source, struct wh_worker_switch */
+	WH_WORKER_LANDED,      /* mover -> daemon, struct wh_worker_landed */
+	WH_WORKER_ARRIVED, /* mover -> daemon, after post-copy: the destination has every byte */
+	WH_WORKER_FAILED,  /* mover -> daemon, struct wh_worker_failed; nothing follows */
 };
 
 enum wh_worker_role {
@@ -142,7 +147,7 @@ struct wh_worker_failed {
 	struct wh_error error;
 };
 
-/* FINISH, AGAIN, OPEN, CONVERGED and ARRIVED carry nothing but their type. */
+/* FINISH, AGAIN, OPEN, NO_POSTCOPY, CONVERGED and ARRIVED carry nothing but their type. */
 struct wh_worker_note {
 	uint32_t type;
 };

@@ -25,6 +25,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,8 +64,14 @@ struct writer {
 	_Atomic bool stopped;
 };
 
-struct fixture {
+/* What the guest has at both sides. */
+struct kinds {
 	bool source_huge, target_huge; /* on hugetlbfs */
+	bool kept;                     /* the target's was all allocated beforehand, and mapped */
+};
+
+struct fixture {
+	struct kinds kinds;
 	int source, target, missing;
 	pid_t writer_pid;
 	struct writer *writer;
@@ -157,27 +164,46 @@ static int new_ram(bool huge)
 	return fd;
 }
 
-static int setup_on(void **state, bool source_huge, bool target_huge)
+static blkcnt_t blocks(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_blocks;
+}
+
+static void fill_with_junk(int fd)
+{
+	uint8_t *ram = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	assert_true(ram != MAP_FAILED);
+	memset(ram, 'j', BYTES);
+	(void)munmap(ram, BYTES);
+}
+
+static int setup_on(void **state, struct kinds kinds)
 {
 	static struct fixture f;
 
-	f = (struct fixture){ .random = (uint64_t)getpid(),
-		              .source_huge = source_huge,
-		              .target_huge = target_huge };
-	f.source = new_ram(source_huge);
-	f.target = new_ram(target_huge);
+	f = (struct fixture){ .random = (uint64_t)getpid(), .kinds = kinds };
+	f.source = new_ram(kinds.source_huge);
+	f.target = new_ram(kinds.target_huge);
+	if (kinds.kept)
+		fill_with_junk(f.target);
 	f.missing = new_file("missing", wh_missing_file_bytes(BYTES));
-	if (!target_huge)
+	if (!kinds.target_huge)
 		assert_int_equal(pwrite(f.target, "junk", 4, 4096), 4);
 	f.writer = mmap(NULL, sizeof(*f.writer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 	                -1, 0);
 	assert_true(f.writer != MAP_FAILED);
 	f.writer_pid = fork();
 	if (f.writer_pid == 0)
-		write_on(f.writer, f.source, f.source_huge);
+		write_on(f.writer, f.source, kinds.source_huge);
 	assert_true(f.writer_pid > 0);
 	await(&f.writer->ready);
-	f.guest = (struct late_guest){ .source = f.source, .target = f.target, .pages = PAGES };
+	f.guest = (struct late_guest){
+		.source = f.source, .target = f.target, .pages = PAGES, .populate = kinds.kept
+	};
 	late_guest_start(&f.guest);
 	*state = &f;
 	return 0;
@@ -185,22 +211,37 @@ static int setup_on(void **state, bool source_huge, bool target_huge)
 
 static int setup(void **state)
 {
-	return setup_on(state, false, false);
+	return setup_on(state, (struct kinds){ 0 });
+}
+
+static int setup_kept(void **state)
+{
+	return setup_on(state, (struct kinds){ .kept = true });
+}
+
+static int setup_huge_on(void **state, struct kinds kinds)
+{
+	return have_huge_pages ? setup_on(state, kinds) : 0;
 }
 
 static int setup_huge(void **state)
 {
-	return have_huge_pages ? setup_on(state, true, true) : 0;
+	return setup_huge_on(state, (struct kinds){ .source_huge = true, .target_huge = true });
 }
 
 static int setup_to_huge(void **state)
 {
-	return have_huge_pages ? setup_on(state, false, true) : 0;
+	return setup_huge_on(state, (struct kinds){ .target_huge = true });
 }
 
 static int setup_from_huge(void **state)
 {
-	return have_huge_pages ? setup_on(state, true, false) : 0;
+	return setup_huge_on(state, (struct kinds){ .source_huge = true });
+}
+
+static int setup_kept_huge(void **state)
+{
+	return setup_huge_on(state, (struct kinds){ .target_huge = true, .kept = true });
 }
 
 static int teardown(void **state)
@@ -247,6 +288,7 @@ static struct mover_pair_config config(const struct fixture *f, uint32_t connect
 static void assert_arrived_whole(struct fixture *f)
 {
 	assert_false(has_vm_flag(f->guest.pid, "um"));
+	assert_false(has_vm_flag(f->guest.pid, "ui"));
 	assert_false(has_userfaultfd(f->guest.pid));
 	assert_true(late_guest_await(&f->guest, 100));
 	assert_true(late_guest_stop(&f->guest));
@@ -265,6 +307,10 @@ static void begin(struct fixture *f, struct mover_pair *pair, struct mover_pair_
 	stop_writer(f);
 	assert_int_equal(mover_pair_await_postcopy(pair, cfg), 0);
 	cfg->vmm_uffd = pair->vmm_uffd;
+	assert_int_equal(has_vm_flag(f->guest.pid, "ui"), f->kinds.kept);
+	if (f->kinds.kept)
+		assert_true(blocks(f->target) * 512 >=
+		            (blkcnt_t)BYTES); /* nothing was given back */
 	late_guest_run(&f->guest);
 }
 
@@ -357,6 +403,11 @@ static int new_huge_file(void)
 	fd = openat(mount, "ram", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(ftruncate(fd, (off_t)BYTES), 0);
 	return fd;
+}
+
+static void memory_arrives_where_it_was_allocated_before(void **state)
+{
+	move(*state, 2, WH_COMPRESSION_NONE);
 }
 
 /* Where hugetlbfs is source, target or both. */
@@ -487,6 +538,23 @@ static void break_it(struct mover_pair *pair, enum failure failure)
 		(void)kill(pair->target.pid, SIGKILL);
 }
 
+/* One that was killed may have ended just before. */
+static void assert_ended(const struct mover *mover, bool killed)
+{
+	if (killed && WIFSIGNALED(mover->status))
+		assert_int_equal(WTERMSIG(mover->status), SIGKILL);
+	else
+		assert_true(WIFEXITED(mover->status));
+}
+
+/* End what is left of the pair. Only what was killed has died of it. */
+static void clear_away(struct mover_pair *pair, enum failure failure)
+{
+	(void)mover_pair_done(pair);
+	assert_ended(&pair->source, failure == SOURCE_KILLED || failure == BOTH_KILLED);
+	assert_ended(&pair->target, failure == TARGET_KILLED || failure == BOTH_KILLED);
+}
+
 /* A killed hypervisor's thread would be lost: a daemon waits as long, too. */
 static void let_go(const struct mover_pair *pair)
 {
@@ -507,6 +575,7 @@ static uint32_t break_and_resume(struct fixture *f, uint32_t count)
 {
 	struct mover_pair_config cfg = config(f, 2);
 	struct mover_pair pair;
+	enum failure failure;
 	uint32_t broken = 0;
 
 	begin(f, &pair, &cfg);
@@ -514,8 +583,9 @@ static uint32_t break_and_resume(struct fixture *f, uint32_t count)
 	while (broken < count) {
 		(void)poll(NULL, 0, (int)roll(&f->random, f->rate ? 60 : 6));
 		let_go(&pair);
-		break_it(&pair, (enum failure)roll(&f->random, FAILURES));
-		(void)mover_pair_done(&pair);
+		failure = (enum failure)roll(&f->random, FAILURES);
+		break_it(&pair, failure);
+		clear_away(&pair, failure);
 		if (!is_left(f))
 			break;
 		broken++;
@@ -559,7 +629,7 @@ static void survive(void **state, bool slowly)
 	for (uint32_t turn = 0; turn < 50 && broken < kills; turn++) {
 		if (turn > 0) {
 			(void)teardown(state);
-			(void)setup_on(state, f->source_huge, f->target_huge);
+			(void)setup_on(state, f->kinds);
 		}
 		if (slowly)
 			slow_down(*state);
@@ -575,6 +645,11 @@ static void a_guest_survives_failures_of_links_and_movers(void **state)
 }
 
 static void a_guest_survives_failures_under_a_limit(void **state)
+{
+	survive(state, true);
+}
+
+static void a_guest_with_memory_allocated_before_survives_failures(void **state)
 {
 	survive(state, true);
 }
@@ -606,16 +681,20 @@ static int test_in(const struct lab *where)
 		TEST_ON(huge, memory_arrives_on_hugetlbfs),
 		TEST_ON(to_huge, memory_arrives_on_hugetlbfs),
 		TEST_ON(from_huge, memory_arrives_on_hugetlbfs),
+		TEST_ON(kept_huge, memory_arrives_on_hugetlbfs),
+		TEST_ON(kept, memory_arrives_where_it_was_allocated_before),
 		TEST(a_switch_to_pause_sends_all_while_the_guest_stands_still),
 		TEST(post_copy_that_was_not_prepared_is_refused_in_words),
 		TEST(what_is_over_can_be_resumed),
 		TEST(a_guest_survives_failures_of_links_and_movers),
 		TEST(a_guest_survives_failures_under_a_limit),
 		TEST_ON(huge, a_guest_on_hugetlbfs_survives_failures),
+		TEST_ON(kept_huge, a_guest_on_hugetlbfs_survives_failures),
+		TEST_ON(kept, a_guest_with_memory_allocated_before_survives_failures),
 	};
 
 	lab = where;
-	(void)alarm(150);
+	(void)alarm(270);
 	return cmocka_run_group_tests_name("postcopy", tests, NULL, NULL);
 }
 

@@ -12,6 +12,7 @@
 #	GUEST_CPUS	vCPUs [1]
 # Set by whoever starts a guest on a host of hosts.sh:
 #	GUEST_HOST	network namespace to start it in; empty is here
+#	GUEST_PREALLOC	if set, all of its RAM is allocated when it starts
 
 GUEST_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GUEST_TESTS=$(dirname "$GUEST_LIB")
@@ -82,6 +83,7 @@ guest_argv() {
 	if [ -n "$GUEST_KERNEL" ]; then
 		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
 	fi
+	if [ -n "${GUEST_PREALLOC:-}" ]; then GUEST_ARGV+=(--prealloc); fi
 	GUEST_ARGV+=("$@")
 }
 
