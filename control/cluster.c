@@ -19,7 +19,10 @@
 
 static int load_move(void *ctx, const struct wh_move *move)
 {
-	(void)wh_track_adopt(ctx, move);
+	const struct wh_track *track = wh_track_adopt(ctx, move);
+
+	if (track->target && wh_move_holds_slots(move))
+		track->target->awaited = true;
 	return 0;
 }
 
@@ -230,7 +233,7 @@ static int check_target(const struct wh_cluster *c, const struct wh_move *move,
 	if (!strcmp(move->target, move->source) || (vm && vm->here))
 		return wh_fail(err, -EINVAL, "VM '%s' is on node %s already", move->vm,
 		               target->name);
-	if (!wh_member_alive(c, target))
+	if (wh_member_lost(c, target))
 		return wh_fail(err, -EAGAIN, "node %s is gone: it does not report", target->name);
 	if (target->drained)
 		return wh_fail(err, -EINVAL, "node %s is drained: undrain it, or name another one",

@@ -194,6 +194,15 @@ static const struct wh_report_job *find_job(const struct wh_report *report, cons
 	return NULL;
 }
 
+/*
+ * Whether the target may still have a word to say of a move. One that has never reported will not:
+ * it is only a target here; but it may yet report to a coordinator that was just opened.
+ */
+static bool may_speak(const struct wh_cluster *c, const struct wh_member *target)
+{
+	return target && (target->seen || target->awaited) && wh_member_alive(c, target);
+}
+
 /* The source has ended it. The move is over once the target has, too. */
 static void end_at_source(struct wh_cluster *c, struct wh_track *track, const char *outcome,
                           const char *reason)
@@ -206,7 +215,7 @@ static void end_at_source(struct wh_cluster *c, struct wh_track *track, const ch
 	if (*reason || strcmp(outcome, move->outcome) != 0)
 		(void)snprintf(move->reason, sizeof(move->reason), "%s", reason);
 	(void)snprintf(move->outcome, sizeof(move->outcome), "%s", outcome);
-	if (!track->target || !wh_member_alive(c, track->target))
+	if (!may_speak(c, track->target))
 		wh_track_end(c, track, move->outcome, move->reason);
 }
 

@@ -189,7 +189,7 @@ static struct wh_member *named_target(const struct wh_cluster *c, const struct w
 {
 	struct wh_member *target = track->target;
 
-	if (!wh_member_alive(c, target))
+	if (wh_member_lost(c, target))
 		(void)wh_fail(why, 0, "waits for node %s, which is gone", target->name);
 	else if (target->drained)
 		(void)wh_fail(why, 0, "waits for node %s, which is drained", target->name);

@@ -21,6 +21,7 @@
 struct wh_member {
 	char name[WH_NAME_MAX]; /* first: nodes are searched by it */
 	bool seen;
+	bool awaited; /* not seen, but a move to it was under way when the coordinator was opened */
 	bool drained;
 	bool gone;           /* its lease has expired, and that was acted upon */
 	bool look;           /* it is drained, and its guests may have changed */
@@ -85,6 +86,15 @@ struct wh_cluster {
 static inline bool wh_member_alive(const struct wh_cluster *c, const struct wh_member *member)
 {
 	return c->now.mono_ms < member->lease_ms;
+}
+
+/*
+ * Whether it was there and is not any more. A node of the configuration that has never reported is
+ * not lost: it may have a coordinator of its own, and only be a target here.
+ */
+static inline bool wh_member_lost(const struct wh_cluster *c, const struct wh_member *member)
+{
+	return member->seen && !wh_member_alive(c, member);
 }
 
 /* Slots in use: of the cluster, and of those that leave a node. */

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,6 +305,34 @@ void wh_guest_restore(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx)
 	const bool off[sizeof(capabilities) / sizeof(*capabilities)] = { false };
 
 	set_capabilities(qmp, off, reply, ctx);
+}
+
+void wh_guest_threads_freep(pid_t **threads)
+{
+	free(*threads);
+}
+
+int wh_guest_threads(const json_t *vcpus, pid_t **ret, size_t *ret_count, struct wh_error *err)
+{
+	size_t count = json_array_size(vcpus);
+	wh_cleanup(wh_guest_threads_freep) pid_t *threads = NULL;
+
+	if (count == 0 || count > WH_VCPUS_MAX)
+		return wh_fail(err, -EPROTO, "QEMU names %zu vCPUs", count);
+	threads = calloc(count, sizeof(*threads));
+	if (!threads)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		uint64_t tid;
+		int r = wh_json_u64(json_array_get(vcpus, i), "thread-id", INT_MAX, &tid, err);
+
+		if (r < 0)
+			return wh_context(err, r, "vCPU %zu", i);
+		threads[i] = (pid_t)tid;
+	}
+	*ret = wh_steal(threads);
+	*ret_count = count;
+	return 0;
 }
 
 void wh_guest_migrate(struct wh_qmp *qmp, const char *command, const char *path,

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "job.h"
-#include "schedule.h"
+#include "turn.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -107,6 +107,7 @@ static void start_qemu(struct wh_job *job)
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 	wh_assert(wh_job_socket_path(job, path, sizeof(path)) == 0); /* it was bound */
+	wh_throttle_lift(job); /* a vCPU that has used up its quota would stop late */
 	if (job->record.running) {
 		job->stopped = true;
 		wh_qmp_call(job->qmp, "stop", NULL, on_started, job);
@@ -412,5 +413,5 @@ void wh_finish_closed(struct wh_job *job)
 	wh_job_unrecord(job);
 	job->closing = false;
 	job->peer = wh_peer_close(job->peer);
-	wh_schedule(job->daemon);
+	wh_turn(job->daemon);
 }

@@ -3,7 +3,7 @@
 /*
  * Undo - leave a source as if there had been no migration.
  *
- *	kill the mover -> tell the target -> migrate_cancel -> wait until QEMU has ended it
+ *	full speed again -> kill the mover -> tell the target -> migrate_cancel -> wait until QEMU has ended it
  *	-> capabilities off -> cont if we stopped the guest -> forget the record
  *
  * It works from any state in which the guest is certainly not running elsewhere, also for a
@@ -117,6 +117,7 @@ void wh_undo_source(struct wh_job *job)
 	wh_timer_stop(&job->timer);
 	wh_timer_stop(&job->patience);
 	wh_connect_stop(&job->connecting);
+	wh_job_unthrottle(job);
 	wh_job_drop_worker(job);
 	tell_target(job);
 	job->peer = wh_peer_close(job->peer);

@@ -10,6 +10,7 @@
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 
+/* Numbers are kept in stores: append only. */
 enum wh_kind {
 	WH_KIND_HYPERCONVERGED,
 	WH_KIND_KUBEVIRT,

@@ -86,29 +86,40 @@ static int by_key(const void *a, const void *b)
 	return strcmp(((const struct wh_label *)a)->key, ((const struct wh_label *)b)->key);
 }
 
+static int read_labels(struct wh_labels *labels, const struct wh_yaml_node *node,
+                       struct wh_error *err)
+{
+	int r;
+
+	labels->items = calloc(node->count, sizeof(*labels->items));
+	if (!labels->items)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < node->count; i++) {
+		labels->count++;
+		r = read_label(&labels->items[i], node->items[i], err);
+		if (r < 0)
+			return r;
+	}
+	qsort(labels->items, labels->count, sizeof(*labels->items), by_key);
+	return 0;
+}
+
 int wh_labels_parse(struct wh_labels *ret, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	wh_cleanup(wh_labels_done) struct wh_labels labels = { 0 };
-	int r;
+	struct wh_labels labels = { 0 };
+	int r = 0;
 
 	if (node && node->type != WH_YAML_MAPPING && !wh_value_is_null(node))
 		return wh_yaml_fail(err, node,
 		                    "this is no set of labels; write 'key: value' below it");
-	if (node && node->count > 0) {
-		labels.items = calloc(node->count, sizeof(*labels.items));
-		if (!labels.items)
-			return wh_fail(err, -ENOMEM, "out of memory");
-		for (size_t i = 0; i < node->count; i++) {
-			labels.count++;
-			r = read_label(&labels.items[i], node->items[i], err);
-			if (r < 0)
-				return r;
-		}
-		qsort(labels.items, labels.count, sizeof(*labels.items), by_key);
+	if (node && node->count > 0)
+		r = read_labels(&labels, node, err);
+	if (r < 0) {
+		wh_labels_done(&labels);
+		return r;
 	}
 
 	*ret = labels;
-	labels = (struct wh_labels){ 0 };
 	return 0;
 }
 

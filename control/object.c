@@ -8,7 +8,6 @@
 
 #include "object.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "value.h"
 #include "yaml_json.h"
 
+#include "wherry/assert.h"
 #include "wherry/limits.h"
 
 struct form {
@@ -281,8 +281,10 @@ static int append_node(struct wh_objects *objects, const struct wh_yaml_node *no
 		return 0;
 	}
 	r = make_room(objects, err);
-	if (r == 0)
-		r = read_object(&objects->items[objects->count], form, node, err);
+	if (r < 0)
+		return r;
+	wh_assert(objects->items);
+	r = read_object(&objects->items[objects->count], form, node, err);
 	if (r == 0)
 		objects->count++;
 	return r;
@@ -382,7 +384,7 @@ static int check_identities(const struct wh_objects *objects, struct wh_error *e
 		return wh_fail(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < objects->count; i++)
 		sorted[i] = &objects->items[i];
-	qsort(sorted, objects->count, sizeof(*sorted), by_identity);
+	qsort(sorted, objects->count, sizeof(const struct wh_object *), by_identity);
 	twin = find_twin(sorted, objects->count, &first);
 	return twin ? fail_twin(twin, first, err) : 0;
 }

@@ -266,6 +266,17 @@ bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_
 	return true;
 }
 
+bool wh_settings_equal(const struct wh_settings *a, const struct wh_settings *b)
+{
+	struct wh_setting_value one;
+	struct wh_setting_value other;
+
+	for (size_t i = 0; wh_settings_at(a, i, &one) && wh_settings_at(b, i, &other); i++)
+		if (one.number != other.number || (one.name && strcmp(one.name, other.name) != 0))
+			return false;
+	return a->given == b->given;
+}
+
 static const struct setting *find_setting(const char *key)
 {
 	for (size_t i = 0; i < SETTINGS; i++)

@@ -88,6 +88,9 @@ struct wh_setting_value {
  */
 bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_setting_value *ret);
 
+/* Whether all values are the same, and were given alike. */
+bool wh_settings_equal(const struct wh_settings *a, const struct wh_settings *b);
+
 /*
  * The reverse: let the setting of @value's key have its value and its @given. Return: false if
  * there is no such key, or the value is too large for it; @settings is untouched then.

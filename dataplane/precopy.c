@@ -501,6 +501,19 @@ int wh_precopy_end_round(struct wh_precopy *p, bool last)
 	return r;
 }
 
+int wh_precopy_settle(struct wh_precopy *p)
+{
+	const uint64_t rate_bps = p->rate_bps;
+	int r;
+
+	wh_assert(p->in_flight == 0);
+	p->round++;
+	p->landed = false;
+	r = wh_precopy_end_round(p, false);
+	p->rate_bps = rate_bps; /* that nothing was sent meanwhile says nothing about it */
+	return r;
+}
+
 int wh_precopy_switch(struct wh_precopy *p)
 {
 	const struct wh_frame frame = { .kind = WH_FRAME_SWITCH };

@@ -90,6 +90,9 @@ wh_must_check int wh_precopy_end_round(struct wh_precopy *p, bool last);
 /* Send a frame; between rounds. Return: 0 or -errno. */
 wh_must_check int wh_precopy_send_frame(struct wh_precopy *p, const struct wh_frame *frame);
 
+/* Wait until the peer has acted on all frames that it was sent; between rounds. Return: 0 or -errno. */
+wh_must_check int wh_precopy_settle(struct wh_precopy *p);
+
 /* Say SWITCH and wait for the answer. Return: 0 or -errno. */
 wh_must_check int wh_precopy_switch(struct wh_precopy *p);
 

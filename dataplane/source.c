@@ -36,6 +36,12 @@
  */
 #define ROUND_BACKLOG_NS (125 * WH_NSEC_PER_MSEC)
 
+/* So few are given back in a millisecond or two, while the guest stands still. */
+#define ANNOUNCE_PAGES 2048
+
+/* A guest that writes too fast for that is not waited for. */
+#define ANNOUNCEMENTS_MAX 4u
+
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
 	uint8_t bytes[WH_FRAME_LEN_MAX];
@@ -247,17 +253,54 @@ static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_er
 
 /* --- post-copy -------------------------------------------------------------------------------- */
 
-/* Say what the guest wrote until it stood still, and add it to what is pending and hot. */
-static int announce_last(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
+/*
+ * What the guest has written is hot. Say which of it was not pending before, and is now.
+ * Return: how many pages, or -errno.
+ */
+static int64_t announce_fresh(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
+{
+	struct wh_pageset *pending = postcopy->precopy->pending;
+	int r;
+
+	wh_pageset_merge(postcopy->hot, fresh);
+	wh_pageset_subtract(fresh, pending);
+	r = wh_postcopy_announce(postcopy, fresh);
+	wh_pageset_merge(pending, fresh);
+	return r < 0 ? r : (int64_t)wh_pageset_count(fresh);
+}
+
+/* The guest runs: say what it has written since the last time, and have it given back. */
+static int64_t announce_more(struct wh_postcopy_source *postcopy)
 {
 	struct wh_precopy *p = postcopy->precopy;
-	int r = collect_last(p, fresh);
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *fresh = wh_pageset_new(p->ram->pages);
+	int64_t pages = fresh ? collect_written(p, fresh) : -ENOMEM;
+	int r;
 
-	if (r < 0)
-		return r;
-	wh_pageset_merge(postcopy->hot, fresh);
-	r = wh_postcopy_announce(postcopy, fresh);
-	wh_pageset_merge(p->pending, fresh);
+	if (pages == 0)
+		pages = announce_fresh(postcopy, fresh);
+	if (pages < 0)
+		return pages;
+	r = wh_precopy_settle(p);
+	return r < 0 ? r : pages;
+}
+
+/*
+ * Say what is pending while the guest runs, until little is left to say: the destination takes 100 ms
+ * to give back 512 MiB, and the guest must not stand still for that.
+ */
+static int announce_all(struct wh_postcopy_source *postcopy)
+{
+	struct wh_precopy *p = postcopy->precopy;
+	int r = wh_postcopy_announce(postcopy, p->pending);
+	int64_t pages = r < 0 ? r : ANNOUNCE_PAGES + 1;
+
+	if (r == 0)
+		r = wh_precopy_settle(p);
+	for (uint32_t i = 0; r == 0 && pages > ANNOUNCE_PAGES && i < ANNOUNCEMENTS_MAX; i++) {
+		pages = announce_more(postcopy);
+		r = pages < 0 ? (int)pages : 0;
+	}
 	return r;
 }
 
@@ -270,7 +313,12 @@ static int hand_over(struct wh_source *source, struct wh_postcopy_source *postco
 
 	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
 	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
-	r = fresh ? announce_last(postcopy, fresh) : -ENOMEM;
+	r = fresh ? collect_last(p, fresh) : -ENOMEM;
+	if (r == 0) {
+		const int64_t pages = announce_fresh(postcopy, fresh);
+
+		r = pages < 0 ? (int)pages : 0;
+	}
 	wh_stat_set(p->stats, WH_STAT_SCANNED_NS, wh_now_ns(source->clock));
 	return r < 0 ? r : wh_precopy_switch(p);
 }
@@ -311,7 +359,7 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 	r = collect_written(p, postcopy->hot);
 	if (r == 0) {
 		wh_pageset_merge(p->pending, postcopy->hot);
-		r = wh_postcopy_announce(postcopy, p->pending);
+		r = announce_all(postcopy);
 	}
 	if (r < 0)
 		return wh_fail(err, r, "announcing post-copy: %s", strerror(-r));

@@ -39,6 +39,9 @@
 /* One control frame: a page, so that a receive buffer is one, too. */
 #define WH_FRAME_LEN_MAX 4096u
 
+/* vCPUs of one guest that are slowed: QEMU's largest machine has 4096. */
+#define WH_VCPUS_MAX 4096u
+
 /* Pages of one run: what one write may carry. */
 #define WH_RUN_PAGES_MAX (WH_WRITE_LEN_MAX / WH_PAGE_SIZE)
 
@@ -82,11 +85,29 @@
 /* Connections from nodes that have not yet said what they want. */
 #define WH_STRANGERS_MAX 32u
 
+/* HTTP connections at once: a few monitoring systems, and somebody who looks. */
+#define WH_HTTP_CONNECTIONS_MAX 16u
+
+/* Memory of an HTTP connection: requests are some hundred bytes, pages are not in it. */
+#define WH_HTTP_MEMORY_MAX (8u << 10)
+
+/* An HTTP connection from its first byte to its last: half of how often Prometheus asks. */
+#define WH_HTTP_NS (5ull * 1000 * 1000 * 1000)
+
+/* How old a page may be: who asks all the time costs ten pages a second. */
+#define WH_HTTP_FRESH_NS (100ull * 1000 * 1000)
+
 /* Migrations that wherryd remembers after their end, for "wherry status". */
 #define WH_HISTORY_MAX 100u
 
 /* Migrations of the whole cluster that the coordinator remembers: days of a busy one, in 1 MiB. */
 #define WH_CLUSTER_HISTORY_MAX 1000u
+
+/* Events that wherryd keeps: hours of a busy node, for a reader that looks each minute at most. */
+#define WH_EVENTS_MAX 4096u
+
+/* Memory of their text: one answer of the API holds them all. */
+#define WH_EVENTS_BYTES_MAX (4u << 20)
 
 /* A command to a QEMU that is alive answers within this, even on a busy host. */
 #define WH_QMP_REPLY_NS (10ull * 1000 * 1000 * 1000)

@@ -9,6 +9,7 @@
 #	GUEST_KERNEL	kernel image
 #	GUEST_INITRD	the archive that build-initramfs made
 #	GUEST_ACCEL	kvm or tcg
+#	GUEST_CPUS	vCPUs [1]
 # Set by whoever starts a guest on a host of hosts.sh:
 #	GUEST_HOST	network namespace to start it in; empty is here
 
@@ -76,7 +77,8 @@ guest_argv() {
 
 	shift 3
 	GUEST_ARGV=("$GUEST_TESTS/guest/run-guest" --name "$name" --dir "$dir" --mem "$mem"
-		--ram "$(ram_file "$name" "$dir")" --qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL")
+		--ram "$(ram_file "$name" "$dir")" --qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL"
+		--cpus "${GUEST_CPUS:-1}")
 	if [ -n "$GUEST_KERNEL" ]; then
 		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
 	fi

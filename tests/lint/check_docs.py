@@ -55,6 +55,14 @@ TABLES = [
         code=r'\] = \{ "(\w+)", "([^"]+)" \}',
     ),
     Table(
+        doc="docs/observability.md",
+        heading="Metrics",
+        columns={"metric": NAME, "type": r"(\w+)", "unit": "(.+)", "meaning": "(.+)"},
+        sources=("control/metrics.c",),
+        code=r'\] = \{ "(\w+)", (\w+),\s+"([^"]+)",\s+"([^"]+)" \}',
+        normal=lambda row, names: (row[0], row[1].lower(), *row[2:]),
+    ),
+    Table(
         doc="docs/node-protocol.md",
         heading="The protocol between nodes",
         columns={"type": NAME},

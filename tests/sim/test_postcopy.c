@@ -185,6 +185,9 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 	struct world *w = source->context;
 
 	(void)err;
+	/* The guest does not stand still for what the target does about the pages it was named so far. */
+	if (source->mode == WH_SWITCH_POSTCOPY)
+		assert_true(w->target.round > wh_stat_get(&w->source_stats, WH_STAT_ROUND));
 	step(w, WH_NSEC_PER_MSEC); /* the hypervisor takes a moment */
 	fake_guest_finish(&w->guest);
 	w->source_runs = false;

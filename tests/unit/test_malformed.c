@@ -39,7 +39,7 @@
 #define MEMORY_MAX (512ull << 20)
 #define CPU_MAX_S  20u
 
-#define LARGE_FILE (50u * 1000 * 1000)
+#define LARGE_FILE ((size_t)50 * 1000 * 1000)
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1

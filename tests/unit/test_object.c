@@ -317,115 +317,112 @@ static void accepts_names_up_to_their_limits(void **state)
 	assert_int_equal(parse_name(migration_policy, '.', 3), -EINVAL);
 }
 
+static const struct {
+	const char *text;
+	const char *place;
+	const char *words;
+} mistakes[] = {
+	{ HCO "spec:\n  liveMigrationConfig:\n    bandwithPerMigration: 64Mi\n",
+	  "f:6:5: ", "'bandwidthPerMigration'" },
+	{ HCO "spec:\n  liveMigrationConfig:\n    progressTimeout: 7\n"
+	      "    bandwidthPerMigration: 64Mbps\n",
+	  "f:7:28: ", "bits" },
+	{ HCO "spec: {liveMigrationConfig: {progressTimeout: -1}}",
+	  "f:4:47: ", "from 0 to 4294967295" },
+	{ HCO "spec: x\n", "f:4:7: ", "'spec' must be a mapping" },
+	{ HCO "spec: {liveMigrationConfig: [a]}\n", "f:4:29: ", "must be a mapping" },
+	{ HCO "---\n" HCO, "f:5:1: ", "the first is f:1:1" },
+	{ HCO "spec: {}\n---\napiVersion: kubevirt.io/v1\nkind: KubeVirt\n"
+	      "metadata: {name: x}\n",
+	  "f:6:1: ", "the first is f:1:1" },
+	{ "apiVersion: hco.kubevirt.io/v2\nkind: HyperConverged\n",
+	  "f:1:13: ", "hco.kubevirt.io/v1" },
+	{ "kind: KubeVirt\napiVersion: kubevirt.io/v1alpha3\n",
+	  "f:2:13: ", "write kubevirt.io/v1" },
+	{ "kind: MigrationPolicy\napiVersion: migrations.kubevirt.io/v1\n",
+	  "f:2:13: ", "write migrations.kubevirt.io/v1alpha1" },
+	{ "kind: Namespace\napiVersion: v2\n", "f:2:13: ", "write v1" },
+	{ "kind: VirtualMachineInstance\napiVersion: kubevirt.io/v1alpha3\n",
+	  "f:2:13: ", "write kubevirt.io/v1" },
+	{ HCO "---\na: [\n", "f:6:1: ", ";" },
+	/* What is no object. */
+	{ "text", "f:1:1: ", "no object" },
+	{ HCO "---\n- kind\n", "f:5:1: ", "no object" },
+	{ "{}", "f:1:1: ", "'apiVersion' is missing" },
+	{ "kind: KubeVirt\n", "f:1:1: ", "'apiVersion' is missing" },
+	{ "apiVersion: v1\n", "f:1:1: ", "'kind' is missing" },
+	{ "apiVersion: v1\nkind: 5\n", "f:2:7: ", "quotes" },
+	{ "apiVersion: {a: b}\nkind: KubeVirt\n", "f:1:13: ", "a string" },
+	{ "{apiVersion: v1, kind: List, items: {}}", "f:1:37: ", "must be a list" },
+	{ "{apiVersion: v1, kind: List, items: [5]}", "f:1:38: ", "no object" },
+	/* Metadata. */
+	{ "apiVersion: kubevirt.io/v1\nkind: KubeVirt\n", "f:1:1: ", "'metadata'" },
+	{ VM "metadata:\n", "f:3:10: ", "'metadata'" },
+	{ VM "metadata: x\n", "f:3:11: ", "mapping" },
+	{ VM "metadata: {namespace: x}\n", "f:3:11: ", "'name' is missing" },
+	{ VM "metadata: {name: }\n", "f:3:18: ", "'name' is missing" },
+	{ VM "metadata: {name: 5}\n", "f:3:18: ", "quotes" },
+	{ VM "metadata: {name: A}\n", "f:3:18: ", "not a name" },
+	{ VM "metadata: {name: a.b}\n", "f:3:18: ", "not a name" },
+	{ VM "metadata: {name: a, namespace: a.b}\n", "f:3:32: ", "not a name" },
+	{ POLICY "metadata: {name: x}\n", "f:4:1: ", "already" },
+	{ "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, namespace: x}\n",
+	  "f:3:32: ", "no namespace" },
+	/* Labels. */
+	{ VMI "metadata: {name: a, labels: {b: true}}\n", "f:3:33: ", "quotes" },
+	{ VMI "metadata: {name: a, labels: {b: 5}}\n", "f:3:33: ", "b: \"5\"" },
+	{ VMI "metadata: {name: a, labels: [b]}\n", "f:3:29: ", "mapping" },
+	{ VM "metadata: {name: a}\nspec: {template: {metadata: {labels: {b: }}}}\n",
+	  "f:4:42: ", "\"\"" },
+	/* Policies. */
+	{ POLICY "spec: {bandwithPerMigration: 1Gi}", "f:4:8: ", "bandwidthPerMigration" },
+	{ POLICY "spec: {selector: {}}", "f:4:8: ", "'selectors'" },
+	{ POLICY "spec: {progressTimeout: 5}", "f:4:8: ", "unknown key" },
+	{ POLICY "spec: {network: m}", "f:4:8: ", "unknown key" },
+	{ POLICY "spec: {parallelMigrationsPerCluster: 5}", "f:4:8: ", "unknown key" },
+	{ POLICY "spec: {completionTimeoutPerGiB: -1}", "f:4:33: ", "from 0" },
+	{ POLICY "spec: {bandwidthPerMigration: 64m}", "f:4:31: ", "64M" },
+	{ POLICY "spec: {allowPostCopy: yes}", "f:4:23: ", "true or false" },
+	{ POLICY "spec: {selectors: []}", "f:4:19: ", "mapping" },
+	{ POLICY "spec: {selectors: {namespaceSelectors: {}}}", "f:4:20: ", "'namespaceSelector'" },
+	{ POLICY "spec: {selectors: {namespaceSelector: {a: true}}}", "f:4:43: ", "quotes" },
+	{ POLICY "spec: {selectors: {namespaceSelector: {a: }}}", "f:4:43: ", "\"\"" },
+	{ POLICY "spec: {selectors: {virtualMachineInstanceSelector: {a/: b}}}",
+	  "f:4:53: ", "no key of a label" },
+	{ POLICY "spec: x", "f:4:7: ", "mapping" },
+	{ POLICY "---\n# again\n" POLICY, "f:6:1: ", "the first is f:1:1" },
+	/* Migrations. */
+	{ VMIM, "f:1:1: ", "vmiName" },
+	{ VMIM "spec: {}", "f:4:7: ", "'vmiName' is missing" },
+	{ VMIM "spec: {vmiName: }", "f:4:17: ", "'vmiName' is missing" },
+	{ VMIM "spec: {vmiName: A}", "f:4:17: ", "not a name" },
+	{ VMIM "spec: {vmiName: a, vmi: b}", "f:4:20: ", "'vmiName'" },
+	{ VMIM "spec: {vmiName: a, priority: urgent}", "f:4:30: ", "user-triggered" },
+	{ VMIM "spec: {vmiName: a, priority: system-critcal}", "f:4:30: ", "'system-critical'" },
+	{ VMIM "spec: {vmiName: a, addedNodeSelector: {hostname: b}}",
+	  "f:4:40: ", "'kubernetes.io/hostname'" },
+	{ VMIM "spec: {vmiName: a, addedNodeSelector: {kubernetes.io/hostname: B}}",
+	  "f:4:64: ", "not a name" },
+	/* What JSON cannot hold. */
+	{ HCO "status: {x: 1e999}", "f:4:13: ", "quotes" },
+	{ HCO "status: {x: 9223372036854775808}", "f:4:13: ", "quotes" },
+	{ HCO "status: {x: .inf}", "f:4:13: ", "quotes" },
+};
+
 static void a_manifest_with_a_mistake_changes_nothing(void **state)
 {
-	static const struct {
-		const char *text;
-		const char *place;
-		const char *words;
-	} table[] = {
-		{ HCO "spec:\n  liveMigrationConfig:\n    bandwithPerMigration: 64Mi\n",
-		  "f:6:5: ", "'bandwidthPerMigration'" },
-		{ HCO "spec:\n  liveMigrationConfig:\n    progressTimeout: 7\n"
-		      "    bandwidthPerMigration: 64Mbps\n",
-		  "f:7:28: ", "bits" },
-		{ HCO "spec: {liveMigrationConfig: {progressTimeout: -1}}",
-		  "f:4:47: ", "from 0 to 4294967295" },
-		{ HCO "spec: x\n", "f:4:7: ", "'spec' must be a mapping" },
-		{ HCO "spec: {liveMigrationConfig: [a]}\n", "f:4:29: ", "must be a mapping" },
-		{ HCO "---\n" HCO, "f:5:1: ", "the first is f:1:1" },
-		{ HCO "spec: {}\n---\napiVersion: kubevirt.io/v1\nkind: KubeVirt\n"
-		      "metadata: {name: x}\n",
-		  "f:6:1: ", "the first is f:1:1" },
-		{ "apiVersion: hco.kubevirt.io/v2\nkind: HyperConverged\n",
-		  "f:1:13: ", "hco.kubevirt.io/v1" },
-		{ "kind: KubeVirt\napiVersion: kubevirt.io/v1alpha3\n",
-		  "f:2:13: ", "write kubevirt.io/v1" },
-		{ "kind: MigrationPolicy\napiVersion: migrations.kubevirt.io/v1\n",
-		  "f:2:13: ", "write migrations.kubevirt.io/v1alpha1" },
-		{ "kind: Namespace\napiVersion: v2\n", "f:2:13: ", "write v1" },
-		{ "kind: VirtualMachineInstance\napiVersion: kubevirt.io/v1alpha3\n",
-		  "f:2:13: ", "write kubevirt.io/v1" },
-		{ HCO "---\na: [\n", "f:6:1: ", ";" },
-		/* What is no object. */
-		{ "text", "f:1:1: ", "no object" },
-		{ HCO "---\n- kind\n", "f:5:1: ", "no object" },
-		{ "{}", "f:1:1: ", "'apiVersion' is missing" },
-		{ "kind: KubeVirt\n", "f:1:1: ", "'apiVersion' is missing" },
-		{ "apiVersion: v1\n", "f:1:1: ", "'kind' is missing" },
-		{ "apiVersion: v1\nkind: 5\n", "f:2:7: ", "quotes" },
-		{ "apiVersion: {a: b}\nkind: KubeVirt\n", "f:1:13: ", "a string" },
-		{ "{apiVersion: v1, kind: List, items: {}}", "f:1:37: ", "must be a list" },
-		{ "{apiVersion: v1, kind: List, items: [5]}", "f:1:38: ", "no object" },
-		/* Metadata. */
-		{ "apiVersion: kubevirt.io/v1\nkind: KubeVirt\n", "f:1:1: ", "'metadata'" },
-		{ VM "metadata:\n", "f:3:10: ", "'metadata'" },
-		{ VM "metadata: x\n", "f:3:11: ", "mapping" },
-		{ VM "metadata: {namespace: x}\n", "f:3:11: ", "'name' is missing" },
-		{ VM "metadata: {name: }\n", "f:3:18: ", "'name' is missing" },
-		{ VM "metadata: {name: 5}\n", "f:3:18: ", "quotes" },
-		{ VM "metadata: {name: A}\n", "f:3:18: ", "not a name" },
-		{ VM "metadata: {name: a.b}\n", "f:3:18: ", "not a name" },
-		{ VM "metadata: {name: a, namespace: a.b}\n", "f:3:32: ", "not a name" },
-		{ POLICY "metadata: {name: x}\n", "f:4:1: ", "already" },
-		{ "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, namespace: x}\n",
-		  "f:3:32: ", "no namespace" },
-		/* Labels. */
-		{ VMI "metadata: {name: a, labels: {b: true}}\n", "f:3:33: ", "quotes" },
-		{ VMI "metadata: {name: a, labels: {b: 5}}\n", "f:3:33: ", "b: \"5\"" },
-		{ VMI "metadata: {name: a, labels: [b]}\n", "f:3:29: ", "mapping" },
-		{ VM "metadata: {name: a}\nspec: {template: {metadata: {labels: {b: }}}}\n",
-		  "f:4:42: ", "\"\"" },
-		/* Policies. */
-		{ POLICY "spec: {bandwithPerMigration: 1Gi}", "f:4:8: ", "bandwidthPerMigration" },
-		{ POLICY "spec: {selector: {}}", "f:4:8: ", "'selectors'" },
-		{ POLICY "spec: {progressTimeout: 5}", "f:4:8: ", "unknown key" },
-		{ POLICY "spec: {network: m}", "f:4:8: ", "unknown key" },
-		{ POLICY "spec: {parallelMigrationsPerCluster: 5}", "f:4:8: ", "unknown key" },
-		{ POLICY "spec: {completionTimeoutPerGiB: -1}", "f:4:33: ", "from 0" },
-		{ POLICY "spec: {bandwidthPerMigration: 64m}", "f:4:31: ", "64M" },
-		{ POLICY "spec: {allowPostCopy: yes}", "f:4:23: ", "true or false" },
-		{ POLICY "spec: {selectors: []}", "f:4:19: ", "mapping" },
-		{ POLICY "spec: {selectors: {namespaceSelectors: {}}}",
-		  "f:4:20: ", "'namespaceSelector'" },
-		{ POLICY "spec: {selectors: {namespaceSelector: {a: true}}}",
-		  "f:4:43: ", "quotes" },
-		{ POLICY "spec: {selectors: {namespaceSelector: {a: }}}", "f:4:43: ", "\"\"" },
-		{ POLICY "spec: {selectors: {virtualMachineInstanceSelector: {a/: b}}}",
-		  "f:4:53: ", "no key of a label" },
-		{ POLICY "spec: x", "f:4:7: ", "mapping" },
-		{ POLICY "---\n# again\n" POLICY, "f:6:1: ", "the first is f:1:1" },
-		/* Migrations. */
-		{ VMIM, "f:1:1: ", "vmiName" },
-		{ VMIM "spec: {}", "f:4:7: ", "'vmiName' is missing" },
-		{ VMIM "spec: {vmiName: }", "f:4:17: ", "'vmiName' is missing" },
-		{ VMIM "spec: {vmiName: A}", "f:4:17: ", "not a name" },
-		{ VMIM "spec: {vmiName: a, vmi: b}", "f:4:20: ", "'vmiName'" },
-		{ VMIM "spec: {vmiName: a, priority: urgent}", "f:4:30: ", "user-triggered" },
-		{ VMIM "spec: {vmiName: a, priority: system-critcal}",
-		  "f:4:30: ", "'system-critical'" },
-		{ VMIM "spec: {vmiName: a, addedNodeSelector: {hostname: b}}",
-		  "f:4:40: ", "'kubernetes.io/hostname'" },
-		{ VMIM "spec: {vmiName: a, addedNodeSelector: {kubernetes.io/hostname: B}}",
-		  "f:4:64: ", "not a name" },
-		/* What JSON cannot hold. */
-		{ HCO "status: {x: 1e999}", "f:4:13: ", "quotes" },
-		{ HCO "status: {x: 9223372036854775808}", "f:4:13: ", "quotes" },
-		{ HCO "status: {x: .inf}", "f:4:13: ", "quotes" },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < COUNT(table); i++) {
+	for (size_t i = 0; i < COUNT(mistakes); i++) {
 		struct wh_objects objects = { .ignored = 77 };
 		struct wh_error err = { 0 };
 
-		if (parse(&objects, table[i].text, &err) != -EINVAL)
-			fail_msg("accepted: %s", table[i].text);
+		if (parse(&objects, mistakes[i].text, &err) != -EINVAL)
+			fail_msg("accepted: %s", mistakes[i].text);
 		print_message("# %s\n", err.text);
-		if (strncmp(err.text, table[i].place, strlen(table[i].place)) != 0)
-			fail_msg("not at %s: %s", table[i].place, err.text);
-		if (!strstr(err.text, table[i].words))
-			fail_msg("no '%s' in: %s", table[i].words, err.text);
+		if (strncmp(err.text, mistakes[i].place, strlen(mistakes[i].place)) != 0)
+			fail_msg("not at %s: %s", mistakes[i].place, err.text);
+		if (!strstr(err.text, mistakes[i].words))
+			fail_msg("no '%s' in: %s", mistakes[i].words, err.text);
 		assert_int_equal(objects.ignored, 77);
 		assert_null(objects.items);
 	}

@@ -50,31 +50,46 @@ static struct wh_labels must_parse_labels(const char *text)
 	return labels;
 }
 
-/* The name of the winner among @specs, in their order or the reverse; "" if none matches. */
-static void winner(char name[64], const struct spec *specs, bool reverse,
-                   enum wh_compatibility compatibility, const char *namespace_text,
-                   const char *vm_text)
+struct question {
+	const struct spec *specs;
+	bool reverse; /* the order in which they are given */
+	enum wh_compatibility compatibility;
+	const char *name_space; /* labels */
+	const char *vm;
+};
+
+/* Of @count policies of @q; "" if none matches. */
+static const char *ask(const struct question *q, const struct wh_named_policy *named, size_t count)
 {
-	wh_cleanup(wh_labels_done) struct wh_labels name_space = must_parse_labels(namespace_text);
-	wh_cleanup(wh_labels_done) struct wh_labels vm = must_parse_labels(vm_text);
+	wh_cleanup(wh_labels_done) struct wh_labels name_space = must_parse_labels(q->name_space);
+	wh_cleanup(wh_labels_done) struct wh_labels vm = must_parse_labels(q->vm);
 	wh_cleanup(wh_policy_set_freep) struct wh_policy_set *set = NULL;
+	const struct wh_named_policy *won;
+
+	assert_int_equal(wh_policy_set_new(&set, named, count, q->compatibility), 0);
+	won = wh_policy_resolve(set, &name_space, &vm);
+	return won ? won->name : "";
+}
+
+/* The name of the winner, which is one of @q->specs; "" if none matches. */
+static const char *winner(const struct question *q)
+{
 	struct wh_policy policies[POLICIES_MAX];
 	struct wh_named_policy named[POLICIES_MAX];
-	const struct wh_named_policy *won;
+	const char *name;
 	size_t count = 0;
 
-	for (; specs[count].name; count++)
-		policies[count] = must_parse(specs[count].text);
+	for (; q->specs[count].name; count++)
+		policies[count] = must_parse(q->specs[count].text);
 	for (size_t i = 0; i < count; i++) {
-		const size_t from = reverse ? count - 1 - i : i;
+		const size_t from = q->reverse ? count - 1 - i : i;
 
-		named[i] = (struct wh_named_policy){ specs[from].name, &policies[from] };
+		named[i] = (struct wh_named_policy){ q->specs[from].name, &policies[from] };
 	}
-	assert_int_equal(wh_policy_set_new(&set, named, count, compatibility), 0);
-	won = wh_policy_resolve(set, &name_space, &vm);
-	(void)snprintf(name, 64, "%s", won ? won->name : "");
+	name = ask(q, named, count);
 	for (size_t i = 0; i < count; i++)
 		wh_policy_done(&policies[i]);
+	return name;
 }
 
 static void a_policy_matches_if_every_entry_equals_a_label(void **state)
@@ -137,11 +152,10 @@ static void a_policy_matches_if_every_entry_equals_a_label(void **state)
 		const struct spec specs[] = { { "p", table[i].selectors }, { NULL, NULL } };
 
 		for (int c = WH_COMPATIBLE_DOCS; c <= WH_COMPATIBLE_KUBEVIRT; c++) {
-			char name[64];
+			const struct question q = { specs, false, (enum wh_compatibility)c,
+				                    table[i].name_space, table[i].vm };
 
-			winner(name, specs, false, (enum wh_compatibility)c, table[i].name_space,
-			       table[i].vm);
-			if ((*name != '\0') != table[i].matches)
+			if ((*winner(&q) != '\0') != table[i].matches)
 				fail_msg("row %zu: %s with %s and %s", i, table[i].selectors,
 				         table[i].name_space, table[i].vm);
 		}
@@ -204,12 +218,15 @@ static void of_several_the_documented_one_wins(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(table); i++) {
 		for (int reverse = 0; reverse < 2; reverse++) {
-			char docs[64], kubevirt[64];
+			struct question q = { table[i].specs, reverse, WH_COMPATIBLE_DOCS, labels,
+				              labels };
+			const char *docs = winner(&q);
+			const char *kubevirt;
 
-			winner(docs, table[i].specs, reverse, WH_COMPATIBLE_DOCS, labels, labels);
-			winner(kubevirt, table[i].specs, reverse, WH_COMPATIBLE_KUBEVIRT, labels,
-			       labels);
-			if (strcmp(docs, table[i].docs) || strcmp(kubevirt, table[i].kubevirt))
+			q.compatibility = WH_COMPATIBLE_KUBEVIRT;
+			kubevirt = winner(&q);
+			if (strcmp(docs, table[i].docs) != 0 ||
+			    strcmp(kubevirt, table[i].kubevirt) != 0)
 				fail_msg("row %zu: '%s' and '%s'", i, docs, kubevirt);
 		}
 	}

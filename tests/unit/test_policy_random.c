@@ -120,7 +120,8 @@ static unsigned int compare(struct policies *p, enum wh_compatibility compatibil
 		won = wh_policy_resolve(set, &name_space.labels, &vm.labels);
 		won_too = wh_policy_resolve(shuffled, &name_space.labels, &vm.labels);
 
-		if (strcmp(name_of(won), name_of(right)) || strcmp(name_of(won_too), name_of(won)))
+		if (strcmp(name_of(won), name_of(right)) != 0 ||
+		    strcmp(name_of(won_too), name_of(won)) != 0)
 			fail_msg("of %zu policies %s won, in another order %s; right is %s",
 			         p->count, name_of(won), name_of(won_too), name_of(right));
 		found += right != NULL;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/report. Run as: test_report.py SOURCE_ROOT"""
+"""bench/report. Run as: test_bench_report.py SOURCE_ROOT"""
 
 import copy
 import json
