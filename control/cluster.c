@@ -19,10 +19,7 @@
 
 static int load_move(void *ctx, const struct wh_move *move)
 {
-	const struct wh_track *track = wh_track_adopt(ctx, move);
-
-	if (track->target && wh_move_holds_slots(move))
-		track->target->awaited = true;
+	(void)wh_track_adopt(ctx, move);
 	return 0;
 }
 
@@ -238,7 +235,7 @@ static int check_target(const struct wh_cluster *c, const struct wh_move *move,
 	if (target->drained)
 		return wh_fail(err, -EINVAL, "node %s is drained: undrain it, or name another one",
 		               target->name);
-	if (target->seen && !vm)
+	if (target->reported_ms > 0 && !vm)
 		return wh_fail(err, -ENOENT, "node %s has no VM '%s' in its configuration",
 		               target->name, move->vm);
 	return 0;

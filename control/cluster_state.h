@@ -20,8 +20,7 @@
 
 struct wh_member {
 	char name[WH_NAME_MAX]; /* first: nodes are searched by it */
-	bool seen;
-	bool awaited; /* not seen, but a move to it was under way when the coordinator was opened */
+	bool seen;              /* ever, also by a coordinator before this one */
 	bool drained;
 	bool gone;           /* its lease has expired, and that was acted upon */
 	bool look;           /* it is drained, and its guests may have changed */

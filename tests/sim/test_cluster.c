@@ -29,7 +29,7 @@
 
 #include "wherry/log.h"
 
-#define SMALL_RUNS 20u
+#define SMALL_RUNS 60u
 
 /* A run that has not ended by then goes nowhere. */
 #define LONGEST_RUN_MS 86400000u
@@ -229,7 +229,7 @@ static bool has_target(const struct world *w, const struct mirror *m)
 	return false;
 }
 
-/* @m waits, although it goes before @started: something must be in its way. */
+/* @m waits, although it goes before @started, if that is not NULL: something must be in its way. */
 static void assert_blocked(struct world *w, const struct mirror *m, const struct mirror *started)
 {
 	struct wh_cluster_node source;
@@ -239,12 +239,13 @@ static void assert_blocked(struct world *w, const struct mirror *m, const struct
 	assert_true(wh_cluster_node_at(w->cluster, m->source, &source, now_of(w)));
 	if (!source.alive)
 		return;
-	if (m->source != started->source && source.outbound >= w->plan->outbound_limit) {
+	if ((!started || m->source != started->source) &&
+	    source.outbound >= w->plan->outbound_limit) {
 		w->seen_outbound_full++;
 		return;
 	}
 	if (has_target(w, m))
-		fail_msg("%s started before %s", started->id, m->id);
+		fail_msg("%s started before %s", started ? started->id : "nothing", m->id);
 }
 
 static void check_order(struct world *w)
@@ -254,6 +255,19 @@ static void check_order(struct world *w)
 			if (!w->moves[k]->holds && goes_before(w->moves[k], w->started[i]))
 				assert_blocked(w, w->moves[k], w->started[i]);
 	w->started_count = 0;
+}
+
+/* The cluster has a slot: then something is in the way of each that waits. */
+static void check_nothing_idles(struct world *w)
+{
+	struct wh_cluster_node node;
+	uint32_t used = 0;
+
+	for (size_t i = 0; wh_cluster_node_at(w->cluster, i, &node, now_of(w)); i++)
+		used += node.outbound;
+	for (size_t i = 0; used < w->plan->cluster_limit && i < w->move_count; i++)
+		if (!w->moves[i]->holds)
+			assert_blocked(w, w->moves[i], NULL);
 }
 
 /* One that holds slots, or one that does not; NULL if there is none. */
@@ -342,8 +356,10 @@ static void turn(struct world *w)
 {
 	w->turn_ms = wh_cluster_turn(w->cluster, now_of(w));
 	check_order(w);
-	if (fake_random(&w->nodes, 64) == 0)
+	if (fake_random(&w->nodes, 64) == 0) {
+		check_nothing_idles(w);
 		check_note(w);
+	}
 }
 
 /* Both may be cut short. */
