@@ -235,7 +235,7 @@ static int check_target(const struct wh_cluster *c, const struct wh_move *move,
 	if (target->drained)
 		return wh_fail(err, -EINVAL, "node %s is drained: undrain it, or name another one",
 		               target->name);
-	if (target->seen && !vm)
+	if (target->reported_ms > 0 && !vm)
 		return wh_fail(err, -ENOENT, "node %s has no VM '%s' in its configuration",
 		               target->name, move->vm);
 	return 0;

@@ -62,6 +62,8 @@ struct wh_member *wh_member_get(struct wh_cluster *c, const char *name)
 	wh_assert(member && c->members);
 	(void)snprintf(member->name, sizeof(member->name), "%s", name);
 	member->lease_ms = c->now.mono_ms + WH_LEASE_MS;
+	/* A store that cannot be read: to wait for a word in vain harms less than not to wait. */
+	member->seen = wh_store_knows_node(c->store, name, NULL) != 0;
 	memmove(&c->members[at + 1], &c->members[at],
 	        (c->member_count - at) * sizeof(struct wh_member *));
 	c->members[at] = member;
@@ -185,13 +187,31 @@ bool wh_member_has(const struct wh_member *member, const char *name_space, const
 
 /* Jobs. */
 
+/* One that is not over, if there is any: a move may have been started twice, with a crash between. */
 static const struct wh_report_job *find_job(const struct wh_report *report, const char *id,
                                             bool source)
 {
-	for (size_t i = 0; i < report->job_count; i++)
-		if (report->jobs[i].source == source && !strcmp(report->jobs[i].id, id))
-			return &report->jobs[i];
-	return NULL;
+	const struct wh_report_job *over = NULL;
+
+	for (size_t i = 0; i < report->job_count; i++) {
+		const struct wh_report_job *job = &report->jobs[i];
+
+		if (job->source != source || strcmp(job->id, id) != 0)
+			continue;
+		if (!job->over)
+			return job;
+		over = job;
+	}
+	return over;
+}
+
+/*
+ * Whether the target may still have a word to say of a move. One that has never reported has not:
+ * it has a coordinator of its own, and is only a target here.
+ */
+static bool may_speak(const struct wh_cluster *c, const struct wh_member *target)
+{
+	return target && target->seen && wh_member_alive(c, target);
 }
 
 /* The source has ended it. The move is over once the target has, too. */
@@ -206,7 +226,7 @@ static void end_at_source(struct wh_cluster *c, struct wh_track *track, const ch
 	if (*reason || strcmp(outcome, move->outcome) != 0)
 		(void)snprintf(move->reason, sizeof(move->reason), "%s", reason);
 	(void)snprintf(move->outcome, sizeof(move->outcome), "%s", outcome);
-	if (!track->target || !track->target->seen || !wh_member_alive(c, track->target))
+	if (!may_speak(c, track->target))
 		wh_track_end(c, track, move->outcome, move->reason);
 }
 
@@ -303,6 +323,15 @@ static void count_strays(struct wh_cluster *c, struct wh_member *member,
 	set_strays(c, member, strays);
 }
 
+static void note_first(struct wh_cluster *c, const struct wh_member *member)
+{
+	struct wh_error why;
+
+	if (wh_store_note_node(c->store, member->name, &why) < 0)
+		wh_log(WH_LOG_ERROR, "store.failed", WH_STR("node", member->name),
+		       WH_STR("reason", why.text));
+}
+
 void wh_cluster_report(struct wh_cluster *c, const struct wh_report *report,
                        struct wh_cluster_time now)
 {
@@ -310,7 +339,9 @@ void wh_cluster_report(struct wh_cluster *c, const struct wh_report *report,
 
 	c->now = now;
 	member = wh_member_get(c, report->node);
-	if (member->gone || !member->seen) {
+	if (!member->seen)
+		note_first(c, member);
+	if (member->gone || member->reported_ms == 0) {
 		wh_log(WH_LOG_INFO, "node.alive", WH_STR("node", member->name));
 		c->look = true;
 	}

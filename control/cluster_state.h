@@ -20,7 +20,7 @@
 
 struct wh_member {
 	char name[WH_NAME_MAX]; /* first: nodes are searched by it */
-	bool seen;
+	bool seen;              /* ever, also by a coordinator before this one */
 	bool drained;
 	bool gone;           /* its lease has expired, and that was acted upon */
 	bool look;           /* it is drained, and its guests may have changed */

@@ -81,6 +81,12 @@ wh_must_check int wh_store_each_move(struct wh_store *store,
                                      int (*each)(void *ctx, const struct wh_move *move), void *ctx,
                                      struct wh_error *err);
 
+/* Note that @node has reported; and whether it ever has. Return of the latter: 1, 0 or -errno. */
+wh_must_check int wh_store_note_node(struct wh_store *store, const char *node,
+                                     struct wh_error *err);
+wh_must_check int wh_store_knows_node(struct wh_store *store, const char *node,
+                                      struct wh_error *err);
+
 /* Note whether @node is being drained; and call @each for all that are. */
 wh_must_check int wh_store_set_drained(struct wh_store *store, const char *node, bool drained,
                                        struct wh_error *err);

@@ -45,6 +45,7 @@ static const char *const steps[] = {
 	" reason TEXT NOT NULL, created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL,"
 	" ended_ms INTEGER NOT NULL, settings TEXT NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX moves_by_age ON moves (sequence);"
+	"CREATE TABLE nodes (node TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;"
 	"CREATE TABLE drained (node TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;",
 };
 
@@ -63,6 +64,8 @@ enum statement {
 	PUT_MOVE,
 	PRUNE_MOVES,
 	EACH_MOVE,
+	NOTE_NODE,
+	KNOWS_NODE,
 	SET_DRAINED,
 	UNSET_DRAINED,
 	EACH_DRAINED,
@@ -83,6 +86,8 @@ static const char *const statements[] = {
 			"(SELECT sequence FROM moves WHERE phase >= ?1 "
 			"ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
 	[EACH_MOVE] = "SELECT " MOVE_COLUMNS " FROM moves ORDER BY sequence",
+	[NOTE_NODE] = "INSERT OR IGNORE INTO nodes VALUES (?)",
+	[KNOWS_NODE] = "SELECT node FROM nodes WHERE node = ?",
 	[SET_DRAINED] = "INSERT OR IGNORE INTO drained VALUES (?)",
 	[UNSET_DRAINED] = "DELETE FROM drained WHERE node = ?",
 	[EACH_DRAINED] = "SELECT node FROM drained ORDER BY node",
@@ -539,6 +544,22 @@ int wh_store_each_move(struct wh_store *store, int (*each)(void *ctx, const stru
 }
 
 /* Nodes. */
+
+int wh_store_note_node(struct wh_store *store, const char *node, struct wh_error *err)
+{
+	bind_text(store, NOTE_NODE, 1, node);
+	return run(store, NOTE_NODE, err);
+}
+
+int wh_store_knows_node(struct wh_store *store, const char *node, struct wh_error *err)
+{
+	int r;
+
+	bind_text(store, KNOWS_NODE, 1, node);
+	r = step(store, KNOWS_NODE, err);
+	(void)sqlite3_reset(store->prepared[KNOWS_NODE]); /* there is no second row */
+	return r;
+}
 
 int wh_store_set_drained(struct wh_store *store, const char *node, bool drained,
                          struct wh_error *err)

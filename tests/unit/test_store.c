@@ -387,6 +387,18 @@ static void knows_which_nodes_are_drained(void **state)
 	assert_string_equal(seen.text, "b c ");
 }
 
+static void knows_which_nodes_have_ever_reported(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(wh_store_note_node(f->store, "a", &f->err), 0);
+	assert_int_equal(wh_store_note_node(f->store, "a", &f->err), 0);
+	reopen(f);
+
+	assert_int_equal(wh_store_knows_node(f->store, "a", &f->err), 1);
+	assert_int_equal(wh_store_knows_node(f->store, "b", &f->err), 0);
+}
+
 static void a_walk_ends_when_it_is_told_to(void **state)
 {
 	struct fixture *f = *state;
@@ -534,6 +546,7 @@ int main(void)
 		TEST(an_object_that_is_not_there_cannot_be_deleted),
 		TEST(objects_and_the_moves_they_ask_for_are_put_together_or_not_at_all),
 		TEST(knows_which_nodes_are_drained),
+		TEST(knows_which_nodes_have_ever_reported),
 		TEST(a_walk_ends_when_it_is_told_to),
 		TEST(a_second_writer_is_refused),
 		TEST(a_store_of_a_newer_version_is_refused_and_left_alone),
