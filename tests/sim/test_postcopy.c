@@ -29,6 +29,7 @@
 
 #include "fake_fill.h"
 #include "fake_guest.h"
+#include "loop_ends.h"
 #include "serve.h"
 #include "session.h"
 #include "source.h"
@@ -259,24 +260,6 @@ static int detach(struct wh_target *target, struct wh_error *err)
 
 /* --- links ------------------------------------------------------------------------------------ */
 
-static struct wh_transport *open_end(bool passive)
-{
-	static const uint8_t token[WH_TOKEN_BYTES];
-	struct wh_transport *link = NULL;
-	const struct wh_link_config cfg = {
-		.uri = "loop://sim",
-		.passive = passive,
-		.queue_depth = 8,
-		.connections = 1,
-		.interface = "",
-		.local = "",
-		.token = token,
-	};
-
-	assert_int_equal(wh_transport_open(&link, &cfg, NULL), 0);
-	return link;
-}
-
 static void open_world(struct world *w)
 {
 	/* The first link may get as far as post-copy; those that resume have less to do. */
@@ -346,7 +329,7 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 	w->target_result = 0;
 	w->target = (struct wh_target){
 		.ram = &w->target_ram,
-		.link = open_end(true),
+		.link = open_loop_end(true),
 		.clock = &fake_clock,
 		.stats = &w->target_stats,
 		.missing = &w->missing,
@@ -356,14 +339,8 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 		.context = w,
 		.fault_by_hand = true,
 	};
-	source.link = link = open_end(false);
-	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
-		const struct wh_memory memory = { .addr = w->guest.ram.regions[i].addr,
-			                          .fd = -1,
-			                          .bytes = w->guest.ram.regions[i].bytes };
-
-		assert_int_equal(wh_transport_map(link, i, &memory), 0);
-	}
+	source.link = link = open_loop_end(false);
+	lend_to_loop(link, &w->guest.ram);
 	r = wh_source_run(&source, NULL);
 	*postcopy = source.became_postcopy;
 	(void)wh_transport_close(link);
