@@ -261,8 +261,7 @@ static void on_connected(void *ctx, int fd, const char *why)
 static void join_here(struct wh_agent *a)
 {
 	struct wh_lines *lines = NULL;
-	const struct wh_lines_config cfg = { .loop = a->daemon->loop,
-		                             .line_max = WH_API_LINE_MAX };
+	const struct wh_lines_config cfg = { .loop = a->daemon->loop, .line_max = WH_API_LINE_MAX };
 	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0) {

@@ -234,8 +234,7 @@ static void on_answer(void *ctx, json_t *answer, const char *why)
 }
 
 /* Whether @command of a client is answered here. */
-static bool is_ours(const struct wh_daemon *d, const struct command *command,
-                    const json_t *request)
+static bool is_ours(const struct wh_daemon *d, const struct command *command, const json_t *request)
 {
 	const char *name = wh_json_text(request, "migration");
 

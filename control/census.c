@@ -112,8 +112,8 @@ static bool has_ended(const struct entry *e)
 	struct pollfd p = { .fd = e->pidfd, .events = POLLIN };
 	struct stat now;
 
-	return poll(&p, 1, 0) > 0 || stat(e->vm->qmp, &now) < 0 ||
-	       now.st_ino != e->socket.st_ino || now.st_dev != e->socket.st_dev;
+	return poll(&p, 1, 0) > 0 || stat(e->vm->qmp, &now) < 0 || now.st_ino != e->socket.st_ino ||
+	       now.st_dev != e->socket.st_dev;
 }
 
 static const struct wh_job *job_of(const struct wh_census *c, const struct wh_vm *vm)

@@ -187,8 +187,8 @@ static int read_compatibility(void *field, const struct wh_yaml_node *node, stru
 		return wh_yaml_fail(err, node,
 		                    "'%.40s' is no compatibility; write documentation or kubevirt",
 		                    text);
-	*(enum wh_compatibility *)field =
-		strcmp(text, "kubevirt") ? WH_COMPATIBLE_DOCS : WH_COMPATIBLE_KUBEVIRT;
+	*(enum wh_compatibility *)field = strcmp(text, "kubevirt") ? WH_COMPATIBLE_DOCS
+	                                                           : WH_COMPATIBLE_KUBEVIRT;
 	return 0;
 }
 

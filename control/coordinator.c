@@ -249,8 +249,7 @@ void wh_coordinator_adopt(struct wh_coordinator *c, struct wh_lines *lines, cons
 
 void wh_coordinator_adopt_fd(struct wh_coordinator *c, int fd, const char *node)
 {
-	const struct wh_lines_config cfg = { .loop = c->daemon->loop,
-		                             .line_max = WH_API_LINE_MAX };
+	const struct wh_lines_config cfg = { .loop = c->daemon->loop, .line_max = WH_API_LINE_MAX };
 	struct wh_lines *lines;
 
 	if (wh_lines_open(&lines, fd, &cfg) == 0)

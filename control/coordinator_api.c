@@ -15,7 +15,6 @@
 #include "status.h"
 
 #include "wherry/assert.h"
-#include "wherry/log.h"
 
 /* What a command is given. @answer is filled in; if it fails, it is dropped. */
 struct query {
@@ -109,11 +108,11 @@ static void add_object(void *ctx, const struct wh_object *object, uint64_t revis
 	json_t *json = json_loads(object->json, 0, NULL);
 
 	wh_assert(yaml && json); /* it was written by us */
-	(void)json_array_append_new(
-		ctx, json_pack("{s:s, s:s, s:s, s:o, s:o, s:s}", "kind",
-	                       wh_kind_info(object->kind)->kind, "namespace", object->name_space,
-	                       "name", object->name, "revision", wh_json_number(revision),
-	                       "object", json, "yaml", yaml));
+	(void)json_array_append_new(ctx, json_pack("{s:s, s:s, s:s, s:o, s:o, s:s}", "kind",
+	                                           wh_kind_info(object->kind)->kind, "namespace",
+	                                           object->name_space, "name", object->name,
+	                                           "revision", wh_json_number(revision), "object",
+	                                           json, "yaml", yaml));
 	free(yaml);
 }
 
@@ -124,10 +123,10 @@ static json_t *vms_of(const struct wh_cluster_node *node)
 	for (size_t i = 0; i < node->vm_count; i++) {
 		const struct wh_report_vm *vm = &node->vms[i];
 
-		(void)json_array_append_new(
-			list, json_pack("{s:s, s:s, s:b, s:o}", "namespace", vm->name_space, "name",
-		                        vm->name, "here", vm->here, "memory_bytes",
-		                        wh_json_number(vm->memory_bytes)));
+		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "namespace",
+		                                            vm->name_space, "name", vm->name,
+		                                            "here", vm->here, "memory_bytes",
+		                                            wh_json_number(vm->memory_bytes)));
 	}
 	return list;
 }
@@ -139,11 +138,10 @@ static json_t *node_json(const struct wh_coordinator *c, const struct wh_cluster
 
 	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:o}", "name", node->name,
 	                 "alive", node->alive, "seen", node->seen, "drained", node->drained,
-	                 "coordinator", !strcmp(node->name, c->daemon->config->node),
-	                 "reported_ms", wh_json_number(ago_ms), "memory_bytes",
-	                 wh_json_number(node->memory_bytes), "free_bytes",
-	                 wh_json_number(node->free_bytes), "outbound", (int)node->outbound, "vms",
-	                 vms_of(node));
+	                 "coordinator", !strcmp(node->name, c->daemon->config->node), "reported_ms",
+	                 wh_json_number(ago_ms), "memory_bytes", wh_json_number(node->memory_bytes),
+	                 "free_bytes", wh_json_number(node->free_bytes), "outbound",
+	                 (int)node->outbound, "vms", vms_of(node));
 }
 
 static int get_nodes(struct query *q, const char *name)
@@ -301,8 +299,6 @@ static int drain(struct query *q, bool drained)
 
 	if (r == 0)
 		r = wh_cluster_drain(q->c->cluster, node, drained, wh_coordinator_now(), q->err);
-	if (r == 0)
-		wh_log(WH_LOG_INFO, drained ? "node.drain" : "node.undrain", WH_STR("node", node));
 	return r;
 }
 
@@ -325,8 +321,7 @@ static int do_status(struct query *q)
 	if (r < 0)
 		return r;
 	if (!*name) {
-		(void)json_object_set_new(q->answer, "migrations",
-		                          wh_coordinator_status_all(q->c));
+		(void)json_object_set_new(q->answer, "migrations", wh_coordinator_status_all(q->c));
 		return 0;
 	}
 	said = wh_coordinator_status(q->c, name);
@@ -341,9 +336,9 @@ static const struct {
 	const char *name;
 	int (*run)(struct query *q);
 } commands[] = {
-	{ "apply", do_apply },     { "get", do_get },         { "delete", do_delete },
+	{ "apply", do_apply },       { "get", do_get },         { "delete", do_delete },
 	{ "settings", do_settings }, { "explain", do_explain }, { "migrate", do_migrate },
-	{ "drain", do_drain },     { "undrain", do_undrain }, { "status", do_status },
+	{ "drain", do_drain },       { "undrain", do_undrain }, { "status", do_status },
 };
 
 static void run(struct wh_coordinator *c, int (*command)(struct query *q), const json_t *request,

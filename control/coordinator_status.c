@@ -40,7 +40,8 @@ static void forget_strays(struct wh_coordinator *c)
 
 	json_object_foreach(c->details, id, note)
 		strays += !wh_cluster_find_move(c->cluster, id) && has_ended(note);
-	json_object_foreach_safe(c->details, next, id, note) {
+	json_object_foreach_safe(c->details, next, id, note)
+	{
 		if (strays <= STRAY_NOTES_MAX)
 			break;
 		if (wh_cluster_find_move(c->cluster, id) || !has_ended(note))

@@ -38,7 +38,8 @@ struct wh_daemon {
 	struct wh_observe *observe;
 	char *socket_dir;      /* where the sockets of migrations are made */
 	sd_event_source *turn; /* turn.c */
-	void (*turned)(struct wh_daemon *daemon); /* with each turn: a job has changed; may be NULL */
+	void (*turned)(
+		struct wh_daemon *daemon); /* with each turn: a job has changed; may be NULL */
 	struct wh_timer stop_timer;
 	bool stopping; /* no migration starts any more; exit when the last has ended */
 };

@@ -33,10 +33,10 @@ static void add_entry(void *ctx, const struct wh_policy_entry *e)
 
 	entries->matching += e->matches;
 	entries->missing += !e->matches;
-	(void)json_array_append_new(
-		entries->list,
-		json_pack("{s:s, s:s, s:s, s:s?, s:b}", "of", e->of_namespace ? "namespace" : "vm",
-	                  "key", e->key, "wants", e->wants, "has", e->has, "matches", e->matches));
+	(void)json_array_append_new(entries->list, json_pack("{s:s, s:s, s:s, s:s?, s:b}", "of",
+	                                                     e->of_namespace ? "namespace" : "vm",
+	                                                     "key", e->key, "wants", e->wants,
+	                                                     "has", e->has, "matches", e->matches));
 }
 
 /* Why this one does not win, or does. */
@@ -148,8 +148,9 @@ static int find_place(const struct wh_cluster *cluster, struct place *place, str
 	key.kind = WH_KIND_VM;
 	wh_cluster_each_object(cluster, &key, on_object, place);
 	if (!place->known)
-		return wh_fail(err, -ENOENT, "no VM '%s'%s%s: no node has it, and no object", place->vm,
-		               *place->name_space ? " in namespace " : "", place->name_space);
+		return wh_fail(err, -ENOENT, "no VM '%s'%s%s: no node has it, and no object",
+		               place->vm, *place->name_space ? " in namespace " : "",
+		               place->name_space);
 	return 0;
 }
 

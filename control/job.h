@@ -100,7 +100,7 @@ struct wh_job {
 	struct wh_move move; /* source: what the coordinator knows; the target has only names */
 	bool telling;        /* over, and in a report that is not yet answered */
 	bool told;           /* over, and the coordinator knows */
-	bool staged; /* the record with @staged_phase waits beside the journal */
+	bool staged;         /* the record with @staged_phase waits beside the journal */
 	enum wh_phase staged_phase;
 	struct wh_job_times times;
 	struct wh_job_stats stats;    /* of the movers that are gone */

@@ -481,8 +481,8 @@ static int check_order(struct wh_daemon *daemon, const struct wh_move *move, str
 	const struct wh_job *job = wh_job_find(daemon, move->vm);
 
 	if (!wh_find_vm(daemon->config, move->vm))
-		return wh_fail(err, -ENOENT, "no VM '%s' in the configuration of node %s",
-		               move->vm, daemon->config->node);
+		return wh_fail(err, -ENOENT, "no VM '%s' in the configuration of node %s", move->vm,
+		               daemon->config->node);
 	if (!wh_find_node(daemon->config, move->target))
 		return wh_fail(err, -ENOENT, "no node '%s' in the configuration of node %s",
 		               move->target, daemon->config->node);

@@ -122,8 +122,7 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 	               v->stats[WH_STAT_ROUND], (unsigned)(wh_progress_done(v) * 100),
 	               wh_units_rate(wh_progress_bps(v)).s,
 	               wh_units_rate(v->stats[WH_STAT_DIRTY_BPS]).s,
-	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s,
-	               throttled);
+	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s, throttled);
 }
 
 static void put_downtime(FILE *out, const struct wh_view *v)

@@ -55,8 +55,7 @@ static int parse_vm(struct wh_report_vm *vm, const json_t *json, struct wh_error
 		r = read_name(json, "name", vm->name, err);
 	if (r == 0)
 		r = wh_json_bool(json, "here", &vm->here, err);
-	return r < 0 ? r
-	             : wh_json_u64(json, "memory_bytes", INT64_MAX, &vm->memory_bytes, err);
+	return r < 0 ? r : wh_json_u64(json, "memory_bytes", INT64_MAX, &vm->memory_bytes, err);
 }
 
 /* Of all that "status" says, what decides over the move. */
@@ -130,14 +129,12 @@ void wh_report_read_done(struct wh_report_read *report)
 
 json_t *wh_order_format(const struct wh_move *move)
 {
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:o}",
-	                         "command", "start", "migration", move->id, "namespace",
-	                         move->name_space, "vm", move->vm, "to", move->target, "policy",
-	                         move->policy, "priority", (int)move->priority, "attempt",
-	                         (int)move->attempt, "created_ms",
-	                         wh_json_number(move->created_ms), "started_ms",
-	                         wh_json_number(move->started_ms), "settings",
-	                         wh_settings_to_json(&move->settings));
+	json_t *json = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "command", "start",
+		"migration", move->id, "namespace", move->name_space, "vm", move->vm, "to",
+		move->target, "policy", move->policy, "priority", (int)move->priority, "attempt",
+		(int)move->attempt, "created_ms", wh_json_number(move->created_ms), "started_ms",
+		wh_json_number(move->started_ms), "settings", wh_settings_to_json(&move->settings));
 
 	wh_assert(json);
 	return json;

@@ -29,8 +29,8 @@ json_t *wh_report_format(const struct wh_report *report, json_t *jobs);
  * Read one of @node. What it points to belongs to @ret, which is to be given to
  * wh_report_read_done(); @node is borrowed. Return: 0 or -EPROTO.
  */
-wh_must_check int wh_report_parse(struct wh_report_read *ret, const char *node,
-                                  const json_t *json, struct wh_error *err);
+wh_must_check int wh_report_parse(struct wh_report_read *ret, const char *node, const json_t *json,
+                                  struct wh_error *err);
 void wh_report_read_done(struct wh_report_read *report);
 
 /* "start": what a source node must know of a move. */

@@ -118,8 +118,10 @@ void wh_status_move(json_t *json, const struct wh_move *move)
 		const char *key;
 		const char *value;
 	} names[] = {
-		{ "namespace", move->name_space }, { "source", move->source },
-		{ "target", move->target },        { "policy", move->policy },
+		{ "namespace", move->name_space },
+		{ "source", move->source },
+		{ "target", move->target },
+		{ "policy", move->policy },
 		{ "priority", priority ? priority : "" },
 	};
 

@@ -25,7 +25,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char state[] = "/dev/shm/wherry-fuzz-XXXXXX";
 static struct wh_coordinator *coordinator;
 static struct wh_node other = { .name = "b", .address = "192.0.2.2" };
-static struct wh_config config = { .node = "a", .coordinator = "a", .nodes = &other, .node_count = 1 };
+static struct wh_config config = {
+	.node = "a", .coordinator = "a", .nodes = &other, .node_count = 1
+};
 static struct wh_daemon daemon_a = { .config = &config };
 
 /* What wherryd does with them is not tried here. */

@@ -73,8 +73,8 @@ TABLES = [
         doc="docs/api.md",
         heading="The API of wherryd",
         columns={"command": NAME},
-        sources=("control/api.c",),
-        code=r'\{ "([a-z-]+)", do_\w+ \}',
+        sources=("control/api.c", "control/coordinator_api.c"),
+        code=r'\{ "([a-z-]+)", do_(?!start)\w+',  # start is no client's: docs/node-protocol.md
     ),
     Table(
         doc="docs/configuration.md",
