@@ -161,9 +161,8 @@ static int look_on(const struct wh_cluster *c, struct wh_member *member,
                    struct wh_error *err)
 {
 	const struct wh_report_vm *vm = wh_member_vm(member, request->name_space, request->vm);
-	const struct wh_report_vm *end = member->vms + member->vm_count;
 
-	for (; vm && vm < end && !strcmp(vm->name, request->vm); vm++) {
+	for (; vm && vm < member->vms + member->vm_count && !strcmp(vm->name, request->vm); vm++) {
 		if (!vm->here ||
 		    (*request->name_space && strcmp(vm->name_space, request->name_space) != 0))
 			continue;

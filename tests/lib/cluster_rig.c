@@ -49,7 +49,8 @@ static void on_start(void *ctx, const struct wh_move *move)
 	if (rig->deaf)
 		return;
 	begin(rig_node(rig, move->source[0]), move);
-	begin(rig_node(rig, move->target[0]), move);
+	if (strlen(move->target) == 1) /* of others there is nothing but the name */
+		begin(rig_node(rig, move->target[0]), move);
 }
 
 static void on_cancel(void *ctx, const struct wh_move *move, const char *why)

@@ -561,29 +561,29 @@ static void print(const struct world *w, uint64_t seed)
 	for (uint32_t i = 0; i < w->plan->nodes; i++)
 		if (f->nodes[i].leaving_ms / w->plan->outbound_limit > bound_ms)
 			bound_ms = f->nodes[i].leaving_ms / w->plan->outbound_limit;
-	print_message("seed %" PRIu64 ": %u nodes, %u VMs; %u moves over, %u began, %u succeeded, "
+	print_message("# seed %" PRIu64 ": %u nodes, %u VMs; %u moves over, %u began, %u succeeded, "
 	              "%u failed, %u refused\n",
 	              seed, w->plan->nodes, w->plan->vms, w->over, f->begun, f->succeeded,
 	              f->failed, f->refused);
-	print_message("  %u crashes of nodes, %u kills of the coordinator, %u of them inside a "
+	print_message("#   %u crashes of nodes, %u kills of the coordinator, %u of them inside a "
 	              "call; %u drains\n",
 	              f->crashes, w->kills, w->deaths_inside, w->drains);
-	print_message("  at most %u of %u in the cluster, %u of %u from a node; %u times one was "
+	print_message("#   at most %u of %u in the cluster, %u of %u from a node; %u times one was "
 	              "passed by for a full node\n",
 	              f->most, w->plan->cluster_limit, f->most_outbound, w->plan->outbound_limit,
 	              w->seen_outbound_full);
-	print_message("  makespan %" PRIu64 " s, the limits allow no less than %" PRIu64 " s\n",
+	print_message("#   makespan %" PRIu64 " s, the limits allow no less than %" PRIu64 " s\n",
 	              took_ms / 1000, bound_ms / 1000);
 }
 
 static void fail_stuck(const struct world *w, uint64_t seed)
 {
 	for (size_t i = 0; w->cluster && i < w->move_count && i < 10; i++)
-		print_message("%s waits: %s\n", w->moves[i]->id,
+		print_message("# %s waits: %s\n", w->moves[i]->id,
 		              wh_cluster_find_move(w->cluster, w->moves[i]->id)->note);
 	for (uint32_t i = 0; i < w->plan->vms; i++)
 		if (w->nodes.vms[i].home < EMPTIED)
-			print_message("%s is on %s\n", w->nodes.vms[i].name,
+			print_message("# %s is on %s\n", w->nodes.vms[i].name,
 			              w->nodes.nodes[w->nodes.vms[i].home].name);
 	fail_msg("seed %" PRIu64 ": stuck with %u requests, %zu moves, %u at work", seed,
 	         w->requests_left, w->move_count, w->nodes.working);
