@@ -17,14 +17,17 @@
 #include "job.h"
 #include "quantity.h"
 #include "report.h"
+#include "settings_json.h"
 #include "status.h"
 
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 #include "wherry/log.h"
 
-static int do_start(struct wh_daemon *d, const json_t *request, json_t *answer,
-                    struct wh_error *err)
+/* Orders: only the coordinator gives them. docs/node-protocol.md */
+
+static int take_start(struct wh_daemon *d, const json_t *request, json_t *answer,
+                      struct wh_error *err)
 {
 	struct wh_move move;
 	int r = wh_order_parse(&move, request, err);
@@ -35,6 +38,20 @@ static int do_start(struct wh_daemon *d, const json_t *request, json_t *answer,
 		(void)json_object_set_new(answer, "migration", json_string(move.id));
 	return r;
 }
+
+static int take_settings(struct wh_daemon *d, const json_t *request, json_t *answer,
+                         struct wh_error *err)
+{
+	struct wh_settings settings;
+	int r = wh_settings_from_json(&settings, json_object_get(request, "settings"), err);
+
+	(void)answer;
+	if (r == 0)
+		wh_daemon_use_settings(d, &settings);
+	return r;
+}
+
+/* What clients ask. */
 
 static int find_job(struct wh_daemon *d, const json_t *request, struct wh_job **ret,
                     struct wh_error *err)
@@ -181,7 +198,8 @@ static const struct command {
 	           struct wh_error *err);
 	enum asker from;
 } commands[] = {
-	{ "start", do_start, COORDINATOR },
+	{ "start", take_start, COORDINATOR },
+	{ "use-settings", take_settings, COORDINATOR },
 	{ "cancel", do_cancel, IF_JOB_HERE },
 	{ "postcopy", do_postcopy, IF_JOB_HERE },
 	{ "recover", do_recover, IF_JOB_HERE },

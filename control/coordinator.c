@@ -28,7 +28,7 @@ struct wh_joined {
 	struct wh_coordinator *coordinator;
 	struct wh_rpc *rpc;
 	char node[WH_NAME_MAX];
-	bool settled; /* it has the settings in force */
+	bool settled; /* it has been given the settings in force */
 };
 
 struct wh_cluster_time wh_coordinator_now(void)
@@ -173,14 +173,16 @@ static void changed(void *ctx, const struct wh_move *move)
 	       WH_STR("policy", move->policy), WH_STR("reason", move->reason));
 }
 
-/* Each node gets them with the answer to its next report. */
+/* Who joins later gets them with the answer to its first report. */
 static void settings(void *ctx, const struct wh_settings *now)
 {
 	struct wh_coordinator *c = ctx;
 
-	(void)now;
 	for (struct wh_joined *m = c->members; m; m = m->next)
-		m->settled = false;
+		wh_rpc_call(m->rpc,
+		            json_pack("{s:s, s:o}", "command", "use-settings", "settings",
+		                      wh_settings_to_json(now)),
+		            ignore_answer, NULL);
 }
 
 /* Members. */

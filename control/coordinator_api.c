@@ -236,8 +236,8 @@ static int do_settings(struct query *q)
 
 static int do_explain(struct query *q)
 {
-	char name_space[WH_NAME_MAX];
-	char vm[WH_NAME_MAX];
+	char name_space[WH_NAME_MAX] = "";
+	char vm[WH_NAME_MAX] = "";
 	int r = name_in(q, "namespace", name_space, sizeof(name_space));
 
 	if (r == 0)

@@ -44,7 +44,7 @@ static void say_why(struct wh_error *why, const struct wh_named_policy *policy,
                     const struct entries *entries, bool matches,
                     const struct wh_named_policy *winner)
 {
-	bool wins = winner && !strcmp(winner->name, policy->name);
+	const char *best = winner ? winner->name : "";
 
 	if (!policy->policy->has_selectors)
 		(void)wh_fail(why, 0, "has no selectors, so it matches nothing");
@@ -52,13 +52,13 @@ static void say_why(struct wh_error *why, const struct wh_named_policy *policy,
 		(void)wh_fail(why, 0, "%u of its %u labels are not there as it wants them",
 		              (unsigned)entries->missing,
 		              (unsigned)(entries->missing + entries->matching));
-	else if (wins)
-		(void)wh_fail(why, 0, "wins with %u matching labels", (unsigned)entries->matching);
+	else if (!strcmp(best, policy->name))
+		(void)wh_fail(why, 0, "wins; labels that match: %u", (unsigned)entries->matching);
 	else
 		(void)wh_fail(why, 0,
-		              "matches %u labels, but '%s' matches more, or as many and comes "
+		              "labels that match: %u; but '%s' matches more, or as many and comes "
 		              "first in the order of their keys and names",
-		              (unsigned)entries->matching, winner->name);
+		              (unsigned)entries->matching, best);
 }
 
 static json_t *policy_json(const struct wh_named_policy *policy,
