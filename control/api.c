@@ -198,14 +198,10 @@ static const struct command {
 	           struct wh_error *err);
 	enum asker from;
 } commands[] = {
-	{ "start", take_start, COORDINATOR },
-	{ "use-settings", take_settings, COORDINATOR },
-	{ "cancel", do_cancel, IF_JOB_HERE },
-	{ "postcopy", do_postcopy, IF_JOB_HERE },
-	{ "recover", do_recover, IF_JOB_HERE },
-	{ "set-bandwidth", do_set_bandwidth, IF_JOB_HERE },
-	{ "status", do_status, IF_JOB_HERE },
-	{ "events", do_events, ANYBODY },
+	{ "start", take_start, COORDINATOR },   { "use-settings", take_settings, COORDINATOR },
+	{ "cancel", do_cancel, IF_JOB_HERE },   { "postcopy", do_postcopy, IF_JOB_HERE },
+	{ "recover", do_recover, IF_JOB_HERE }, { "set-bandwidth", do_set_bandwidth, IF_JOB_HERE },
+	{ "status", do_status, IF_JOB_HERE },   { "events", do_events, ANYBODY },
 };
 
 static const struct command *find_command(const json_t *request)
