@@ -43,8 +43,8 @@
 /* A guest that writes too fast for that is not waited for. */
 #define ANNOUNCEMENTS_MAX 4u
 
-/* All waits for the round before the last pass, the hypervisors as well: no longer than this. */
-#define AGAIN_NS (20 * WH_NSEC_PER_MSEC)
+/* All waits for the rounds before the last pass, the hypervisors as well: for none longer than this. */
+#define AGAIN_NS (50 * WH_NSEC_PER_MSEC)
 
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
@@ -230,20 +230,27 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 }
 
 /*
- * To get ready to stop the guest took a moment, and it went on writing. Send that, too, unless it takes
- * so long that as much is written again.
+ * To get ready to stop the guest took a moment, and it went on writing. Send that, too, and what it writes
+ * while that is sent, as long as it becomes less.
  */
 static int go_round_again(struct wh_source *source, struct wh_precopy *p)
 {
+	uint64_t left_bytes = UINT64_MAX;
+	uint64_t before_bytes;
 	struct wh_round round;
-	uint64_t left_bytes;
-	int r = collect_written(p, p->pending);
+	int r;
 
-	left_bytes = bytes(wh_pageset_count(p->pending));
-	if (r < 0 || p->dirty_bps > source->rate_bps / 2 ||
-	    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
-		return r;
-	return wh_precopy_round(p, false, &round);
+	/* This ends: each leaves at most half of what the one before left. */
+	do {
+		before_bytes = left_bytes;
+		r = collect_written(p, p->pending);
+		left_bytes = bytes(wh_pageset_count(p->pending));
+		if (r < 0 || left_bytes > before_bytes / 2 ||
+		    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+			return r;
+		r = wh_precopy_round(p, false, &round);
+	} while (r == 0 && wh_round_helps(before_bytes, left_bytes, source->rate_bps));
+	return r;
 }
 
 /* The guest stands still: send what it wrote until then. */

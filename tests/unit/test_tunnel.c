@@ -60,38 +60,99 @@ static void pair(int *ours, int *tunnels)
 	*tunnels = sv[1];
 }
 
+struct fixture {
+	sd_event *loop;
+	struct wh_tunnel *tunnel;
+	int from, to;
+};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+	struct wh_tunnel_config cfg;
+
+	assert_true(sd_event_new(&f.loop) >= 0);
+	cfg = (struct wh_tunnel_config){ .loop = f.loop };
+	pair(&f.from, &cfg.a);
+	pair(&f.to, &cfg.b);
+	assert_int_equal(wh_tunnel_open(&f.tunnel, &cfg), 0);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	f->tunnel = wh_tunnel_close(f->tunnel);
+	f->loop = sd_event_unref(f->loop);
+	wh_closep(&f->from);
+	wh_closep(&f->to);
+	return 0;
+}
+
+static void turn_until_idle(const struct fixture *f)
+{
+	/* This ends: what was sent is moved, and nobody sends. */
+	while (sd_event_run(f->loop, 0) > 0)
+		;
+}
+
 static void nothing_stays_in_a_tunnel_that_was_full(void **state)
 {
-	struct wh_tunnel_config cfg;
-	struct wh_tunnel *tunnel;
-	sd_event *loop = NULL;
+	struct fixture *f = *state;
 	size_t sent = 0, taken = 0;
-	int from, to;
-
-	(void)state;
-	assert_true(sd_event_new(&loop) >= 0);
-	cfg = (struct wh_tunnel_config){ .loop = loop };
-	pair(&from, &cfg.a);
-	pair(&to, &cfg.b);
-	assert_int_equal(wh_tunnel_open(&tunnel, &cfg), 0);
 
 	for (uint32_t turn = 0; turn < TURNS_MAX && taken < BYTES; turn++) {
-		sent += send_some(from, sent);
-		assert_true(sd_event_run(loop, 0) >= 0);
-		taken += turn < LATE_TURNS ? 0 : take_some(to, taken);
+		sent += send_some(f->from, sent);
+		assert_true(sd_event_run(f->loop, 0) >= 0);
+		taken += turn < LATE_TURNS ? 0 : take_some(f->to, taken);
 	}
 	assert_int_equal(taken, BYTES);
-
-	(void)wh_tunnel_close(tunnel);
-	(void)sd_event_unref(loop);
-	wh_closep(&from);
-	wh_closep(&to);
 }
+
+static void a_side_that_is_held_is_read_until_little_comes(void **state)
+{
+	struct fixture *f = *state;
+	char in[8];
+
+	wh_tunnel_hold(f->tunnel, true);
+	assert_int_equal(send(f->from, "first", 5, 0), 5);
+	turn_until_idle(f);
+	assert_int_equal(send(f->from, "then", 4, 0), 4);
+	turn_until_idle(f);
+	assert_int_equal(recv(f->to, in, sizeof(in), MSG_DONTWAIT), 5);
+
+	wh_tunnel_hold(f->tunnel, false);
+	turn_until_idle(f);
+	assert_int_equal(recv(f->to, in, sizeof(in), MSG_DONTWAIT), 4);
+}
+
+static void the_end_of_a_side_that_is_held_is_passed_on(void **state)
+{
+	struct fixture *f = *state;
+	char in[8];
+
+	wh_tunnel_hold(f->tunnel, true);
+	assert_int_equal(send(f->from, "first", 5, 0), 5);
+	turn_until_idle(f);
+	assert_int_equal(send(f->from, "then", 4, 0), 4);
+	wh_closep(&f->from);
+	turn_until_idle(f);
+
+	assert_int_equal(recv(f->to, in, 5, MSG_DONTWAIT), 5);
+	assert_int_equal(recv(f->to, in, sizeof(in), MSG_DONTWAIT), 4);
+	assert_int_equal(recv(f->to, in, sizeof(in), MSG_DONTWAIT), 0);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_stays_in_a_tunnel_that_was_full),
+		TEST(nothing_stays_in_a_tunnel_that_was_full),
+		TEST(a_side_that_is_held_is_read_until_little_comes),
+		TEST(the_end_of_a_side_that_is_held_is_passed_on),
 	};
 
 	return cmocka_run_group_tests_name("tunnel", tests, NULL, NULL);
