@@ -2,6 +2,7 @@
 
 #include "waits.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,7 +77,7 @@ static void print_powers(const struct waits *w)
 		count += in_bucket(w, bucket);
 		if (count == 0 || (above & (above - 1)) != 0)
 			continue;
-		printf(" %llu:%llu", (unsigned long long)above, (unsigned long long)count);
+		printf(" %" PRIu64 ":%" PRIu64, above, count);
 		count = 0;
 	}
 	printf("\n");
@@ -85,15 +86,11 @@ static void print_powers(const struct waits *w)
 void waits_print(const struct waits *w)
 {
 	const struct waits_pass *a = &w->passes[0], *b = &w->passes[1];
-	const uint64_t pass = w->passed + 1;
 
-	printf("memguest: waits pass=%llu accesses=%llu worst_ns=%llu p99_ns=%llu p999_ns=%llu "
-	       "stalled_ns=%llu below_ns",
-	       (unsigned long long)pass, (unsigned long long)accesses_of(w),
-	       (unsigned long long)(a->worst_ns > b->worst_ns ? a->worst_ns : b->worst_ns),
-	       (unsigned long long)waits_all_but_ns(w, 100),
-	       (unsigned long long)waits_all_but_ns(w, 1000),
-	       (unsigned long long)(a->stalled_ns + b->stalled_ns));
+	printf("memguest: waits pass=%" PRIu64 " accesses=%" PRIu64 " worst_ns=%" PRIu64
+	       " p99_ns=%" PRIu64 " p999_ns=%" PRIu64 " stalled_ns=%" PRIu64 " below_ns",
+	       w->passed + 1, accesses_of(w), a->worst_ns > b->worst_ns ? a->worst_ns : b->worst_ns,
+	       waits_all_but_ns(w, 100), waits_all_but_ns(w, 1000), a->stalled_ns + b->stalled_ns);
 	print_powers(w);
 }
 

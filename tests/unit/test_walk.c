@@ -41,7 +41,7 @@ static void who_jumps_gets_one_page(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < 100; i++) {
 		assert_int_equal(wh_walks_ask(&walks, FAR + i * FAR, ROOM), 1);
-		assert_int_equal(wh_walks_ask(&walks, FAR - i * 1000 - 1, ROOM), 1);
+		assert_int_equal(wh_walks_ask(&walks, FAR - UINT64_C(1000) * i - 1, ROOM), 1);
 	}
 }
 
