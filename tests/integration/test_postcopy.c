@@ -224,25 +224,16 @@ static int setup_huge_on(void **state, struct kinds kinds)
 	return have_huge_pages ? setup_on(state, kinds) : 0;
 }
 
-static int setup_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .source_huge = true, .target_huge = true });
-}
+#define SETUP_HUGE(name, ...)                                               \
+	static int setup_##name(void **state)                               \
+	{                                                                   \
+		return setup_huge_on(state, (struct kinds){ __VA_ARGS__ }); \
+	}
 
-static int setup_to_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .target_huge = true });
-}
-
-static int setup_from_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .source_huge = true });
-}
-
-static int setup_kept_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .target_huge = true, .kept = true });
-}
+SETUP_HUGE(huge, .source_huge = true, .target_huge = true)
+SETUP_HUGE(to_huge, .target_huge = true)
+SETUP_HUGE(from_huge, .source_huge = true)
+SETUP_HUGE(kept_huge, .target_huge = true, .kept = true)
 
 static int teardown(void **state)
 {
@@ -403,11 +394,6 @@ static int new_huge_file(void)
 	fd = openat(mount, "ram", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(ftruncate(fd, (off_t)BYTES), 0);
 	return fd;
-}
-
-static void memory_arrives_where_it_was_allocated_before(void **state)
-{
-	move(*state, 2, WH_COMPRESSION_NONE);
 }
 
 /* Where hugetlbfs is source, target or both. */
@@ -649,11 +635,6 @@ static void a_guest_survives_failures_under_a_limit(void **state)
 	survive(state, true);
 }
 
-static void a_guest_with_memory_allocated_before_survives_failures(void **state)
-{
-	survive(state, true);
-}
-
 static void a_guest_on_hugetlbfs_survives_failures(void **state)
 {
 	if (!*state) {
@@ -682,7 +663,7 @@ static int test_in(const struct lab *where)
 		TEST_ON(to_huge, memory_arrives_on_hugetlbfs),
 		TEST_ON(from_huge, memory_arrives_on_hugetlbfs),
 		TEST_ON(kept_huge, memory_arrives_on_hugetlbfs),
-		TEST_ON(kept, memory_arrives_where_it_was_allocated_before),
+		TEST_ON(kept, memory_arrives_behind_the_guest),
 		TEST(a_switch_to_pause_sends_all_while_the_guest_stands_still),
 		TEST(post_copy_that_was_not_prepared_is_refused_in_words),
 		TEST(what_is_over_can_be_resumed),
@@ -690,7 +671,7 @@ static int test_in(const struct lab *where)
 		TEST(a_guest_survives_failures_under_a_limit),
 		TEST_ON(huge, a_guest_on_hugetlbfs_survives_failures),
 		TEST_ON(kept_huge, a_guest_on_hugetlbfs_survives_failures),
-		TEST_ON(kept, a_guest_with_memory_allocated_before_survives_failures),
+		TEST_ON(kept, a_guest_survives_failures_under_a_limit),
 	};
 
 	lab = where;
