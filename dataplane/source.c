@@ -429,12 +429,14 @@ static int run_postcopy(struct wh_source *source, struct wh_precopy *p, struct w
 	struct wh_postcopy_source postcopy = {
 		.precopy = p,
 		.hot = hot,
-		.missing_granule = 1u << source->missing_order,
-		.fill_granule = 1u << source->fill_order,
 		.serve_by = source->serve_by,
 		.context = source->context,
 	};
 
+	/* Else look() did not let it come to this. */
+	wh_assert(source->missing_order < 32 && source->fill_order < 32);
+	postcopy.missing_granule = 1u << source->missing_order;
+	postcopy.fill_granule = 1u << source->fill_order;
 	if (!hot)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	return source->resume ? send_rest(source, &postcopy, err)

@@ -222,25 +222,16 @@ static int setup_huge_on(void **state, struct kinds kinds)
 	return have_huge_pages ? setup_on(state, kinds) : 0;
 }
 
-static int setup_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .source_huge = true, .target_huge = true });
-}
+#define SETUP_HUGE(name, ...)                                               \
+	static int setup_##name(void **state)                               \
+	{                                                                   \
+		return setup_huge_on(state, (struct kinds){ __VA_ARGS__ }); \
+	}
 
-static int setup_to_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .target_huge = true });
-}
-
-static int setup_from_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .source_huge = true });
-}
-
-static int setup_kept_huge(void **state)
-{
-	return setup_huge_on(state, (struct kinds){ .target_huge = true, .kept = true });
-}
+SETUP_HUGE(huge, .source_huge = true, .target_huge = true)
+SETUP_HUGE(to_huge, .target_huge = true)
+SETUP_HUGE(from_huge, .source_huge = true)
+SETUP_HUGE(kept_huge, .target_huge = true, .kept = true)
 
 static int teardown(void **state)
 {

@@ -139,6 +139,7 @@ static bool write_over(const struct memory *m, size_t page, char what)
 
 static void forgetting(struct memory *m)
 {
+	tap_need(m->guest, "mmap");
 	memset(m->guest, 'o', COUNT * m->unit);
 	m->blocks = blocks(m);
 	tap_ok(madvise(at(m, 0), (COUNT - 1) * m->unit, MADV_DONTNEED_LOCKED) == 0 &&
