@@ -561,7 +561,8 @@ static void print(const struct world *w, uint64_t seed)
 	for (uint32_t i = 0; i < w->plan->nodes; i++)
 		if (f->nodes[i].leaving_ms / w->plan->outbound_limit > bound_ms)
 			bound_ms = f->nodes[i].leaving_ms / w->plan->outbound_limit;
-	print_message("# seed %" PRIu64 ": %u nodes, %u VMs; %u moves over, %u began, %u succeeded, "
+	print_message("# seed %" PRIu64
+	              ": %u nodes, %u VMs; %u moves over, %u began, %u succeeded, "
 	              "%u failed, %u refused\n",
 	              seed, w->plan->nodes, w->plan->vms, w->over, f->begun, f->succeeded,
 	              f->failed, f->refused);
