@@ -50,12 +50,13 @@ class Top(WithWherryd):
         self.top.wait()
         self.top.stderr.close()
 
-    def shows(self, *wanted):
-        """Read the terminal until it shows all of this, and return its lines."""
+    def shows(self, *wanted, vms=()):
+        """Read the terminal until it shows all of this, and these VMs in this order; return its lines."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             lines = self.screen.text()
-            if all(any(re.search(w, line) for line in lines) for w in wanted):
+            first = [line.split()[0] if line.split() else "" for line in lines[2:2 + len(vms)]]
+            if first == list(vms) and all(any(re.search(w, line) for line in lines) for w in wanted):
                 return lines
             if select.select([self.terminal], [], [], 1)[0]:
                 self.screen.feed(os.read(self.terminal, 65536).decode(errors="replace"))
@@ -85,8 +86,7 @@ class Top(WithWherryd):
         self.press("a")
         self.shows("^old .*Failed")
         self.press("s")
-        lines = self.shows("order: VM", "^db1", "^old", "^web")
-        self.assertEqual([line.split()[0] for line in lines[2:5]], ["db1", "old", "web"])
+        self.shows("order: VM", vms=("db1", "old", "web"))
         self.shows("db1-5f0c2a91  VM")  # it stays selected
         self.press("j")
         lines = self.shows("old-00000002  VM", "it was too old", "^.{40,50} old$")
