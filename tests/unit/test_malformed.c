@@ -85,6 +85,7 @@ static void append_times(struct text *t, const char *what, size_t times)
 #define HCO                                                           \
 	"apiVersion: hco.kubevirt.io/v1beta1\nkind: HyperConverged\n" \
 	"metadata:\n  name: kubevirt-hyperconverged\n"
+#define VM "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: v}\n"
 #define POLICY \
 	"apiVersion: migrations.kubevirt.io/v1alpha1\nkind: MigrationPolicy\nmetadata:\n  name: p\n"
 
@@ -134,8 +135,7 @@ static void no_mapping(struct text *t)
 		POLICY "spec: {selectors: {namespaceSelector: %s}}\n",
 		"apiVersion: v1\nkind: Namespace\nmetadata: %s\n",
 		"apiVersion: v1\nkind: Namespace\nmetadata: {name: n1, labels: %s}\n",
-		"apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: v}\n"
-		"spec: {template: {metadata: %s}}\n",
+		VM "spec: {template: {metadata: %s}}\n",
 		"%s\n",
 	};
 	const char *form = where[below(t, COUNT(where))];
