@@ -88,6 +88,8 @@ static void append_times(struct text *t, const char *what, size_t times)
 #define POLICY \
 	"apiVersion: migrations.kubevirt.io/v1alpha1\nkind: MigrationPolicy\nmetadata:\n  name: p\n"
 
+#define VM "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: v}\n"
+
 static const char good_json[] =
 	"{\"apiVersion\": \"hco.kubevirt.io/v1beta1\", \"kind\": \"HyperConverged\",\n"
 	" \"metadata\": {\"name\": \"kubevirt-hyperconverged\"},\n"
@@ -134,8 +136,7 @@ static void no_mapping(struct text *t)
 		POLICY "spec: {selectors: {namespaceSelector: %s}}\n",
 		"apiVersion: v1\nkind: Namespace\nmetadata: %s\n",
 		"apiVersion: v1\nkind: Namespace\nmetadata: {name: n1, labels: %s}\n",
-		"apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: v}\n"
-		"spec: {template: {metadata: %s}}\n",
+		VM "spec: {template: {metadata: %s}}\n",
 		"%s\n",
 	};
 	const char *form = where[below(t, COUNT(where))];
