@@ -127,26 +127,28 @@ static size_t score_of(const struct wh_policy *policy)
 
 /* Takes the keys of both selectors, merged, in order. */
 struct keys {
-	const struct wh_label *a;
-	const struct wh_label *a_end;
-	const struct wh_label *b;
-	const struct wh_label *b_end;
+	const struct wh_labels *a;
+	const struct wh_labels *b;
+	size_t a_taken;
+	size_t b_taken;
 };
 
 static struct keys keys_of(const struct wh_policy *policy)
 {
-	const struct wh_labels *a = &policy->namespace_selector;
-	const struct wh_labels *b = &policy->vm_selector;
-
-	return (struct keys){ a->items, a->items + a->count, b->items, b->items + b->count };
+	return (struct keys){ .a = &policy->namespace_selector, .b = &policy->vm_selector };
 }
 
 static const char *next_key(struct keys *keys)
 {
-	if (keys->b == keys->b_end ||
-	    (keys->a < keys->a_end && strcmp(keys->a->key, keys->b->key) <= 0))
-		return keys->a++->key;
-	return keys->b++->key;
+	const char *a = keys->a_taken < keys->a->count ? keys->a->items[keys->a_taken].key : NULL;
+	const char *b = keys->b_taken < keys->b->count ? keys->b->items[keys->b_taken].key : NULL;
+
+	if (!b || (a && strcmp(a, b) <= 0)) {
+		keys->a_taken++;
+		return a;
+	}
+	keys->b_taken++;
+	return b;
 }
 
 /* Both have the same number of keys. */

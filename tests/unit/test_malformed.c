@@ -89,6 +89,8 @@ static void append_times(struct text *t, const char *what, size_t times)
 #define POLICY \
 	"apiVersion: migrations.kubevirt.io/v1alpha1\nkind: MigrationPolicy\nmetadata:\n  name: p\n"
 
+#define VM "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: v}\n"
+
 static const char good_json[] =
 	"{\"apiVersion\": \"hco.kubevirt.io/v1beta1\", \"kind\": \"HyperConverged\",\n"
 	" \"metadata\": {\"name\": \"kubevirt-hyperconverged\"},\n"
