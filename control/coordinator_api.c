@@ -249,7 +249,7 @@ static int do_explain(struct query *q)
 
 static bool is_somewhere(const struct wh_cluster *cluster, const char *name_space, const char *vm)
 {
-	struct wh_cluster_node node;
+	struct wh_cluster_node node = { 0 };
 
 	for (size_t i = 0; wh_cluster_node_at(cluster, i, &node, wh_coordinator_now()); i++)
 		for (size_t j = 0; j < node.vm_count; j++)
@@ -265,10 +265,10 @@ static bool is_somewhere(const struct wh_cluster *cluster, const char *name_spac
  */
 static int do_migrate(struct query *q)
 {
-	char name_space[WH_NAME_MAX];
-	char priority[WH_NAME_MAX];
-	char vm[WH_NAME_MAX];
-	char to[WH_NAME_MAX];
+	char name_space[WH_NAME_MAX] = "";
+	char priority[WH_NAME_MAX] = "";
+	char vm[WH_NAME_MAX] = "";
+	char to[WH_NAME_MAX] = "";
 	struct wh_cluster_request request = {
 		.name_space = name_space, .vm = vm, .to = to, .priority = WH_PRIORITY_USER
 	};

@@ -303,37 +303,39 @@ static int check_offer(const struct wh_cpu_tree *tree, const char *parent, struc
 	return 0;
 }
 
-static int find_parent(char parent[WH_CPU_PATH_MAX], const struct wh_cpu_tree *tree, pid_t pid,
-                       pid_t tid, struct wh_error *err)
+static int find_parent(char parent[WH_CPU_PATH_MAX], const struct wh_cpu_tree *tree,
+                       struct wh_cpu_thread thread, struct wh_error *err)
 {
 	wh_cleanup(wh_freep) char *text = NULL;
 	char path[64];
 	size_t len;
 	int r;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/cgroup", (int)pid, (int)tid);
-	r = wh_file_read(path, 16 * WH_CPU_PATH_MAX, &text, &len, NULL);
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/cgroup", (int)thread.pid,
+	               (int)thread.tid);
+	r = wh_file_read(path, (size_t)16 * WH_CPU_PATH_MAX, &text, &len, NULL);
 	if (r < 0)
-		return wh_fail(err, -ESRCH, "process %d has no thread %d here", (int)pid, (int)tid);
+		return wh_fail(err, -ESRCH, "process %d has no thread %d here", (int)thread.pid,
+		               (int)thread.tid);
 	if (wh_cpu_path_parse(parent, text, tree->v2) < 0)
 		return wh_fail(err, -EOPNOTSUPP, "the cgroup of thread %d cannot be seen from here",
-		               (int)tid);
+		               (int)thread.tid);
 	return 0;
 }
 
 int wh_cpu_group_make(struct wh_cpu_group *ret, const struct wh_cpu_tree *tree, const char *id,
-                      pid_t pid, pid_t tid, struct wh_error *err)
+                      struct wh_cpu_thread thread, struct wh_error *err)
 {
 	struct wh_cpu_group group = { 0 };
 	char parent[WH_CPU_PATH_MAX];
-	int r = find_parent(parent, tree, pid, tid, err);
+	int r = find_parent(parent, tree, thread, err);
 
 	if (r == 0)
 		r = check_offer(tree, parent, err);
 	if (r < 0)
 		return r;
 
-	wh_assert(asprintf(&group.path, "%s/" PREFIX "%s.%d", parent, id, (int)tid) > 0);
+	wh_assert(asprintf(&group.path, "%s/" PREFIX "%s.%d", parent, id, (int)thread.tid) > 0);
 	group.have_per_mille = have_in(tree, parent);
 	if (mkdirat(tree->fd, group.path, 0755) < 0) {
 		r = wh_fail(err, -errno, "cannot make cgroup %s: %s", group.path, strerror(errno));
@@ -343,10 +345,10 @@ int wh_cpu_group_make(struct wh_cpu_group *ret, const struct wh_cpu_tree *tree, 
 	if (tree->v2)
 		r = enable(tree, parent, group.path, err);
 	if (r == 0) {
-		r = write_number(tree, group.path, threads_file(tree), tid);
+		r = write_number(tree, group.path, threads_file(tree), thread.tid);
 		if (r < 0)
-			(void)wh_fail(err, r, "cannot move thread %d into cgroup %s: %s", (int)tid,
-			              group.path, strerror(-r));
+			(void)wh_fail(err, r, "cannot move thread %d into cgroup %s: %s",
+			              (int)thread.tid, group.path, strerror(-r));
 	}
 	if (r < 0) {
 		(void)wh_cpu_group_undo(&group, tree, NULL); /* the first failure is told */

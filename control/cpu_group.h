@@ -45,6 +45,11 @@ struct wh_cpu_tree {
 	bool v2;
 };
 
+struct wh_cpu_thread {
+	pid_t pid;
+	pid_t tid;
+};
+
 struct wh_cpu_group {
 	char *path;              /* from malloc() */
 	unsigned have_per_mille; /* of a CPU: what cgroups above leave the thread anyway */
@@ -57,14 +62,15 @@ void wh_cpu_tree_close(struct wh_cpu_tree *tree);
 /**
  * wh_cpu_group_make() - Put a thread into a group of its own, without a limit
  * @ret:	receives the group, to be given to wh_cpu_group_undo(); untouched on failure
- * @pid:	the process that @tid must be a thread of
+ * @thread:	which one; it must be of that process
  * @id:		of the migration: what wh_cpu_group_sweep() finds the group by
  *
  * Return: 0; -ESRCH if there is no such thread; -EOPNOTSUPP with the remedy if its cgroup cannot
  * have one below; or -errno. On failure all is as it was.
  */
 wh_must_check int wh_cpu_group_make(struct wh_cpu_group *ret, const struct wh_cpu_tree *tree,
-                                    const char *id, pid_t pid, pid_t tid, struct wh_error *err);
+                                    const char *id, struct wh_cpu_thread thread,
+                                    struct wh_error *err);
 
 /* Take @percent of what the thread has; 0 takes nothing. Return: 0 or -errno. */
 wh_must_check int wh_cpu_group_slow(const struct wh_cpu_group *group,

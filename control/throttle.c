@@ -33,8 +33,8 @@ static int make_groups(struct wh_throttle *t, const struct wh_throttle_config *c
 	for (size_t i = 0; r == 0 && i < cfg->count; i++) {
 		if (is_among(cfg->threads, i, cfg->threads[i]))
 			continue;
-		r = wh_cpu_group_make(&t->groups[t->count], &t->tree, cfg->id, cfg->pid,
-		                      cfg->threads[i], err);
+		r = wh_cpu_group_make(&t->groups[t->count], &t->tree, cfg->id,
+		                      (struct wh_cpu_thread){ cfg->pid, cfg->threads[i] }, err);
 		t->count += r == 0;
 	}
 	return r;

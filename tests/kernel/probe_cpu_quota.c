@@ -49,12 +49,15 @@ static bool find_hierarchy(char *path)
 	*path = '\0';
 	while (!found_v1 && fgets(line, sizeof(line), mounts)) {
 		const char *type = strstr(line, " - cgroup");
-		char options[256] = ",";
+		char options[256];
+		char list[sizeof(options) + 2];
 
 		if (!type || sscanf(line, "%*s %*s %*s %*s %511s", point) != 1)
 			continue;
-		if (sscanf(type, " - cgroup %*s %250s", options + 1) == 1)
-			found_v1 = strstr(strcat(options, ","), ",cpu,");
+		if (sscanf(type, " - cgroup %*s %250s", options) == 1) {
+			(void)snprintf(list, sizeof(list), ",%s,", options);
+			found_v1 = strstr(list, ",cpu,");
+		}
 		if (found_v1 || !strncmp(type, " - cgroup2 ", 11))
 			(void)snprintf(path, PATH_BYTES, "%s", point);
 	}
