@@ -25,8 +25,8 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_DELTA_RAW_BYTES] = { "delta_raw_bytes", "contents sent as differences" },
 	[WH_STAT_DELTA_BYTES] = { "delta_bytes", "what became of those differences" },
 	[WH_STAT_POSTCOPY_NS] = { "postcopy_ns", "post-copy began, or was resumed" },
-	[WH_STAT_FAULTS] = { "faults", "pages that the guest waited for in post-copy" },
-	[WH_STAT_FAULT_BYTES] = { "fault_bytes", "page contents carried for those waits" },
+	[WH_STAT_FAULTS] = { "faults", "how often the guest waited for a page in post-copy" },
+	[WH_STAT_FAULT_BYTES] = { "fault_bytes", "page contents carried to end or avoid a wait" },
 	[WH_STAT_PUSH_BYTES] = { "push_bytes", "page contents sent unasked in post-copy" },
 	[WH_STAT_STALL_NS] = { "stall_ns", "sum of the waits for pages in post-copy" },
 };

@@ -17,7 +17,8 @@ SKIPPED = 77
 # What is kept of a peer's JSON, where it has it.
 FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_bytes", "downtime_ms",
 	"downtime", "samples", "guest_checks", "guest_errors", "missed_zero_copy", "vcpu_blocked_ms",
-	"write_bps", "fault_ns_log2")
+	"write_bps", "fault_ns_log2", "accesses", "worst_ns", "p99_ns", "p999_ns", "stalled_ns",
+	"latency_ns")
 
 
 class PeerError(Exception):
@@ -100,7 +101,11 @@ def peers(scenario, options):
 	found = [Peer("qemu", variant, ("stock-qemu", *VARIANTS[variant], *guest))
 		for variant in scenario.variants if variant in (options.variants or scenario.variants)]
 	if scenario.runs:
-		found.append(Peer("qemu-postcopy", "preempt", ("stock-qemu", "--postcopy", *guest)))
+		found.append(Peer("qemu-postcopy", "preempt", ("stock-qemu", "--postcopy", "preempt", *guest)))
+	if scenario.postcopy:
+		found.append(Peer("qemu-postcopy-plain", "no preempt",
+			("stock-qemu", "--postcopy", "plain", *guest)))
+		guest += ("--postcopy",)
 	found.append(Peer("wherry", f"{connections} connections",
 		("wherry-qemu", "--connections", connections, *guest)))
 	if scenario.bounds:

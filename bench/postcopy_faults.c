@@ -274,16 +274,24 @@ static void fill(uint8_t *memory, uint64_t bytes)
 	}
 }
 
-static pid_t start_source(const struct guest *g)
+/* Return: the child's pid, once that is ready; 0 in the child. */
+static pid_t fork_until_ready(const struct guest *g)
 {
 	pid_t pid = fork();
 
-	if (pid > 0) {
-		while (!g->samples->ready)
-			(void)poll(NULL, 0, 1);
+	while (pid > 0 && !g->samples->ready)
+		(void)poll(NULL, 0, 1);
+	if (pid == 0)
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
+static pid_t start_source(const struct guest *g)
+{
+	pid_t pid = fork_until_ready(g);
+
+	if (pid > 0)
 		return pid;
-	}
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fill(shared(g->bytes, g->fd), g->bytes);
 	g->samples->ready = true;
 	for (;;)
@@ -322,14 +330,10 @@ static void *touch_all(void *arg)
 static pid_t start_target(struct guest *g)
 {
 	pthread_t thread;
-	pid_t pid = fork();
+	pid_t pid = fork_until_ready(g);
 
-	if (pid > 0) {
-		while (!g->samples->ready)
-			(void)poll(NULL, 0, 1);
+	if (pid > 0)
 		return pid;
-	}
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	need(pthread_create(&thread, NULL, touch_all, g) == 0, "thread");
 	for (;;)
 		(void)poll(NULL, 0, 1000); /* where a mover makes its calls */

@@ -48,6 +48,10 @@ RATIO_OF = {
 	"machine_cpu_s": "CPU time",
 	"wire_bytes": "bytes on the wire",
 	"downtime_ms": "downtime",
+	"worst_ns": "the guest's worst access",
+	"p999_ns": "p99.9 of its accesses",
+	"p99_ns": "p99 of its accesses",
+	"stalled_ns": "time that it was held up",
 }
 
 

@@ -15,7 +15,8 @@ NUMBER_MAX = 2**64
 BITS = 64
 
 # In this order, and the others behind them.
-PEERS = {"wherry": "Wherry", "qemu": "QEMU", "qemu-postcopy": "QEMU post-copy", "floor": "floor",
+PEERS = {"wherry": "Wherry", "qemu": "QEMU", "qemu-postcopy": "QEMU post-copy",
+	"qemu-postcopy-plain": "QEMU post-copy without preemption", "floor": "floor",
 	"iperf3": "iperf3"}
 
 DOWNTIME_PARTS = ("stop", "scan", "pages", "device", "resume")
@@ -97,6 +98,7 @@ RUN = record(
 	scenario=text, peer=text, variant=text, pair=number, mem_mib=number, limit_bps=number,
 	wall_s=number, machine_cpu_s=number, softirq_s=number, steal_s=number, wire_bytes=number,
 	downtime_ms=number, vcpu_blocked_ms=number, write_bps=number, missed_zero_copy=number,
+	accesses=number, worst_ns=number, p999_ns=number, p99_ns=number, stalled_ns=number,
 	downtime=record(**{f"{part}_ns": number for part in DOWNTIME_PARTS}),
 	samples=list_of(record(required=("t_s",), t_s=number, rate_bps=number, dirty_bps=number,
 		left_bytes=number, round=number)),

@@ -11,6 +11,10 @@ QUANTITIES = (
 	("machine_cpu_s", "CPU, s", lambda value: f"{value:.2f}"),
 	("wire_bytes", "wire, MiB", lambda value: f"{value / (1 << 20):.1f}"),
 	("downtime_ms", "downtime, ms", lambda value: f"{value:.1f}"),
+	("worst_ns", "worst, ms", lambda value: f"{value / 1e6:.1f}"),
+	("p999_ns", "p99.9, us", lambda value: f"{value / 1e3:.0f}"),
+	("p99_ns", "p99, us", lambda value: f"{value / 1e3:.0f}"),
+	("stalled_ns", "stalled, s", lambda value: f"{value / 1e9:.2f}"),
 )
 
 

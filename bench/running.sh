@@ -9,8 +9,12 @@
 #
 # Its program (tests/guest/memguest.c) uses half of the RAM. It rewrites half of that, RATE_MIB each
 # second in the order PATTERN (see cursor.h), and of each page TOUCH_BYTES. It checks all of it.
-# Checking has a pace, too: without one it would take a CPU from whoever moves the guest. Sets
-# RUNNING_APPEND, which the destination needs as well.
+# Checking has a pace, too: without one it would take a CPU from whoever moves the guest.
+#
+# If RATE_MIB is "max", it rewrites and checks all that it uses, as fast as it can, and measures how long
+# it waits for its pages.
+#
+# Sets RUNNING_APPEND, which the destination needs as well, and RUNNING_WAITS if waits are measured.
 running_source() {
 	local name=$1 mem=$2 rate=$3 mtu=$4 build=$5 pattern=$6 touch=$7 source used
 
@@ -25,8 +29,14 @@ running_source() {
 
 	used=$((mem / 2))
 	RUNNING_PAGES=$((used * 256))
-	RUNNING_APPEND="wherry.mib=$used wherry.hot=$((used / 2)) wherry.rate=$rate"
-	RUNNING_APPEND+=" wherry.pattern=$pattern wherry.touch=$touch wherry.check=128"
+	RUNNING_WAITS=''
+	RUNNING_APPEND="wherry.mib=$used wherry.pattern=$pattern wherry.touch=$touch"
+	if [ "$rate" = max ]; then
+		RUNNING_WAITS=1
+		RUNNING_APPEND+=" wherry.waits=1"
+	else
+		RUNNING_APPEND+=" wherry.hot=$((used / 2)) wherry.rate=$rate wherry.check=128"
+	fi
 	GUEST_HOST=$name-a start_guest vm "$source" "$mem" "$RUNNING_APPEND"
 	wait_for_guest vm "$source" || fail "the guest does not boot"
 	wait_until 30 guest_verdict "$source/vm.console" > /dev/null ||
@@ -50,6 +60,9 @@ checks_on() {
 has_checks() { [ -n "$(checks_on tail "$1")" ]; }
 has_checked() { [ "$(checks_on tail "$1")" -ge "$2" ]; }
 
+passes_on() { tr -d '\r' < "$1" | grep -c '^memguest: waits pass=.* below_ns' || true; }
+has_passed() { [ "$(passes_on "$1")" -ge "$2" ]; }
+
 # running_verdict NAME - wait until the guest on NAME-b has checked each page there, and print how
 # that went as members of a JSON object; fails if memory is not what the guest wrote
 running_verdict() {
@@ -62,5 +75,11 @@ running_verdict() {
 		fail "the guest does not go on: $(tail -n 3 "$target")"
 	verdict=$(guest_verdict "$source" "$target") || fail "the guest's memory is damaged: $verdict"
 	read -r checks errors <<< "$verdict"
-	echo "\"guest_checks\": ${checks#checks=}, \"guest_errors\": ${errors#errors=}"
+	verdict="\"guest_checks\": ${checks#checks=}, \"guest_errors\": ${errors#errors=}"
+	if [ -n "$RUNNING_WAITS" ]; then
+		# One in which it moved, one at the destination, and one more to see that it is over.
+		wait_until 60 has_passed "$target" 3 || fail "the guest does not go on"
+		verdict+=", $("$here/waits.py" "$target")"
+	fi
+	echo "$verdict"
 }

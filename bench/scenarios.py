@@ -18,6 +18,11 @@ FEW = ("precopy", "multifd-2", "multifd-4")
 
 LIMIT_MIB = 256
 
+# As fast as it can.
+MAX = "max"
+
+POSTCOPY_LIMIT_MIB = 64
+
 # What the network between the hosts carries, where nothing limits it: bench/raw-iperf3 says.
 LINK_MIB = 2500
 
@@ -31,6 +36,7 @@ class Scenario:
 	dirty_mib: int = 0  # or just so much, each second,
 	pattern: str = "random"  # in this order,
 	touch_bytes: int = 4096  # so much of a page each time
+	postcopy: bool = False  # or all that it uses, as fast as it can, and moves by post-copy;
 	hot_share: int = 0  # or a synthetic guest, which rewrites that part: a half is 2
 	mem_mib: int = 4096
 	limit_mib: int = 0  # a second; 0 is none
@@ -44,10 +50,12 @@ class Scenario:
 	@property
 	def runs(self):
 		"""Whether the guest does."""
-		return self.dirty_percent > 0 or self.dirty_mib > 0
+		return self.postcopy or self.dirty_percent > 0 or self.dirty_mib > 0
 
 	def rate_mib(self, link_mib):
-		"""What a running guest rewrites, a second."""
+		"""What a running guest rewrites, a second, as running.sh takes it."""
+		if self.postcopy:
+			return MAX
 		return self.dirty_mib or round((self.limit_mib or link_mib) * self.dirty_percent / 100)
 
 
@@ -62,6 +70,13 @@ def synthetic(name, dirty_mib, says, hot_share=1, **how):
 	"""A guest without a hypervisor: larger and quicker than TCG allows, and Wherry alone moves it."""
 	return Scenario(name, f"synthetic, rewrites {says} at {dirty_mib} MiB/s", dirty_mib=dirty_mib,
 		hot_share=hot_share, variants=(), **how)
+
+
+def postcopy(name, says, limit_mib=POSTCOPY_LIMIT_MIB, **how):
+	"""A guest that no precopy could move: it measures its waits, and only post-copy is compared."""
+	of = f"{limit_mib} MiB/s" if limit_mib else "no limit"
+	return Scenario(name, f"running, rewrites half of it without a pause, {says}, post-copy, {of}",
+		postcopy=True, mem_mib=1024, limit_mib=limit_mib, variants=(), **how)
 
 
 TABLE = (
@@ -81,6 +96,9 @@ TABLE = (
 	running("limited-dirty-30", 30, "page by page, scattered", LIMIT_MIB),
 	running("limited-dirty-30-small", 30, "64 bytes of a page at a time, counted as pages", LIMIT_MIB,
 		touch_bytes=64),
+	postcopy("postcopy", "page by page", pattern="seq"),
+	postcopy("postcopy-random", "page by page, scattered"),
+	postcopy("postcopy-unlimited", "page by page", 0, pattern="seq"),
 	synthetic("synth-uniform", 512, "all of its memory, scattered,"),
 	synthetic("synth-sequential", 512, "all of its memory in order", pattern="seq"),
 	synthetic("synth-zipf", 1024, "some pages often, most of them rarely,", pattern="zipf"),

@@ -6,7 +6,8 @@ Prints one JSON object: what bench/meter.py counts from "migrate" until both sid
 completed, ram_bytes and zero_pages as QEMU reports them, wire_bytes, and with --watch downtime_ms
 (bench/standstill.py). With --zero-copy missed_zero_copy, as QEMU counts it: how often the kernel had
 copied all that was sent nevertheless, which it does where the receiver is on the same machine. With
---postcopy vcpu_blocked_ms, how long the guest's only vCPU waited for pages.
+--postcopy vcpu_blocked_ms, how long the guest's only vCPU waited for pages; "preempt" sends these over
+a connection of their own.
 """
 
 import argparse
@@ -30,7 +31,8 @@ UNLIMITED_BPS = 1 << 40
 CAPABILITIES = {
 	"channels": ("multifd",),
 	"zero_copy": ("zero-copy-send",),
-	"postcopy": ("postcopy-ram", "postcopy-preempt", "postcopy-blocktime"),
+	"postcopy": ("postcopy-ram", "postcopy-blocktime"),
+	"preempt": ("postcopy-preempt",),
 }
 
 
@@ -114,13 +116,14 @@ def main():
 	parser.add_argument("--address", required=True, help="numeric, of the target")
 	parser.add_argument("--channels", type=int, default=0, help="0 is without multifd")
 	parser.add_argument("--zero-copy", action="store_true", help="by zero-copy-send")
-	parser.add_argument("--postcopy", action="store_true", help="after one pass")
+	parser.add_argument("--postcopy", choices=("plain", "preempt"), help="after one pass")
 	parser.add_argument("--limit", type=int, default=0, help="MiB a second; 0 is none")
 	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
 		help="two more monitors, to measure the downtime")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	parser.add_argument("--contents", required=True, help="for the record")
 	options = parser.parse_args()
+	options.preempt = options.postcopy == "preempt"
 
 	record = {
 		"mover": "qemu",

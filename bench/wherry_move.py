@@ -5,7 +5,8 @@
 Prints one JSON object: what bench/meter.py counts while the guest moves, job_s (see wherry-qemu),
 wire_bytes, samples of how it went, and with --watch downtime_ms (bench/standstill.py) and downtime,
 its parts as Wherry tells them; with --watch-movers mover_kib and scan_ns; with --watch-programs
-programs (bench/programs.py). Talks to wherryd as docs/api.md says.
+programs (bench/programs.py). With --postcopy it has Wherry switch when all memory has been sent once.
+Talks to wherryd as docs/api.md says.
 """
 
 import argparse
@@ -58,6 +59,11 @@ def add_sample(samples, job):
 		"left_bytes": stats["left_bytes"], "round": stats["rounds"]})
 
 
+def clocks(job):
+	"""How long it took to move the guest, and then its memory; neither goes on once that is done."""
+	return job["moving_ns"], job["postcopy_ns"]
+
+
 def move(wherryd, options):
 	migration = wherryd.ask(command="migrate", vm="vm", to="b")["migration"]
 	job = wherryd.look(migration)
@@ -73,12 +79,16 @@ def move(wherryd, options):
 		while job["state"] == "Preparing":  # the limit is attached just before the mover starts
 			job = wherryd.look(migration)
 		programs = Programs(options.watch_programs)
-	before = 0
-	while job["moving_ns"] != before:
+	before = None
+	asked = not options.postcopy
+	while clocks(job) != before:
 		add_sample(samples, job)
+		if not asked and job["stats"]["rounds"] > 1:
+			wherryd.ask(command="postcopy", migration=migration)
+			asked = True
 		if movers:
 			movers.look()
-		before = job["moving_ns"]
+		before = clocks(job)
 		job = wherryd.look(migration)
 	measured = meter.read()
 	measured["wire_bytes"] = sent_bytes(options.daemon) - sent
@@ -86,7 +96,13 @@ def move(wherryd, options):
 		measured["programs"] = programs.read()
 	while not job["over"]:
 		job = wherryd.look(migration)
-	measured["wall_s"] = round(job["moving_ns"] / 1e9, 3)
+	if options.postcopy:
+		measured["faults"] = job["stats"]["faults"]
+		measured["fault_bytes"] = job["stats"]["fault_bytes"]
+		measured["push_bytes"] = job["stats"]["push_bytes"]
+	if options.postcopy and job["postcopy_ns"] == 0:
+		sys.exit("wherry_move: the guest was moved before it could be asked for post-copy")
+	measured["wall_s"] = round(sum(clocks(job)) / 1e9, 3)
 	measured["job_s"] = round(job["elapsed_ns"] / 1e9, 3)
 	measured["samples"] = samples
 	if movers:
@@ -109,6 +125,7 @@ def main():
 		"CPU time")
 	parser.add_argument("--watch-programs", nargs="+", metavar="CGROUP",
 		help="see how long BPF programs run that are attached below these")
+	parser.add_argument("--postcopy", action="store_true", help="after one round")
 	parser.add_argument("--connections", type=int, required=True, help="for the record")
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	parser.add_argument("--contents", required=True, help="for the record")

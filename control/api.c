@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * API - a table of commands. Each reads its arguments from the request and fills in the answer,
- * or fails with words, which become the answer.
+ * API - a table of what this node answers itself. A request about a migration is answered here if
+ * a job of it is here; everything else goes to the coordinator.
  */
 
 #include "api.h"
@@ -11,94 +11,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "files.h"
+#include "agent.h"
+#include "events.h"
 #include "job.h"
-#include "json.h"
-#include "lines.h"
-#include "manifest.h"
 #include "quantity.h"
+#include "report.h"
+#include "settings_json.h"
 #include "status.h"
 
 #include "wherry/assert.h"
-#include "wherry/fdpass.h"
 #include "wherry/limits.h"
 #include "wherry/log.h"
 
-struct client {
-	struct client *next;
-	struct wh_api *api;
-	struct wh_lines *lines;
-};
+/* Orders: only the coordinator gives them. docs/node-protocol.md */
 
-struct wh_api {
-	struct wh_daemon *daemon;
-	struct wh_watch watch;
-	int fd;
-	struct client *clients;
-	unsigned count;
-};
-
-/* Commands: read @request, fill in @answer. Return: 0 or -errno with words. */
-
-static int do_apply(struct wh_daemon *d, const json_t *request, json_t *answer,
-                    struct wh_error *err)
-{
-	const json_t *text = json_object_get(request, "manifest");
-	wh_cleanup(wh_freep) char *path = NULL;
-	const char *name = wh_json_text(request, "name");
-	struct wh_settings settings;
-	int r;
-
-	if (!json_is_string(text))
-		return wh_fail(err, -EINVAL, "'manifest' must be a string");
-	r = wh_manifest_parse(&settings, *name ? name : "manifest", json_string_value(text),
-	                      json_string_length(text), err);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return wh_fail(err, -EINVAL,
-		               "%s: no HyperConverged or KubeVirt object is in it; nothing changed",
-		               *name ? name : "manifest");
-	wh_assert(asprintf(&path, "%s/%s", d->config->state, WH_APPLIED_FILE) > 0);
-	r = wh_file_replace(path, json_string_value(text), json_string_length(text), err);
-	if (r < 0)
-		return r;
-	wh_daemon_use_settings(d, &settings);
-	(void)json_object_set_new(answer, "settings", wh_status_settings(&d->settings));
-	return 0;
-}
-
-static int do_get(struct wh_daemon *d, const json_t *request, json_t *answer, struct wh_error *err)
-{
-	(void)request;
-	(void)err;
-	(void)json_object_set_new(answer, "settings", wh_status_settings(&d->settings));
-	return 0;
-}
-
-static int do_migrate(struct wh_daemon *d, const json_t *request, json_t *answer,
+static int take_start(struct wh_daemon *d, const json_t *request, json_t *answer,
                       struct wh_error *err)
 {
-	char vm[WH_NAME_MAX];
-	char to[WH_NAME_MAX];
-	struct wh_job *job = NULL;
-	int r = wh_json_string(request, "vm", vm, sizeof(vm), err);
+	struct wh_move move;
+	int r = wh_order_parse(&move, request, err);
 
 	if (r == 0)
-		r = wh_json_string(request, "to", to, sizeof(to), err);
+		r = wh_source_start(d, &move, err);
 	if (r == 0)
-		r = wh_source_new(d, vm, to, &job, err);
-	if (r < 0)
-		return r;
-	(void)json_object_set_new(answer, "migration", json_string(job->record.id));
-	return 0;
+		(void)json_object_set_new(answer, "migration", json_string(move.id));
+	return r;
 }
+
+static int take_settings(struct wh_daemon *d, const json_t *request, json_t *answer,
+                         struct wh_error *err)
+{
+	struct wh_settings settings;
+	int r = wh_settings_from_json(&settings, json_object_get(request, "settings"), err);
+
+	(void)answer;
+	if (r == 0)
+		wh_daemon_use_settings(d, &settings);
+	return r;
+}
+
+/* What clients ask. */
 
 static int find_job(struct wh_daemon *d, const json_t *request, struct wh_job **ret,
                     struct wh_error *err)
@@ -192,181 +145,138 @@ static int do_set_bandwidth(struct wh_daemon *d, const json_t *request, json_t *
 	return 0;
 }
 
+static json_t *all_jobs(const struct wh_daemon *d)
+{
+	json_t *list = json_array();
+
+	wh_assert(list);
+	for (const struct wh_job *job = d->jobs; job; job = job->next)
+		(void)json_array_append_new(list, wh_status_job(job));
+	return list;
+}
+
 static int do_status(struct wh_daemon *d, const json_t *request, json_t *answer,
                      struct wh_error *err)
 {
-	json_t *list;
 	struct wh_job *job;
+	int r;
 
-	if (json_object_get(request, "migration")) {
-		int r = find_job(d, request, &job, err);
-
-		if (r < 0)
-			return r;
-		(void)json_object_set_new(answer, "migrations",
-		                          json_pack("[o]", wh_status_job(job)));
+	if (!json_object_get(request, "migration")) {
+		(void)json_object_set_new(answer, "migrations", all_jobs(d));
 		return 0;
 	}
-	list = json_array();
-	for (job = d->jobs; job; job = job->next)
-		(void)json_array_append_new(list, wh_status_job(job));
-	(void)json_object_set_new(answer, "migrations", list);
-	return 0;
+	r = find_job(d, request, &job, err);
+	if (r == 0)
+		(void)json_object_set_new(answer, "migrations",
+		                          json_pack("[o]", wh_status_job(job)));
+	return r;
 }
 
-static const struct {
+static int do_events(struct wh_daemon *d, const json_t *request, json_t *answer,
+                     struct wh_error *err)
+{
+	uint64_t after = 0;
+	int r = 0;
+
+	if (json_object_get(request, "after"))
+		r = wh_json_u64(request, "after", INT64_MAX, &after, err);
+	if (r == 0)
+		wh_events_after(d->events, after, d->config->node, answer);
+	return r;
+}
+
+/* From whom a command is taken; the coordinator may ask all of them. */
+enum asker {
+	COORDINATOR, /* no client: it is an order */
+	IF_JOB_HERE, /* a client, where the migration that it names is worked on here */
+	ANYBODY,
+};
+
+static const struct command {
 	const char *name;
 	int (*run)(struct wh_daemon *d, const json_t *request, json_t *answer,
 	           struct wh_error *err);
+	enum asker from;
 } commands[] = {
-	{ "apply", do_apply },
-	{ "get", do_get },
-	{ "migrate", do_migrate },
-	{ "cancel", do_cancel },
-	{ "postcopy", do_postcopy },
-	{ "recover", do_recover },
-	{ "set-bandwidth", do_set_bandwidth },
-	{ "status", do_status },
+	{ "start", take_start, COORDINATOR },   { "use-settings", take_settings, COORDINATOR },
+	{ "cancel", do_cancel, IF_JOB_HERE },   { "postcopy", do_postcopy, IF_JOB_HERE },
+	{ "recover", do_recover, IF_JOB_HERE }, { "set-bandwidth", do_set_bandwidth, IF_JOB_HERE },
+	{ "status", do_status, IF_JOB_HERE },   { "events", do_events, ANYBODY },
 };
 
-static int run(struct wh_daemon *d, const json_t *request, json_t *answer, struct wh_error *err)
+static const struct command *find_command(const json_t *request)
 {
 	const char *name = wh_json_text(request, "command");
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(name, commands[i].name))
-			return commands[i].run(d, request, answer, err);
-	return wh_fail(err, -EINVAL, "unknown command");
-}
-
-static void on_line(void *ctx, const char *text, size_t len)
-{
-	wh_cleanup(wh_json_unrefp) json_t *answer = json_object();
-	wh_cleanup(wh_json_unrefp) json_t *request = NULL;
-	wh_cleanup(wh_freep) char *line = NULL;
-	struct client *c = ctx;
-	struct wh_error err;
-	int r = wh_json_parse(&request, text, len, &err);
-
-	if (r == 0)
-		r = run(c->api->daemon, request, answer, &err);
-	(void)json_object_set_new(answer, "ok", json_boolean(r == 0));
-	if (r < 0)
-		(void)json_object_set_new(answer, "error", json_string(err.text));
-	line = wh_json_line(answer);
-	wh_assert(line);
-	wh_lines_send(c->lines, line);
-}
-
-/* Connections. */
-
-static void drop(struct client *c)
-{
-	struct client **at = &c->api->clients;
-
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
-	c->api->count--;
-	c->lines = wh_lines_close(c->lines);
-	free(c);
-}
-
-static void on_closed(void *ctx, const char *why)
-{
-	(void)why;
-	drop(ctx);
-}
-
-static void on_accept(void *ctx, uint32_t events)
-{
-	struct wh_api *api = ctx;
-	int fd = accept4(api->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct client *c;
-
-	(void)events;
-	if (fd < 0)
-		return;
-	c = api->count < WH_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
-	if (!c) {
-		wh_closep(&fd);
-		return;
-	}
-	c->api = api;
-	if (wh_lines_open(&c->lines, fd,
-	                  &(struct wh_lines_config){
-				  .loop = api->daemon->loop,
-				  .line_max = WH_API_LINE_MAX,
-				  .line = on_line,
-				  .closed = on_closed,
-				  .ctx = c,
-			  }) < 0) {
-		free(c);
-		return;
-	}
-	c->next = api->clients;
-	api->clients = c;
-	api->count++;
-}
-
-/* A socket file of a wherryd that was killed is in the way; one of a living wherryd stays. */
-static int bind_socket(int fd, const struct sockaddr_un *addr)
-{
-	mode_t before;
-	int r;
-
-	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
-		return -EADDRINUSE;
-	if (errno == ECONNREFUSED)
-		(void)unlink(addr->sun_path);
-	before = umask(0177);
-	r = bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
-	(void)umask(before);
-	if (r == 0 && listen(fd, (int)WH_CLIENTS_MAX) < 0)
-		r = -errno;
-	return r;
-}
-
-int wh_api_open(struct wh_api **ret, struct wh_daemon *daemon, struct wh_error *err)
-{
-	const char *path = daemon->config->socket;
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct wh_api *api = calloc(1, sizeof(*api));
-	int r;
-
-	if (!api)
-		return wh_fail(err, -ENOMEM, "out of memory");
-	api->daemon = daemon;
-	api->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	r = api->fd < 0 ? -errno : 0;
-	if (strlen(path) >= sizeof(addr.sun_path))
-		r = -ENAMETOOLONG;
-	else
-		memcpy(addr.sun_path, path, strlen(path));
-	if (r == 0)
-		r = bind_socket(api->fd, &addr);
-	api->watch = (struct wh_watch){ .ready = on_accept, .ctx = api };
-	if (r == 0)
-		r = wh_watch_start(&api->watch, daemon->loop, api->fd, EPOLLIN);
-	if (r < 0) {
-		wh_closep(&api->fd);
-		free(api);
-		return wh_fail(err, r, "cannot listen at %s: %s", path,
-		               r == -EADDRINUSE ? "another wherryd does" : strerror(-r));
-	}
-	*ret = api;
-	return 0;
-}
-
-struct wh_api *wh_api_close(struct wh_api *api)
-{
-	if (!api)
-		return NULL;
-	while (api->clients)
-		drop(api->clients);
-	wh_watch_stop(&api->watch);
-	wh_closep(&api->fd);
-	(void)unlink(api->daemon->config->socket); /* the next one would find it stale */
-	free(api);
+			return &commands[i];
 	return NULL;
+}
+
+static void run(struct wh_daemon *d, const struct command *command, const json_t *request,
+                struct wh_ask *ask)
+{
+	json_t *answer = json_object();
+	struct wh_error err;
+
+	wh_assert(answer);
+	if (command->run(d, request, answer, &err) == 0) {
+		wh_ask_answer(ask, answer);
+		return;
+	}
+	json_decref(answer);
+	wh_ask_refuse(ask, &err);
+}
+
+void wh_api_order(struct wh_daemon *d, const json_t *request, struct wh_ask *ask)
+{
+	const struct command *command = find_command(request);
+	struct wh_error err;
+
+	if (command) {
+		run(d, command, request, ask);
+		return;
+	}
+	(void)wh_fail(&err, -EINVAL, "unknown command");
+	wh_ask_refuse(ask, &err);
+}
+
+static void on_answer(void *ctx, json_t *answer, const char *why)
+{
+	wh_ask_pass(ctx, answer, why);
+}
+
+/* Whether @command of a client is answered here. */
+static bool is_ours(const struct wh_daemon *d, const struct command *command, const json_t *request)
+{
+	const char *name = wh_json_text(request, "migration");
+
+	if (!command || command->from == COORDINATOR)
+		return false;
+	return command->from == ANYBODY || json_is_true(json_object_get(request, "local")) ||
+	       (*name && wh_job_find(d, name));
+}
+
+/* Better than nothing, while the coordinator is away. */
+static void answer_from_here(struct wh_daemon *d, const struct wh_error *why, struct wh_ask *ask)
+{
+	json_t *answer = json_pack("{s:o, s:s}", "migrations", all_jobs(d), "warning", why->text);
+
+	wh_assert(answer);
+	wh_ask_answer(ask, answer);
+}
+
+void wh_api_request(struct wh_daemon *d, const json_t *request, struct wh_ask *ask)
+{
+	const struct command *command = find_command(request);
+	struct wh_error why;
+
+	if (is_ours(d, command, request))
+		run(d, command, request, ask);
+	else if (command && command->run == do_status && !json_object_get(request, "migration") &&
+	         !wh_agent_connected(d->agent, &why))
+		answer_from_here(d, &why, ask);
+	else
+		wh_agent_ask(d->agent, json_deep_copy(request), on_answer, ask);
 }

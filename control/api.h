@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * API - what the CLI and other programs ask of wherryd, over its unix socket: docs/api.md.
- *
- * One request a line, one answer a line, in order. The socket is root's alone.
+ * API - what can be asked of a wherryd, and who answers: docs/api.md.
  *
  * Threads: the loop's own.
  */
@@ -11,20 +9,14 @@
 #ifndef WH_API_H
 #define WH_API_H
 
+#include "ask.h"
 #include "daemon.h"
+#include "json.h"
 
-#include "wherry/cleanup.h"
-#include "wherry/error.h"
+/* A client of this node asks. What is not this node's to answer goes to the coordinator. */
+void wh_api_request(struct wh_daemon *daemon, const json_t *request, struct wh_ask *ask);
 
-/* The manifest that was applied last, in the state directory. */
-#define WH_APPLIED_FILE "hyperconverged.yaml"
-
-struct wh_api;
-
-/* Listen at the socket of the configuration. Return: 0, -EADDRINUSE, or -errno. */
-wh_must_check int wh_api_open(struct wh_api **ret, struct wh_daemon *daemon, struct wh_error *err);
-
-/* Accepts NULL, returns NULL. */
-struct wh_api *wh_api_close(struct wh_api *api);
+/* The coordinator asks: only this node can answer. */
+void wh_api_order(struct wh_daemon *daemon, const json_t *request, struct wh_ask *ask);
 
 #endif

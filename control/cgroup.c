@@ -3,9 +3,8 @@
 /*
  * Cgroup - leaves of the cgroup v2 tree.
  *
- * The hierarchy is found in /proc/self/mountinfo: hybrid hosts have it at
- * /sys/fs/cgroup/unified. No controller is needed, so nothing is enabled in any subtree and the
- * leaves work wherever directories may be made.
+ * No controller is needed, so nothing is enabled in any subtree and the leaves work wherever
+ * directories may be made.
  *
  * Whether a leaf is empty is in its cgroup.events, which can be polled: the kernel raises
  * POLLPRI when it changes. cgroup.kill is from Linux 5.14, long before what dirty tracking needs.
@@ -24,6 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cgroup_mount.h"
+
 #include "wherry/assert.h"
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -33,76 +34,10 @@ static void freep(char **p)
 	free(*p);
 }
 
-static void fclosep(FILE **file)
-{
-	if (*file)
-		(void)fclose(*file); /* only read from */
-}
-
 static void closedirp(DIR **dir)
 {
 	if (*dir)
 		(void)closedir(*dir); /* only read from */
-}
-
-/* mountinfo writes blanks and backslashes as \ooo. In place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (const char *from = text; *from; to++) {
-		unsigned int octal;
-
-		if (*from == '\\' && sscanf(from, "\\%3o", &octal) == 1) {
-			*to = (char)octal;
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	}
-	*to = '\0';
-}
-
-/*
- * If @line describes a cgroup v2 mount, its mount point inside @line, otherwise NULL. It reads
- *
- *	35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw
- */
-static char *mount_point(char *line)
-{
-	const char *type = strstr(line, " - ");
-	char *save = NULL;
-	char *word = NULL;
-
-	if (!type || strncmp(type, " - cgroup2 ", strlen(" - cgroup2 ")) != 0)
-		return NULL;
-	for (int i = 0; i < 5; i++)
-		word = strtok_r(i == 0 ? line : NULL, " ", &save);
-	if (word)
-		unescape(word);
-	return word;
-}
-
-static int open_mount(struct wh_error *err)
-{
-	wh_cleanup(fclosep) FILE *file = fopen("/proc/self/mountinfo", "re");
-	wh_cleanup(freep) char *line = NULL;
-	size_t size = 0;
-
-	if (!file)
-		return wh_fail(err, -errno, "cannot read the mounts: %s", strerror(errno));
-	while (getline(&line, &size, file) > 0) {
-		char *path = mount_point(line);
-		int fd;
-
-		if (!path)
-			continue;
-		fd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			return wh_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
-		return fd;
-	}
-	return wh_fail(err, -ENOENT, "no cgroup v2 hierarchy is mounted");
 }
 
 static bool is_plain_name(const char *name)
@@ -118,7 +53,7 @@ int wh_cgroup_open_parent(int *ret_fd, const char *path, struct wh_error *err)
 
 	if (!parts)
 		return wh_fail(err, -ENOMEM, "no memory for a path");
-	fd = open_mount(err);
+	fd = wh_cgroup_mount_open(NULL, err);
 	if (fd < 0)
 		return fd;
 

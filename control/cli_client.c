@@ -92,6 +92,8 @@ int wh_cli_ask(struct wh_cli *cli, json_t *request, json_t **ret, struct wh_erro
 	size_t len = 0;
 	int r = 0;
 
+	if (!request)
+		return wh_fail(err, -EINVAL, "what was given is not UTF-8 text");
 	if (cli->fd < 0)
 		r = connect_daemon(cli, err);
 	if (r < 0) {
@@ -100,8 +102,10 @@ int wh_cli_ask(struct wh_cli *cli, json_t *request, json_t **ret, struct wh_erro
 	}
 	r = exchange(cli->fd, request, &answer, &len);
 	json_decref(request);
-	if (r < 0)
+	if (r < 0) {
+		wh_closep(&cli->fd); /* the next request shall find another */
 		return wh_fail(err, r, "wherryd does not answer: %s", strerror(-r));
+	}
 	r = wh_json_parse(&json, answer, len, err);
 	if (r < 0)
 		return r;
@@ -109,82 +113,6 @@ int wh_cli_ask(struct wh_cli *cli, json_t *request, json_t **ret, struct wh_erro
 		return wh_fail(err, -EREMOTEIO, "%s", wh_json_text(json, "error"));
 	*ret = wh_steal(json);
 	return 0;
-}
-
-static int parse_downtime(struct wh_view *v, const json_t *json, struct wh_error *err)
-{
-	const struct {
-		const char *key;
-		uint64_t *to;
-	} parts[] = {
-		{ "total_ns", &v->downtime.total_ns },   { "stop_ns", &v->downtime.stop_ns },
-		{ "scan_ns", &v->downtime.scan_ns },     { "pages_ns", &v->downtime.pages_ns },
-		{ "device_ns", &v->downtime.device_ns }, { "resume_ns", &v->downtime.resume_ns },
-	};
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < sizeof(parts) / sizeof(*parts); i++)
-		r = wh_json_u64(json, parts[i].key, INT64_MAX, parts[i].to, err);
-	return r;
-}
-
-static int parse_names(struct wh_view *v, const json_t *json, struct wh_error *err)
-{
-	const struct {
-		const char *key;
-		char *to;
-		size_t size;
-	} names[] = {
-		{ "migration", v->migration, sizeof(v->migration) },
-		{ "vm", v->vm, sizeof(v->vm) },
-		{ "role", v->role, sizeof(v->role) },
-		{ "peer", v->peer, sizeof(v->peer) },
-		{ "state", v->state, sizeof(v->state) },
-		{ "outcome", v->outcome, sizeof(v->outcome) },
-		{ "reason", v->reason, sizeof(v->reason) },
-		{ "note", v->note, sizeof(v->note) },
-	};
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < sizeof(names) / sizeof(*names); i++)
-		r = wh_json_string(json, names[i].key, names[i].to, names[i].size, err);
-	return r;
-}
-
-static int parse_stats(struct wh_view *v, const json_t *stats, struct wh_error *err)
-{
-	const json_t *waits = json_object_get(stats, wh_stat_faults_info.name);
-	int r = 0;
-
-	for (enum wh_stat s = 0; r == 0 && s < WH_STAT_COUNT; s++)
-		r = wh_json_u64(stats, wh_stat_table[s].name, INT64_MAX, &v->stats[s], err);
-	for (size_t i = 0; r == 0 && i < WH_FAULT_BUCKETS; i++)
-		v->fault_ns_log2[i] = (uint64_t)json_integer_value(json_array_get(waits, i));
-	return r;
-}
-
-int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
-{
-	struct wh_view v = { 0 };
-	int r = parse_names(&v, json, err);
-
-	if (r == 0)
-		r = wh_json_bool(json, "over", &v.over, err);
-	if (r == 0)
-		r = wh_json_u64(json, "bandwidth_bps", INT64_MAX, &v.bandwidth_bps, err);
-	if (r == 0)
-		r = wh_json_u64(json, "elapsed_ns", INT64_MAX, &v.elapsed_ns, err);
-	if (r == 0)
-		r = wh_json_u64(json, "copied_ns", INT64_MAX, &v.copied_ns, err);
-	if (r == 0)
-		r = parse_downtime(&v, json_object_get(json, "downtime"), err);
-	if (r == 0)
-		r = wh_json_u64(json, "postcopy_ns", INT64_MAX, &v.postcopy_ns, err);
-	if (r == 0)
-		r = parse_stats(&v, json_object_get(json, "stats"), err);
-	if (r == 0)
-		*ret = v;
-	return r;
 }
 
 int wh_cli_view(struct wh_cli *cli, const char *migration, struct wh_view *ret,
@@ -198,10 +126,4 @@ int wh_cli_view(struct wh_cli *cli, const char *migration, struct wh_view *ret,
 	if (r < 0)
 		return r;
 	return wh_view_parse(ret, json_array_get(json_object_get(answer, "migrations"), 0), err);
-}
-
-int wh_cli_fail(const struct wh_error *err)
-{
-	(void)fprintf(stderr, "wherry: %s\n", err->text);
-	return WH_EXIT_FAILED;
 }

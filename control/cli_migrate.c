@@ -6,11 +6,9 @@
  * Ending wherry (Ctrl-C) does not end the migration: that is what "wherry cancel" is for.
  */
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cli.h"
 
@@ -36,11 +34,20 @@ static void show(const struct wh_view *v, unsigned look)
 	char line[WH_PROGRESS_MAX];
 
 	wh_progress_line(line, v);
-	if (isatty(STDOUT_FILENO) == 1)
-		(void)printf("\r%s\033[K", line);
-	else if (look % LOOKS_PER_LINE == 0)
-		(void)printf("%s\n", line);
-	(void)fflush(stdout);
+	if (wh_cli_on_terminal() || look % LOOKS_PER_LINE == 0)
+		wh_cli_redraw(line);
+}
+
+/* wherry ends here, the migration does not. */
+static int lost_sight(const char *migration, const struct wh_error *err)
+{
+	wh_cli_redraw_end();
+	(void)wh_cli_fail(err);
+	(void)fprintf(stderr,
+	              "wherry: nobody looks on any more, but the migration goes on; "
+	              "'wherry status %s' tells how\n",
+	              migration);
+	return WH_EXIT_FAILED;
 }
 
 static int follow(struct wh_cli *cli, const char *migration)
@@ -52,14 +59,13 @@ static int follow(struct wh_cli *cli, const char *migration)
 	/* This ends: wherryd ends every migration, or is gone. */
 	for (unsigned look = 0;; look++) {
 		if (wh_cli_view(cli, migration, &v, &err) < 0)
-			return wh_cli_fail(&err);
+			return lost_sight(migration, &err);
 		if (v.over)
 			break;
 		show(&v, look);
 		(void)nanosleep(&pause, NULL); /* shorter is as good */
 	}
-	if (isatty(STDOUT_FILENO) == 1)
-		(void)printf("\r\033[K");
+	wh_cli_redraw_end();
 	if (!strcmp(v.state, "Succeeded"))
 		wh_progress_summary(stdout, &v);
 	else
@@ -70,31 +76,17 @@ static int follow(struct wh_cli *cli, const char *migration)
 
 int wh_cli_migrate(struct wh_cli *cli)
 {
-	static const struct option options[] = {
-		{ "to", required_argument, NULL, 't' },
-		{ "wait", no_argument, NULL, 'w' },
-		{ "detach", no_argument, NULL, 'd' },
-		{ NULL, 0, NULL, 0 },
-	};
 	wh_cleanup(wh_json_unrefp) json_t *answer = NULL;
-	const char *to = NULL;
-	bool detach = false;
+	const bool detach = wh_cli_option(cli, "detach");
 	struct wh_error err;
-	int c;
 
-	while ((c = getopt_long(cli->argc, cli->argv, "", options, NULL)) != -1) { /* NOLINT */
-		if (c == 't')
-			to = optarg;
-		else if (c == 'd' || c == 'w')
-			detach = c == 'd';
-		else
-			return wh_cli_usage(cli);
-	}
-	if (!to || optind + 1 != cli->argc)
-		return wh_cli_usage(cli);
+	if (detach && wh_cli_option(cli, "wait"))
+		return wh_cli_usage(cli, "either --wait or --detach");
 	if (wh_cli_ask(cli,
-	               json_pack("{s:s, s:s, s:s}", "command", "migrate", "vm", cli->argv[optind],
-	                         "to", to),
+	               json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "command", "migrate", "vm",
+	                         wh_cli_operand(cli, 0), "namespace",
+	                         wh_cli_option(cli, "namespace"), "to", wh_cli_option(cli, "to"),
+	                         "priority", wh_cli_option(cli, "priority")),
 	               &answer, &err) < 0)
 		return wh_cli_fail(&err);
 	if (!detach)

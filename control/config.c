@@ -25,9 +25,14 @@
 #define CONNECTIONS_DEFAULT   2
 #define CONGESTION_DEFAULT    "auto"
 #define CGROUP_DEFAULT        "wherry"
+#define NAMESPACE_DEFAULT     "default"
 #define CONGESTION_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_-"
-#define MOVER                 "wherry-mover"
-#define NS_PER_MS             1000000u
+#define METRICS_DEFAULT           \
+	{                         \
+		"127.0.0.1", 9179 \
+	}
+#define MOVER     "wherry-mover"
+#define NS_PER_MS 1000000u
 
 #define KEYS(table) (table), sizeof(table) / sizeof((table)[0])
 
@@ -171,6 +176,22 @@ static int read_compression(void *field, const struct wh_yaml_node *node, struct
 	return wh_yaml_fail(err, node, "'%.40s' is no compression; write auto, none or zstd", text);
 }
 
+static int read_compatibility(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	const char *text;
+	int r = wh_value_string(&text, node, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(text, "documentation") != 0 && strcmp(text, "kubevirt") != 0)
+		return wh_yaml_fail(err, node,
+		                    "'%.40s' is no compatibility; write documentation or kubevirt",
+		                    text);
+	*(enum wh_compatibility *)field = strcmp(text, "kubevirt") ? WH_COMPATIBLE_DOCS
+	                                                           : WH_COMPATIBLE_KUBEVIRT;
+	return 0;
+}
+
 static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
 	uint64_t value_ms;
@@ -202,23 +223,83 @@ static int read_interface(void *field, const struct wh_yaml_node *node, struct w
 	return 0;
 }
 
-/* Kept in the one form that inet_ntop() writes, so that equal addresses are equal strings. */
+/*
+ * Kept in the one form that inet_ntop() writes, so that equal addresses are equal strings. Return:
+ * whether @text is an address.
+ */
+static bool parse_address(char address[WH_NAME_MAX], const char *text)
+{
+	unsigned char bytes[sizeof(struct in6_addr)];
+	int family = strchr(text, ':') ? AF_INET6 : AF_INET;
+
+	return inet_pton(family, text, bytes) == 1 &&
+	       inet_ntop(family, bytes, address, WH_NAME_MAX);
+}
+
 static int read_address(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	unsigned char address[sizeof(struct in6_addr)];
 	const char *text;
-	int family;
 	int r;
 
 	r = wh_value_string(&text, node, err);
 	if (r < 0)
 		return r;
-	family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	if (inet_pton(family, text, address) != 1 ||
-	    !inet_ntop(family, address, field, WH_NAME_MAX))
+	if (!parse_address(field, text))
 		return wh_yaml_fail(err, node,
 		                    "'%.40s' is not a numeric address; write one such as "
 		                    "192.0.2.2 or 2001:db8::2",
+		                    text);
+	return 0;
+}
+
+/* ADDRESS:PORT, where IPv6 is in brackets. Return: whether @text is that. */
+static bool parse_endpoint(struct wh_endpoint *ret, const char *text)
+{
+	const char *port = strrchr(text, ':');
+	bool brackets = *text == '[';
+	char address[WH_NAME_MAX];
+	unsigned long number;
+	size_t len;
+	char *end;
+
+	if (!port || port[1] < '1' || port[1] > '9')
+		return false;
+	number = strtoul(port + 1, &end, 10);
+	if (*end || number > UINT16_MAX)
+		return false;
+	len = (size_t)(port - text);
+	if (brackets && (len < 2 || port[-1] != ']'))
+		return false;
+	if (brackets) {
+		text++;
+		len -= 2;
+	}
+	if (len >= sizeof(address))
+		return false;
+	memcpy(address, text, len);
+	address[len] = '\0';
+	if (brackets != !!strchr(address, ':') || !parse_address(ret->address, address))
+		return false;
+	ret->port = (uint16_t)number;
+	return true;
+}
+
+static int read_endpoint(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	struct wh_endpoint *endpoint = field;
+	const char *text;
+	int r = wh_value_string(&text, node, err);
+
+	if (r < 0)
+		return r;
+	if (!strcmp(text, "none")) {
+		*endpoint = (struct wh_endpoint){ 0 };
+		return 0;
+	}
+	if (!parse_endpoint(endpoint, text))
+		return wh_yaml_fail(err, node,
+		                    "'%.40s' is not a numeric address with a port; write none, "
+		                    "or one such as 127.0.0.1:9179 or '[::1]:9179'",
 		                    text);
 	return 0;
 }
@@ -277,6 +358,7 @@ static const struct wh_value_key node_keys[] = {
 
 static const struct wh_value_key vm_keys[] = {
 	{ "name", read_name, offsetof(struct wh_vm, name), true },
+	{ "namespace", read_name, offsetof(struct wh_vm, name_space), false },
 	{ "qmp", read_socket, offsetof(struct wh_vm, qmp), true },
 	{ "incoming", read_argv, offsetof(struct wh_vm, incoming), false },
 };
@@ -393,6 +475,8 @@ static int read_vms(void *object, const struct wh_yaml_node *list, struct wh_err
 	if (!config->vms)
 		return no_memory(err);
 	config->vm_count = list->count;
+	for (size_t i = 0; i < list->count; i++)
+		memcpy(config->vms[i].name_space, NAMESPACE_DEFAULT, sizeof(NAMESPACE_DEFAULT));
 	return read_entries((char *)config->vms, list, &vm_kind, err);
 }
 
@@ -401,6 +485,8 @@ static const struct wh_value_key config_keys[] = {
 	{ "node", read_name, offsetof(struct wh_config, node), true },
 	{ "socket", read_socket, offsetof(struct wh_config, socket), true },
 	{ "state", read_path, offsetof(struct wh_config, state), true },
+	{ "coordinator", read_name, offsetof(struct wh_config, coordinator), false },
+	{ "compatibility", read_compatibility, offsetof(struct wh_config, compatibility), false },
 	{ "manifests", read_path, offsetof(struct wh_config, manifests), false },
 	{ "mover", read_path, offsetof(struct wh_config, mover), false },
 	{ "cgroup", read_cgroup, offsetof(struct wh_config, cgroup), false },
@@ -409,6 +495,7 @@ static const struct wh_value_key config_keys[] = {
 	{ "congestionControl", read_congestion, offsetof(struct wh_config, congestion), false },
 	{ "compression", read_compression, offsetof(struct wh_config, compression), false },
 	{ "downtimeMs", read_downtime, offsetof(struct wh_config, downtime_ns), false },
+	{ "metrics", read_endpoint, offsetof(struct wh_config, metrics), false },
 	{ "networks", read_networks, 0, false },
 	{ "nodes", read_nodes, 0, false },
 	{ "vms", read_vms, 0, false },
@@ -447,6 +534,22 @@ static int check_nodes(const struct wh_config *config, const struct wh_yaml_node
 	return 0;
 }
 
+/* Without the key, each node is a cluster of its own. */
+static int check_coordinator(struct wh_config *config, const struct wh_yaml_node *root,
+                             struct wh_error *err)
+{
+	if (!*config->coordinator)
+		memcpy(config->coordinator, config->node, WH_NAME_MAX);
+	if (!strcmp(config->coordinator, config->node))
+		return 0;
+	for (size_t i = 0; i < config->node_count; i++)
+		if (!strcmp(config->coordinator, config->nodes[i].name))
+			return 0;
+	return wh_yaml_fail(err, wh_yaml_get(root, "coordinator"),
+	                    "'%s' is neither this node nor one of 'nodes'; write one of them",
+	                    config->coordinator);
+}
+
 static int read_config(struct wh_config *config, const struct wh_yaml *tree, struct wh_error *err)
 {
 	const struct wh_yaml_node *documents = tree->documents;
@@ -465,6 +568,8 @@ static int read_config(struct wh_config *config, const struct wh_yaml *tree, str
 	if (r < 0)
 		return r;
 	r = check_nodes(config, documents->items[0], err);
+	if (r == 0)
+		r = check_coordinator(config, documents->items[0], err);
 	if (r < 0)
 		return r;
 	return config->mover ? 0 : find_mover(&config->mover, err);
@@ -487,6 +592,7 @@ int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *er
 	memcpy(config->congestion, CONGESTION_DEFAULT, sizeof(CONGESTION_DEFAULT));
 	config->compression = WH_COMPRESSION_AUTO;
 	config->downtime_ns = WH_DOWNTIME_DEFAULT_NS;
+	config->metrics = (struct wh_endpoint)METRICS_DEFAULT;
 	r = read_config(config, tree, err);
 	if (r < 0)
 		return r;

@@ -6,7 +6,9 @@
  *	node: a
  *	socket: /run/wherry/wherryd.sock     # where the CLI connects
  *	state: /var/lib/wherry               # journal of migrations, applied manifests
- *	manifests: /etc/wherry/manifests     # read at start, optional
+ *	coordinator: a                       # the node that keeps objects and the queue
+ *	compatibility: documentation         # or kubevirt: which policy wins
+ *	manifests: /etc/wherry/manifests     # read at the coordinator's first start, optional
  *	mover: /usr/libexec/wherry-mover     # optional
  *	cgroup: wherry                       # leaf directory below the cgroup v2 mount
  *	port: 7411                           # node-to-node control
@@ -14,12 +16,14 @@
  *	congestionControl: auto              # of these: auto, system, or a name
  *	compression: auto                    # of page contents: auto, none or zstd
  *	downtimeMs: 300                      # downtime target
+ *	metrics: 127.0.0.1:9179              # where HTTP is served: '[::1]:9179', none
  *	networks:                            # migration networks this node is on
  *	  - {name: migration, interface: mig0}
  *	nodes:                               # the other nodes
  *	  - {name: b, address: 192.0.2.2}
  *	vms:                                 # guests this node may run
  *	  - name: db1
+ *	    namespace: default               # its Kubernetes namespace
  *	    qmp: /run/vms/db1.qmp            # its QMP socket, when it runs here
  *	    incoming: [/usr/libexec/start-db1, --incoming]
  *
@@ -27,7 +31,7 @@
  * "qmp", and RAM as memory-backend-file,share=on with the source's backend ids and sizes. It may
  * stay in the foreground or daemonize.
  *
- * node, socket and state are required; of the rest, the values above are the defaults, and the
+ * node, socket and state are required; coordinator is this node if it is left out; of the rest, the values above are the defaults, and the
  * lists are empty if they are left out. mover is looked for next to the running program, then in
  * the libexec directory of the installation. Paths are absolute, names are DNS labels. No two
  * entries of a list may share a name, an address, an interface or a QMP socket, and no other node
@@ -40,10 +44,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy.h"
+
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 #include "wherry/limits.h"
 #include "wherry/transport.h"
+
+struct wh_endpoint {
+	char address[WH_NAME_MAX]; /* numeric IPv4 or IPv6 */
+	uint16_t port;             /* 0 for nowhere */
+};
 
 struct wh_network {
 	char name[WH_NAME_MAX];
@@ -57,6 +68,7 @@ struct wh_node {
 
 struct wh_vm {
 	char name[WH_NAME_MAX];
+	char name_space[WH_NAME_MAX];
 	char *qmp;
 	char **incoming; /* argv, ends with NULL; NULL if guests cannot come in */
 };
@@ -65,6 +77,8 @@ struct wh_config {
 	char node[WH_NAME_MAX];
 	char *socket;
 	char *state;
+	char coordinator[WH_NAME_MAX]; /* this node, or one of @nodes */
+	enum wh_compatibility compatibility;
 	char *manifests; /* NULL if none */
 	char *mover;     /* never NULL: the default is filled in */
 	char *cgroup;
@@ -73,6 +87,7 @@ struct wh_config {
 	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
 	enum wh_compression compression;
 	uint64_t downtime_ns;
+	struct wh_endpoint metrics;
 	struct wh_network *networks;
 	size_t network_count;
 	struct wh_node *nodes;

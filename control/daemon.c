@@ -3,7 +3,8 @@
 /*
  * Daemon - wherryd: one thread, one event loop.
  *
- * At start: configuration, settings, leaves of an earlier wherryd swept away, journal. On SIGTERM
+ * At start: configuration, leaves of an earlier wherryd swept away, settings, coordinator if this node
+ * is it, journal; then it joins its cluster. On SIGTERM
  * or SIGINT: what can be undone is undone, what cannot is finished or left to the journal.
  */
 
@@ -19,18 +20,25 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "api.h"
+#include "agent.h"
 #include "cgroup.h"
+#include "clients.h"
+#include "coordinator.h"
+#include "events.h"
 #include "files.h"
 #include "job.h"
-#include "manifest.h"
 #include "node_server.h"
-#include "schedule.h"
+#include "observe.h"
+#include "settings_json.h"
+#include "turn.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
 #include "wherry/log.h"
+
+/* In the state directory. */
+#define SETTINGS_FILE "settings.json"
 
 /* Leaves hold a mover each, which SIGKILL ends within moments. */
 #define SWEEP_NS (10 * WH_NSEC_PER_SEC)
@@ -38,18 +46,40 @@
 /* When told to stop: undoing takes moments. Longer ones are in the journal. */
 #define STOP_NS (15 * WH_NSEC_PER_SEC)
 
+static char *settings_path(const struct wh_daemon *d)
+{
+	char *path;
+
+	wh_assert(asprintf(&path, "%s/%s", d->config->state, SETTINGS_FILE) > 0);
+	return path;
+}
+
+/* So that this node knows its migration network before it has reached the coordinator. */
+static void keep_settings(const struct wh_daemon *d)
+{
+	wh_cleanup(wh_json_unrefp) json_t *json = wh_settings_to_json(&d->settings);
+	wh_cleanup(wh_freep) char *text = wh_json_line(json);
+	wh_cleanup(wh_freep) char *path = settings_path(d);
+	struct wh_error err;
+
+	wh_assert(text);
+	if (wh_file_replace(path, text, strlen(text), &err) < 0)
+		wh_log(WH_LOG_WARNING, "settings.not-kept", WH_STR("reason", err.text));
+}
+
 void wh_daemon_use_settings(struct wh_daemon *d, const struct wh_settings *settings)
 {
 	bool moved = strcmp(d->settings.network, settings->network) != 0;
 
+	if (wh_settings_equal(&d->settings, settings))
+		return;
 	d->settings = *settings;
 	wh_log(WH_LOG_INFO, "settings.changed", WH_U64("bandwidth_bps", settings->bandwidth_bps),
 	       WH_U64("completion_s_per_gib", settings->completion_s_per_gib),
 	       WH_U64("progress_s", settings->progress_s), WH_STR("network", settings->network));
+	keep_settings(d);
 	if (moved && d->nodes)
 		wh_node_server_reopen(d->nodes);
-	if (d->loop)
-		wh_schedule(d);
 }
 
 static void on_stop_late(void *ctx)
@@ -73,28 +103,32 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 	wh_timer_start(&d->stop_timer, d->loop, STOP_NS);
 	for (struct wh_job *job = d->jobs; job; job = job->next)
 		wh_job_fail(job, WH_OUTCOME_CANCELLED, "wherryd is being stopped");
-	wh_schedule(d);
+	wh_turn(d);
 	return 0;
 }
 
-/* The manifest applied last counts, else those of the directory, else the defaults. */
-static int load_settings(struct wh_daemon *d, struct wh_error *err)
+/* Those that the coordinator gave last. A file that is no good is as none: better ones follow. */
+static void load_settings(struct wh_daemon *d)
 {
-	struct wh_settings settings = wh_settings_defaults();
-	wh_cleanup(wh_freep) char *path = NULL;
+	wh_cleanup(wh_freep) char *path = settings_path(d);
+	wh_cleanup(wh_json_unrefp) json_t *json = json_load_file(path, 0, NULL);
+	struct wh_error err;
+
+	d->settings = wh_settings_defaults();
+	if (json && wh_settings_from_json(&d->settings, json, &err) < 0)
+		wh_log(WH_LOG_WARNING, "settings.refused", WH_STR("reason", err.text));
+}
+
+static int open_coordinator(struct wh_daemon *d, struct wh_error *err)
+{
 	int r;
 
-	wh_assert(asprintf(&path, "%s/%s", d->config->state, WH_APPLIED_FILE) > 0);
-	if (access(path, F_OK) == 0)
-		r = wh_manifest_load(&settings, path, err);
-	else if (d->config->manifests)
-		r = wh_manifest_load_dir(&settings, d->config->manifests, err);
-	else
-		r = 0;
-	if (r < 0)
-		return r;
-	wh_daemon_use_settings(d, &settings);
-	return 0;
+	if (strcmp(d->config->node, d->config->coordinator) != 0)
+		return 0;
+	r = wh_coordinator_open(&d->coordinator, d, err);
+	if (r == 0)
+		wh_daemon_use_settings(d, wh_cluster_settings(d->coordinator->cluster));
+	return r;
 }
 
 static int open_directories(struct wh_daemon *d, struct wh_error *err)
@@ -145,20 +179,29 @@ static int open_all(struct wh_daemon *d, const char *config, struct wh_error *er
 		r = open_loop(d, err);
 	/* Only one wherryd can have the socket; the others go no further than here. */
 	if (r == 0)
-		r = wh_api_open(&d->api, d, err);
+		r = wh_clients_open(&d->clients, d, err);
 	if (r == 0)
 		r = open_cgroup(d, err);
-	if (r == 0)
-		r = load_settings(d, err);
+	if (r < 0)
+		return r;
+	load_settings(d);
+	r = open_coordinator(d, err);
 	if (r == 0)
 		r = wh_node_server_open(&d->nodes, d, err);
 	if (r == 0)
 		r = wh_recover(d, err);
-	return r;
+	if (r < 0)
+		return r;
+	d->agent = wh_agent_open(d);
+	d->observe = wh_observe_open(d);
+	return 0;
 }
 
-static void close_all(struct wh_daemon *d)
+static void close_all(struct wh_daemon *d, struct wh_log_config *log)
 {
+	d->observe = wh_observe_close(d->observe);
+	d->agent = wh_agent_close(d->agent);
+	d->coordinator = wh_coordinator_close(d->coordinator);
 	while (d->jobs) {
 		struct wh_job *job = d->jobs;
 
@@ -166,13 +209,16 @@ static void close_all(struct wh_daemon *d)
 		wh_job_free(job);
 	}
 	d->nodes = wh_node_server_close(d->nodes);
-	d->api = wh_api_close(d->api);
+	d->clients = wh_clients_close(d->clients);
 	wh_timer_stop(&d->stop_timer);
 	d->turn = sd_event_source_disable_unref(d->turn);
 	d->loop = sd_event_unref(d->loop);
 	wh_closep(&d->cgroup_parent_fd);
 	free(d->socket_dir);
 	d->config = wh_config_free(d->config);
+	log->tap = NULL;
+	wh_log_setup(log);
+	d->events = wh_events_free(d->events);
 }
 
 static int usage(FILE *out, int code)
@@ -215,10 +261,13 @@ int main(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
+	d.events = wh_events_new();
+	log.tap = wh_events_add;
+	log.tap_ctx = d.events;
 	wh_log_setup(&log);
 	if (open_all(&d, config, &err) < 0) {
 		wh_log(WH_LOG_ERROR, "daemon.failed", WH_STR("reason", err.text));
-		close_all(&d);
+		close_all(&d, &log);
 		return 1;
 	}
 	wh_log(WH_LOG_INFO, "daemon.ready", WH_STR("node", d.config->node),
@@ -226,6 +275,6 @@ int main(int argc, char **argv)
 	(void)sd_notify(0, "READY=1"); /* nobody may be listening */
 	code = sd_event_loop(d.loop);
 	wh_log(WH_LOG_INFO, "daemon.stopped", WH_I64("code", code));
-	close_all(&d);
+	close_all(&d, &log);
 	return code < 0;
 }

@@ -10,29 +10,41 @@
 #include "config.h"
 #include "loop.h"
 #include "settings.h"
+#include "totals.h"
 
 #include "wherry/cleanup.h"
 #include "wherry/error.h"
 
-struct wh_api;
+struct wh_agent;
+struct wh_clients;
+struct wh_coordinator;
+struct wh_events;
 struct wh_job;
 struct wh_node_server;
+struct wh_observe;
 
 struct wh_daemon {
 	sd_event *loop;
+	struct wh_events *events; /* what it has logged */
 	struct wh_config *config;
-	struct wh_settings settings; /* in force for migrations that start from now on */
+	struct wh_settings settings; /* of the cluster; a migration's own come with its order */
 	int cgroup_parent_fd;
 	struct wh_job *jobs; /* newest first */
+	struct wh_totals totals;
 	struct wh_node_server *nodes;
-	struct wh_api *api;
+	struct wh_clients *clients;
+	struct wh_coordinator *coordinator; /* NULL if another node is it */
+	struct wh_agent *agent;
+	struct wh_observe *observe;
 	char *socket_dir;      /* where the sockets of migrations are made */
-	sd_event_source *turn; /* schedule.c */
+	sd_event_source *turn; /* turn.c */
+	void (*turned)(
+		struct wh_daemon *daemon); /* with each turn: a job has changed; may be NULL */
 	struct wh_timer stop_timer;
 	bool stopping; /* no migration starts any more; exit when the last has ended */
 };
 
-/* Make @settings those in force. */
+/* The cluster's settings are these now. They are kept, for a start without coordinator. */
 void wh_daemon_use_settings(struct wh_daemon *daemon, const struct wh_settings *settings);
 
 #endif

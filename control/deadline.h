@@ -41,7 +41,7 @@ struct wh_deadline {
 	bool paused;    /* asked for, or done */
 };
 
-/* Start both clocks. @size_bytes is the guest's RAM. */
+/* Start both clocks. @size_bytes is the guest's RAM, and the disks that are being copied. */
 void wh_deadline_start(struct wh_deadline *d, uint64_t size_bytes, uint64_t now_ns);
 
 /* Time allowed for @size_bytes, a whole number of ms; UINT64_MAX if the check is off. */

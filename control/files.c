@@ -96,31 +96,51 @@ static int write_synced(const char *path, const char *data, size_t len)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-int wh_file_replace(const char *path, const void *data, size_t len, struct wh_error *err)
+static char *staged(const char *path)
 {
-	wh_cleanup(wh_freep) char *temp = NULL;
-	int r;
+	char *temp;
 
-	if (asprintf(&temp, "%s.new", path) < 0) {
-		temp = NULL;
-		return wh_fail(err, -ENOMEM, "out of memory");
-	}
-	r = write_synced(temp, data, len);
-	if (r == 0 && rename(temp, path) < 0)
-		r = -errno;
+	wh_assert(asprintf(&temp, "%s.new", path) > 0); /* as above */
+	return temp;
+}
+
+static int fail_to_write(const char *path, const char *temp, int r, struct wh_error *err)
+{
+	(void)unlink(temp); /* it may not have come into being */
+	return wh_fail(err, r, "cannot write %s: %s", path, strerror(-r));
+}
+
+int wh_file_stage(const char *path, const void *data, size_t len, struct wh_error *err)
+{
+	wh_cleanup(wh_freep) char *temp = staged(path);
+	int r = write_synced(temp, data, len);
+
+	return r < 0 ? fail_to_write(path, temp, r, err) : 0;
+}
+
+int wh_file_commit(const char *path, struct wh_error *err)
+{
+	wh_cleanup(wh_freep) char *temp = staged(path);
+	int r = rename(temp, path) < 0 ? -errno : 0;
+
 	if (r == 0)
 		r = sync_dir_of(path);
-	if (r < 0) {
-		(void)unlink(temp); /* it may not have come into being */
-		return wh_fail(err, r, "cannot write %s: %s", path, strerror(-r));
-	}
-	return 0;
+	return r < 0 ? fail_to_write(path, temp, r, err) : 0;
+}
+
+int wh_file_replace(const char *path, const void *data, size_t len, struct wh_error *err)
+{
+	int r = wh_file_stage(path, data, len, err);
+
+	return r < 0 ? r : wh_file_commit(path, err);
 }
 
 int wh_file_remove(const char *path, struct wh_error *err)
 {
+	wh_cleanup(wh_freep) char *temp = staged(path);
 	int r = 0;
 
+	(void)unlink(temp); /* there is hardly ever one */
 	if (unlink(path) < 0)
 		r = errno == ENOENT ? 0 : -errno;
 	else

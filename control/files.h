@@ -30,7 +30,15 @@ wh_must_check int wh_file_read(const char *path, size_t max, char **ret, size_t 
 wh_must_check int wh_file_replace(const char *path, const void *data, size_t len,
                                   struct wh_error *err);
 
-/* Remove @path durably. Return: 0, also if there is none, or -errno. */
+/*
+ * The two halves of it: write what is to replace @path, and put it in its place. Another replacement may
+ * come in between, and then there is nothing to put: -ENOENT.
+ */
+wh_must_check int wh_file_stage(const char *path, const void *data, size_t len,
+                                struct wh_error *err);
+wh_must_check int wh_file_commit(const char *path, struct wh_error *err);
+
+/* Remove @path durably, and what was staged for it. Return: 0, also if there is none, or -errno. */
 wh_must_check int wh_file_remove(const char *path, struct wh_error *err);
 
 /* The directory that @path is in; from malloc(), never NULL. @path is absolute. */

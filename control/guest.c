@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,14 +278,30 @@ bool wh_guest_never_left(const char *status)
 	return is_one_of(status, before, sizeof(before) / sizeof(*before));
 }
 
+static void add_capability(json_t *list, const char *name, bool on)
+{
+	(void)json_array_append_new(list, json_pack("{s:s, s:b}", "capability", name, "state", on));
+}
+
+/*
+ * A source with switchover-ack goes on until its destination allows it to stop the guest, or the guest
+ * stands still. Ours never allows it: there this capability is off.
+ */
+static void set_hold(struct wh_qmp *qmp, bool on, wh_qmp_reply_fn reply, void *ctx)
+{
+	json_t *list = json_array();
+
+	add_capability(list, "switchover-ack", on);
+	wh_qmp_call(qmp, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list),
+	            reply, ctx);
+}
+
 static void set_capabilities(struct wh_qmp *qmp, const bool *on, wh_qmp_reply_fn reply, void *ctx)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < sizeof(capabilities) / sizeof(*capabilities); i++)
-		(void)json_array_append_new(list,
-		                            json_pack("{s:s, s:b}", "capability",
-		                                      capabilities[i].capability, "state", on[i]));
+		add_capability(list, capabilities[i].capability, on[i]);
 	wh_qmp_call(qmp, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list),
 	            reply, ctx);
 }
@@ -296,14 +313,50 @@ void wh_guest_prepare(struct wh_qmp *qmp, enum wh_worker_role role, wh_qmp_reply
 
 	for (size_t i = 0; i < sizeof(on) / sizeof(*on); i++)
 		on[i] = role == WH_ROLE_SOURCE ? capabilities[i].source : capabilities[i].target;
+	if (role == WH_ROLE_TARGET)
+		set_hold(qmp, false, NULL, NULL);
 	set_capabilities(qmp, on, reply, ctx);
+}
+
+void wh_guest_hold(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx)
+{
+	set_hold(qmp, true, reply, ctx);
 }
 
 void wh_guest_restore(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx)
 {
 	const bool off[sizeof(capabilities) / sizeof(*capabilities)] = { false };
 
+	set_hold(qmp, false, NULL, NULL); /* first: it needs one of the others. May be unknown */
 	set_capabilities(qmp, off, reply, ctx);
+}
+
+void wh_guest_threads_freep(pid_t **threads)
+{
+	free(*threads);
+}
+
+int wh_guest_threads(const json_t *vcpus, pid_t **ret, size_t *ret_count, struct wh_error *err)
+{
+	size_t count = json_array_size(vcpus);
+	wh_cleanup(wh_guest_threads_freep) pid_t *threads = NULL;
+
+	if (count == 0 || count > WH_VCPUS_MAX)
+		return wh_fail(err, -EPROTO, "QEMU names %zu vCPUs", count);
+	threads = calloc(count, sizeof(*threads));
+	if (!threads)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		uint64_t tid;
+		int r = wh_json_u64(json_array_get(vcpus, i), "thread-id", INT_MAX, &tid, err);
+
+		if (r < 0)
+			return wh_context(err, r, "vCPU %zu", i);
+		threads[i] = (pid_t)tid;
+	}
+	*ret = wh_steal(threads);
+	*ret_count = count;
+	return 0;
 }
 
 void wh_guest_migrate(struct wh_qmp *qmp, const char *command, const char *path,

@@ -60,8 +60,24 @@ bool wh_guest_never_left(const char *status);
 void wh_guest_prepare(struct wh_qmp *qmp, enum wh_worker_role role, wh_qmp_reply_fn reply,
                       void *ctx);
 
+/*
+ * Have a source not stop its guest by itself, but wait until somebody else does. QEMU knows how from 8.1
+ * on, and refuses before.
+ */
+void wh_guest_hold(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx);
+
 /* Switch all of it off again. */
 void wh_guest_restore(struct wh_qmp *qmp, wh_qmp_reply_fn reply, void *ctx);
+
+/*
+ * The threads that run the vCPUs, from the answer to query-cpus-fast: @ret is from malloc(). Return: 0,
+ * or -EPROTO if it says nothing of the kind.
+ */
+wh_must_check int wh_guest_threads(const json_t *vcpus, pid_t **ret, size_t *ret_count,
+                                   struct wh_error *err);
+
+/* For wh_cleanup(). */
+void wh_guest_threads_freep(pid_t **threads);
 
 /* "migrate" or "migrate-incoming" to the unix socket @path. */
 void wh_guest_migrate(struct wh_qmp *qmp, const char *command, const char *path,

@@ -2,7 +2,7 @@
 
 #include "job.h"
 #include "missing.h"
-#include "schedule.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -78,6 +78,7 @@ struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
                           enum wh_job_state state)
 {
 	struct wh_job *job = calloc(1, sizeof(*job));
+	struct timespec now;
 
 	wh_assert(job); /* some KiB, a few times a day */
 	job->daemon = daemon;
@@ -86,20 +87,20 @@ struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
 	job->record.vmm_uffd = -1;
 	job->tunnel_fd = job->listen_fd = -1;
 	job->times.created_ns = wh_now_ns(&wh_clock_monotonic);
+	wh_assert(clock_gettime(CLOCK_REALTIME, &now) == 0);
+	job->times.created_ms =
+		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / WH_NSEC_PER_MSEC;
 	job->next = daemon->jobs;
 	daemon->jobs = job;
 	return job;
 }
 
-void wh_job_name(struct wh_job *job, const char *vm)
+void wh_job_name(struct wh_job *job, const struct wh_move *move)
 {
-	uint32_t random;
-
-	wh_assert(getrandom(&random, sizeof(random), 0) == sizeof(random));
 	wh_assert(getrandom(job->record.token, WH_TOKEN_BYTES, 0) == WH_TOKEN_BYTES);
-	(void)snprintf(job->record.vm, sizeof(job->record.vm), "%s", vm);
-	/* Short, since it becomes part of a socket's path. */
-	(void)snprintf(job->record.id, sizeof(job->record.id), "%.16s-%08x", vm, random);
+	memcpy(job->record.vm, move->vm, WH_NAME_MAX);
+	memcpy(job->record.id, move->id, WH_NAME_MAX);
+	memcpy(job->record.peer, move->target, WH_NAME_MAX);
 }
 
 void wh_job_move(struct wh_job *job, enum wh_job_state to)
@@ -113,6 +114,7 @@ void wh_job_move(struct wh_job *job, enum wh_job_state to)
 	       WH_STR("reason", to >= WH_JOB_CANCELLING ? job->reason.text : ""));
 	job->state = to;
 	job->note.text[0] = '\0';
+	wh_turn(job->daemon);
 }
 
 struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name)
@@ -128,16 +130,30 @@ struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name)
 
 int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err)
 {
+	const char *state_dir = job->daemon->config->state;
 	enum wh_phase before = job->record.phase;
+	bool staged = job->staged && job->staged_phase == phase;
 	int r;
 
 	job->record.phase = phase;
-	r = wh_journal_write(job->daemon->config->state, &job->record, err);
+	job->staged = false;
+	r = staged ? wh_journal_commit(state_dir, job->record.id, err)
+	           : wh_journal_write(state_dir, &job->record, err);
 	if (r < 0)
 		job->record.phase = before;
 	else
 		job->journaled = true;
 	return r;
+}
+
+void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase)
+{
+	struct wh_record copy = job->record; /* borrows what the job's has */
+	struct wh_error err;
+
+	copy.phase = phase;
+	job->staged_phase = phase;
+	job->staged = wh_journal_stage(job->daemon->config->state, &copy, &err) == 0;
 }
 
 int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
@@ -315,6 +331,13 @@ uint64_t wh_job_fault_bucket(const struct wh_job *job, uint32_t bucket)
 	return job->theirs_known ? job->theirs_stats.fault_ns_log2[bucket] : bucket_of(job, bucket);
 }
 
+uint64_t wh_job_wall_ms(const struct wh_job *job, uint64_t ns)
+{
+	if (ns == 0)
+		return 0;
+	return job->times.created_ms + (ns - job->times.created_ns) / WH_NSEC_PER_MSEC;
+}
+
 void wh_job_limiter(const struct wh_job *job, struct wh_rate_stats *ret)
 {
 	if (job->rate)
@@ -354,6 +377,7 @@ static void release(struct wh_job *job)
 	wh_closep(&job->tunnel_fd);
 	wh_closep(&job->listen_fd);
 	job->tunnel = wh_tunnel_close(job->tunnel);
+	wh_job_unthrottle(job);
 	wh_job_drop_worker(job);
 	job->qmp = wh_qmp_close(job->qmp);
 	job->qmp_ready = false;
@@ -364,6 +388,26 @@ static void release(struct wh_job *job)
 	job->child = NULL;
 	remove_socket(job);
 	wh_guest_done(&job->guest);
+}
+
+/* For metrics, where it is to be remembered for longer than the job itself. */
+static void count_end(const struct wh_job *job, enum wh_job_state state)
+{
+	struct wh_totals *totals = &job->daemon->totals;
+	const struct wh_job_times *t = &job->times;
+	enum wh_outcome outcome = job->outcome;
+
+	if (state == WH_JOB_SUCCEEDED)
+		outcome = WH_OUTCOME_NONE;
+	else if (outcome == WH_OUTCOME_NONE)
+		outcome = WH_OUTCOME_FAILED;
+	if (job->record.role == WH_ROLE_TARGET) {
+		totals->targets[outcome]++;
+		return;
+	}
+	totals->sources[outcome]++;
+	if (outcome == WH_OUTCOME_NONE && t->stopped_ns != 0 && t->running_ns > t->stopped_ns)
+		wh_totals_downtime(totals, t->running_ns - t->stopped_ns);
 }
 
 void wh_job_end(struct wh_job *job, enum wh_job_state state)
@@ -380,8 +424,8 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 	}
 	if (state == WH_JOB_SUCCEEDED)
 		job->reason.text[0] = '\0'; /* it had to ask, and all was well */
+	count_end(job, state);
 	wh_job_move(job, state);
-	wh_schedule(job->daemon);
 }
 
 void wh_job_free(struct wh_job *job)

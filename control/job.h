@@ -10,6 +10,7 @@
  *	job_source.c          Pending, Preparing, PreCopy
  *	job_hand_over.c       Paused, HandOver and Asking of a source, and finishing
  *	job_postcopy.c        the switch; PostCopy and PostCopyPaused of a source
+ *	job_throttle.c        slows the guest of a source in PreCopy
  *	job_undo.c            Cancelling of a source
  *	job_target.c          a target, but for
  *	job_target_owed.c     PostCopy and PostCopyPaused of a target
@@ -31,11 +32,15 @@
 #include "deadline.h"
 #include "guest.h"
 #include "journal.h"
+#include "move.h"
 #include "network.h"
 #include "peer.h"
 #include "qmp.h"
 #include "rate_bpf.h"
 #include "retire.h"
+#include "throttle.h"
+#include "throttle_plan.h"
+#include "totals.h"
 #include "tunnel.h"
 #include "worker.h"
 
@@ -60,21 +65,14 @@ enum wh_job_state {
 	WH_JOB_STATES,
 };
 
-/* Why a job ends, where it does not succeed. */
-enum wh_outcome {
-	WH_OUTCOME_NONE,
-	WH_OUTCOME_CANCELLED, /* somebody asked for it */
-	WH_OUTCOME_DEADLINE,  /* a timeout of the settings */
-	WH_OUTCOME_FAILED,
-};
-
-/* CLOCK_MONOTONIC ns of this node, 0 until it happened. */
+/* But for the first, CLOCK_MONOTONIC ns of this node, 0 until it happened. */
 struct wh_job_times {
+	uint64_t created_ms; /* CLOCK_REALTIME, ms since 1970 */
 	uint64_t created_ns;
 	uint64_t begun_ns;     /* Preparing */
 	uint64_t ready_ns;     /* source: the target's QEMU and mover wait for us */
 	uint64_t stopped_ns;   /* the guest stood still: QEMU's STOP event */
-	uint64_t drained_ns;   /* block I/O, too: pre-switchover */
+	uint64_t drained_ns;   /* and block I/O, too: pre-switchover */
 	uint64_t landed_ns;    /* the target had every byte, and said so */
 	uint64_t completed_ns; /* QEMU had sent or loaded the device state */
 	uint64_t running_ns;   /* source: the target's word arrived; target: the guest runs */
@@ -99,6 +97,11 @@ struct wh_job {
 	struct wh_settings settings; /* fixed when it began, but for the bandwidth */
 	struct wh_record record;     /* who, where, and what the journal holds */
 	bool journaled;
+	struct wh_move move; /* source: what the coordinator knows; the target has only names */
+	bool telling;        /* over, and in a report that is not yet answered */
+	bool told;           /* over, and the coordinator knows */
+	bool staged;         /* the record with @staged_phase waits beside the journal */
+	enum wh_phase staged_phase;
 	struct wh_job_times times;
 	struct wh_job_stats stats;    /* of the movers that are gone */
 	struct wh_rate_stats limiter; /* the limit's last */
@@ -118,6 +121,7 @@ struct wh_job {
 	bool landed_here;  /* our mover says so */
 	bool landed_there; /* source: the target says so */
 	bool may_postcopy; /* both sides know how, and the settings allow it */
+	bool unfit;        /* source: for post-copy, the target's memory is */
 	bool postcopy;     /* landed without all of its memory */
 	bool arrived;      /* now with all of it */
 	bool mover_lost;   /* in post-copy, before it was known that the guest has moved */
@@ -133,15 +137,26 @@ struct wh_job {
 	int listen_fd;
 	struct wh_watch accept;
 	enum wh_switch_mode switching; /* what our mover was told, if anything */
-	bool stopped;                  /* we stopped the guest */
-	bool migrating;                /* "migrate" was sent */
-	bool continued;                /* migrate-continue was sent: the guest may run elsewhere */
+	bool holds;        /* QEMU leaves it to us to stop the guest, also while it migrates */
+	bool stopped;      /* we told QEMU to stop the guest */
+	bool stands_still; /* and it said that it has */
+	bool asleep;       /* the guest is in S3: nothing runs, but QEMU may wake it */
+	bool migrating;    /* "migrate" was sent */
+	bool drained;      /* pre-switchover */
+	bool continued;    /* migrate-continue was sent: the guest may run elsewhere */
 	bool closing; /* has moved; the target still holds its record, or is about to drop it */
 	uint64_t retry_ns;
 	uint64_t postcopy_ns; /* when post-copy began or was resumed */
 	bool resume_sent;     /* PostCopyPaused: an attempt is under way */
 	bool theirs_known;    /* the target has told how long its guest waited: */
 	struct wh_job_stats theirs_stats;
+
+	/* Source: job_throttle.c. */
+	struct wh_throttle_plan throttle_plan;
+	struct wh_throttle *throttle; /* from the first step on */
+	unsigned throttle_percent;    /* now */
+	unsigned throttle_peak;       /* the most so far */
+	bool throttle_unable;         /* it was tried */
 
 	/* Target. */
 	struct wh_child *child;
@@ -162,8 +177,8 @@ const char *wh_outcome_name(enum wh_outcome outcome); /* "deadline" */
 struct wh_job *wh_job_new(struct wh_daemon *daemon, enum wh_worker_role role,
                           enum wh_job_state state);
 
-/* Give it an id: the VM's name and something random. */
-void wh_job_name(struct wh_job *job, const char *vm);
+/* Give it the id of its move, and a token. */
+void wh_job_name(struct wh_job *job, const struct wh_move *move);
 
 /* Change the state: logs it. What there is to do is the caller's. */
 void wh_job_move(struct wh_job *job, enum wh_job_state to);
@@ -175,6 +190,12 @@ struct wh_job *wh_job_find(const struct wh_daemon *daemon, const char *name);
 wh_must_check int wh_job_record(struct wh_job *job, enum wh_phase phase, struct wh_error *err);
 void wh_job_unrecord(struct wh_job *job);
 
+/*
+ * Have all of that done but for the last step, which the next wh_job_record() of the same phase makes. If
+ * that does not work, it makes all of them.
+ */
+void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase);
+
 /* Make leaf, limit (source) and mover. Return: 0 or -errno. */
 wh_must_check int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
                                      struct wh_error *err);
@@ -185,6 +206,9 @@ wh_must_check int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start
 
 /* Kill the mover and remove its leaf and limit; its last stats stay. */
 void wh_job_drop_worker(struct wh_job *job);
+
+/* When it was @ns, one of its times, in ms since 1970; 0 if that is 0. */
+uint64_t wh_job_wall_ms(const struct wh_job *job, uint64_t ns);
 
 /*
  * The movers' counter, also after their end; of the faults what the target says, where it does.
@@ -214,9 +238,9 @@ bool wh_job_in_postcopy(const struct wh_job *job);
 wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size);
 
 /* job_source.c */
-wh_must_check int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node,
-                                struct wh_job **ret, struct wh_error *err);
-void wh_source_start(struct wh_job *job);
+/* Begin what the coordinator orders; a move that is known already is begun. 0 or -errno. */
+wh_must_check int wh_source_start(struct wh_daemon *daemon, const struct wh_move *move,
+                                  struct wh_error *err);
 void wh_source_watch_time(struct wh_job *job); /* PreCopy and Paused: until tick is stopped */
 /* The configuration's entries by name; NULL if there is none. */
 const struct wh_vm *wh_find_vm(const struct wh_config *config, const char *name);
@@ -230,6 +254,7 @@ wh_must_check int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx)
 /* job_hand_over.c: all are called by job_source.c as things happen. */
 void wh_hand_over_enter(struct wh_job *job);
 bool wh_hand_over_is_on(const struct wh_job *job); /* Paused or HandOver */
+void wh_hand_over_converged(struct wh_job *job);   /* our mover made one more round */
 void wh_hand_over_landed(struct wh_job *job);
 void wh_hand_over_event(struct wh_job *job, const char *name, const char *status);
 void wh_hand_over_running(struct wh_job *job); /* the target runs the guest */
@@ -273,6 +298,13 @@ void wh_target_answer(const struct wh_job *job);  /* as the record says */
 void wh_target_tell(const struct wh_job *job, enum wh_node_type type);
 void wh_target_settle(struct wh_job *job); /* QEMU has resumed the guest */
 void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missing */
+
+/* job_throttle.c: a source's. */
+void wh_throttle_tick(struct wh_job *job);  /* PreCopy: looks whether it is time for a step */
+void wh_throttle_lift(struct wh_job *job);  /* full speed, at once */
+void wh_job_unthrottle(struct wh_job *job); /* and nothing of it left; does nothing a second time */
+/* Undo what an earlier wherryd left of migration @id. @vm may be "". */
+void wh_throttle_recover(const char *id, const char *vm);
 
 /* job_undo.c */
 void wh_undo_source(struct wh_job *job);

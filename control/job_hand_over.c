@@ -3,20 +3,23 @@
 /*
  * Hand-over - the part of a migration in which the guest stands still, on the source.
  *
- *	journal: asking -> tunnel -> stop, migrate -> pre-switchover -> FINISH to the mover
- *	-> landed on both sides -> migrate-continue -> the target says that the guest runs
+ *	journal: asking -> tunnel -> migrate -> AGAIN to the mover: it sends what the guest wrote
+ *	meanwhile -> stop -> pre-switchover -> FINISH to the mover -> landed on both sides
+ *	-> migrate-continue -> the target says that the guest runs
  *	-> journal: done -> quit QEMU, remove its files -> tell the target
  *
- * The guest is stopped by us, before "migrate". QEMU would stop it by itself, but then would also
- * resume it by itself when its stream breaks, and cannot know whether the target got the end of
- * it: both sides would run. A guest that we stopped stays so until we say otherwise, even if
- * wherryd is killed at that very moment (docs/decisions/0002-the-source-stops-its-guest.md).
+ * The guest is stopped by us. QEMU would stop it by itself, but then would also resume it by itself
+ * when its stream breaks, and cannot know whether the target got the end of it: both sides would
+ * run. A guest that we stopped stays so until we say otherwise, even if wherryd is killed at that
+ * very moment (docs/decisions/0002-the-source-stops-its-guest.md). A QEMU that cannot be told to
+ * leave it to us is told to migrate only once the guest was told to stop.
  *
  * After migrate-continue the target may commit at any moment. From there on, whatever fails leads
  * to Asking, and only an answer leads out of it.
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +29,7 @@
 #include <unistd.h>
 
 #include "job.h"
-#include "schedule.h"
+#include "turn.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -107,12 +110,62 @@ static void start_qemu(struct wh_job *job)
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 	wh_assert(wh_job_socket_path(job, path, sizeof(path)) == 0); /* it was bound */
-	if (job->record.running) {
-		job->stopped = true;
-		wh_qmp_call(job->qmp, "stop", NULL, on_started, job);
-	}
 	job->migrating = true;
 	wh_guest_migrate(job->qmp, "migrate", path, on_started, job);
+}
+
+/* Once no vCPU runs, which QEMU may say after pre-switchover, and block I/O is drained. */
+static void finish_pages(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (!wh_hand_over_is_on(job) || !job->drained ||
+	    (job->record.running && !job->stands_still))
+		return;
+	job->times.drained_ns = now();
+	if (wh_worker_finish(job->worker, &err) < 0)
+		fail(job, err.text);
+}
+
+static void on_stopped(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	job->stands_still = result != NULL;
+	on_started(ctx, result, error);
+	finish_pages(job);
+}
+
+static void stop_guest(struct wh_job *job)
+{
+	wh_throttle_lift(job); /* a vCPU that has used up its quota would stop late */
+	if (job->record.running) {
+		job->stopped = true;
+		wh_qmp_call(job->qmp, "stop", NULL, on_stopped, job);
+	}
+	if (job->tunnel)
+		wh_tunnel_hold(job->tunnel, false);
+	if (!job->migrating)
+		start_qemu(job);
+}
+
+/* All is ready to stop the guest, which runs. A mover that was told to end its rounds makes no more. */
+static void end_precopy(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (job->tunnel)
+		wh_tunnel_hold(job->tunnel, true);
+	if (job->switching != WH_SWITCH_NONE)
+		stop_guest(job);
+	else if (wh_worker_again(job->worker, &err) < 0)
+		fail(job, err.text);
+}
+
+void wh_hand_over_converged(struct wh_job *job)
+{
+	if (!job->stopped)
+		stop_guest(job);
 }
 
 static bool send_first_line(const struct wh_job *job)
@@ -149,8 +202,10 @@ static void on_connected(void *ctx, int fd, const char *why)
 	job->tunnel_fd = fd;
 	if (!send_first_line(job))
 		fail(job, "the tunnel takes no data");
-	else
+	else if ((job->holds && !job->asleep) || !job->record.running)
 		start_qemu(job);
+	else
+		end_precopy(job);
 }
 
 static int enter(struct wh_job *job, struct wh_error *err)
@@ -217,6 +272,7 @@ static void on_continued(void *ctx, const json_t *result, const char *error)
 
 void wh_hand_over_landed(struct wh_job *job)
 {
+	/* The target's wherryd must be alive: if it is silent, we would stand still until it is not. */
 	if (!wh_hand_over_is_on(job) || !job->landed_here || !job->landed_there)
 		return;
 	if (job->state == WH_JOB_PAUSED)
@@ -229,18 +285,18 @@ void wh_hand_over_landed(struct wh_job *job)
 
 static void on_pre_switchover(struct wh_job *job)
 {
-	struct wh_error err;
-
-	job->times.drained_ns = now();
-	if (wh_worker_finish(job->worker, &err) < 0)
-		fail(job, err.text);
+	job->drained = true;
+	finish_pages(job);
 }
 
 static void on_migration_status(struct wh_job *job, const char *status)
 {
 	struct wh_error err;
 
-	if (!strcmp(status, "pre-switchover")) {
+	if (!strcmp(status, "active")) {
+		if (job->record.running && !job->stopped)
+			end_precopy(job);
+	} else if (!strcmp(status, "pre-switchover")) {
 		on_pre_switchover(job);
 	} else if (!strcmp(status, "completed")) {
 		job->times.completed_ns = now();
@@ -254,12 +310,26 @@ static void on_migration_status(struct wh_job *job, const char *status)
 	}
 }
 
+/* Of a guest that sleeps QEMU does not wait to be told to stop it, and would wake it again. */
+static void on_sleep(struct wh_job *job, bool asleep)
+{
+	job->asleep = asleep;
+	if (asleep && wh_hand_over_is_on(job) && job->migrating && !job->stands_still)
+		fail(job, "the guest fell asleep in the hand-over");
+}
+
 void wh_hand_over_event(struct wh_job *job, const char *name, const char *status)
 {
 	bool copying = job->state == WH_JOB_PREPARING || job->state == WH_JOB_PRECOPY;
 
-	if (!strcmp(name, "STOP") && job->stopped && job->times.stopped_ns == 0)
+	if (!strcmp(name, "SUSPEND") || !strcmp(name, "WAKEUP"))
+		on_sleep(job, *name == 'S');
+	else if (!strcmp(name, "STOP") && job->stopped && job->times.stopped_ns == 0)
 		job->times.stopped_ns = now();
+	else if (!strcmp(name, "STOP") && !job->stopped && job->record.running &&
+	         wh_hand_over_is_on(job))
+		/* If that was QEMU, it would resume the guest by itself, too. */
+		fail(job, "the guest was stopped, and not by wherryd");
 	else if (copying && !strcmp(name, "STOP"))
 		job->record.running = false; /* by somebody else: it stays so at the target */
 	else if (copying && !strcmp(name, "RESUME"))
@@ -370,7 +440,7 @@ static void log_end(const struct wh_job *job)
 	       WH_U64("wire_bytes", wh_job_stat(job, WH_STAT_WIRE_BYTES)));
 }
 
-static void on_retired(void *ctx)
+static void on_all_gone(void *ctx)
 {
 	struct wh_job *job = ctx;
 
@@ -381,6 +451,15 @@ static void on_retired(void *ctx)
 		send_ask(job);
 	else
 		wh_asking_lost(job, "to say that the source is done");
+}
+
+/* The mover goes last: without a hypervisor there are no page tables to stop tracking in. */
+static void on_retired(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (!job->worker || !wh_worker_stop(job->worker, SIGKILL, on_all_gone, job))
+		on_all_gone(job);
 }
 
 void wh_finish_enter(struct wh_job *job)
@@ -395,7 +474,6 @@ void wh_finish_enter(struct wh_job *job)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
 	job->retiring = true;
-	wh_job_drop_worker(job);
 	job->retire = (struct wh_retire){
 		.vmm = job->record.vmm,
 		.qmp = job->qmp_ready ? job->qmp : NULL,
@@ -412,5 +490,5 @@ void wh_finish_closed(struct wh_job *job)
 	wh_job_unrecord(job);
 	job->closing = false;
 	job->peer = wh_peer_close(job->peer);
-	wh_schedule(job->daemon);
+	wh_turn(job->daemon);
 }

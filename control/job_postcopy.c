@@ -70,6 +70,12 @@ int wh_postcopy_ask(struct wh_job *job, struct wh_error *err)
 		return wh_fail(err, -EBUSY,
 		               "migration %s is '%s': only from PreCopy it can go into post-copy",
 		               id, wh_job_state_name(job->state));
+	if (job->unfit)
+		return wh_fail(
+			err, -EPERM,
+			"migration %s cannot use post-copy: the guest's memory at node %s cannot "
+			"be filled page by page",
+			id, job->record.peer);
 	if (!job->may_postcopy)
 		return wh_fail(err, -EPERM,
 		               job->settings.allow_post_copy

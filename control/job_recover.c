@@ -4,7 +4,8 @@
  * Recover - what an earlier wherryd, which was killed, left in the journal.
  *
  * Its movers are dead already: the kernel kills them with their daemon. What is left are
- * hypervisors, and each record says in which phase. The table is in journal.h.
+ * hypervisors, whose guests may be slowed, and each record says in which phase. The table is in
+ * journal.h.
  */
 
 #include <errno.h>
@@ -83,6 +84,7 @@ static void recover_source(struct wh_daemon *daemon, const struct wh_record *rec
 {
 	struct wh_job *job;
 
+	wh_throttle_recover(record->id, record->vm);
 	switch (record->phase) {
 	case WH_PHASE_BEGUN:
 		job = new_job(daemon, record, WH_JOB_CANCELLING);
@@ -187,6 +189,7 @@ static void on_record(void *ctx, const struct wh_record *record)
 static void on_bad(void *ctx, const char *id, const char *why)
 {
 	(void)ctx;
+	wh_throttle_recover(id, ""); /* it takes no more than the name */
 	wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", id), WH_STR("reason", why));
 }
 

@@ -18,7 +18,6 @@
 #include <string.h>
 
 #include "job.h"
-#include "schedule.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -40,37 +39,6 @@ const struct wh_node *wh_find_node(const struct wh_config *config, const char *n
 		if (!strcmp(config->nodes[i].name, name))
 			return &config->nodes[i];
 	return NULL;
-}
-
-int wh_source_new(struct wh_daemon *daemon, const char *vm, const char *node, struct wh_job **ret,
-                  struct wh_error *err)
-{
-	const struct wh_vm *found_vm = wh_find_vm(daemon->config, vm);
-	const struct wh_node *found_node = wh_find_node(daemon->config, node);
-	struct wh_job *job = wh_job_find(daemon, vm);
-
-	if (!found_vm)
-		return wh_fail(err, -ENOENT, "no VM '%s' in the configuration of node %s", vm,
-		               daemon->config->node);
-	if (!found_node)
-		return wh_fail(err, -ENOENT, "no node '%s' in the configuration of node %s", node,
-		               daemon->config->node);
-	if (job)
-		return wh_fail(err, -EBUSY, "VM '%s' is in migration %s already (%s)", vm,
-		               job->record.id, wh_job_state_name(job->state));
-	if (daemon->stopping)
-		return wh_fail(err, -ESHUTDOWN, "wherryd is about to stop");
-
-	job = wh_job_new(daemon, WH_ROLE_SOURCE, WH_JOB_PENDING);
-	wh_job_name(job, vm);
-	job->vm = found_vm;
-	job->node = found_node;
-	(void)snprintf(job->record.peer, sizeof(job->record.peer), "%s", node);
-	wh_log(WH_LOG_INFO, "migration.requested", WH_STR("migration", job->record.id),
-	       WH_STR("vm", vm), WH_STR("peer", node));
-	*ret = job;
-	wh_schedule(daemon);
-	return 0;
 }
 
 static void fail(struct wh_job *job, const struct wh_error *err)
@@ -117,10 +85,12 @@ static void on_tick(void *ctx)
 	verdict =
 		wh_deadline_check(&job->deadline, &settings, left, wh_now_ns(&wh_clock_monotonic));
 	r = follow(job, verdict, &err);
-	if (r == 0)
-		wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
-	else
+	if (r < 0) {
 		wh_job_fail(job, r == -ETIME ? WH_OUTCOME_DEADLINE : WH_OUTCOME_FAILED, err.text);
+		return;
+	}
+	wh_throttle_tick(job);
+	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }
 
 void wh_source_watch_time(struct wh_job *job)
@@ -141,6 +111,22 @@ static void on_worker_open(void *ctx)
 	wh_source_watch_time(job);
 }
 
+/* From now on as if it were not allowed. What was decided before had no effect. */
+static void on_worker_no_postcopy(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->may_postcopy = false;
+	job->unfit = true;
+	if (job->switching == WH_SWITCH_POSTCOPY) {
+		job->switching = WH_SWITCH_NONE;
+		job->deadline.post_copy = false;
+		job->note.text[0] = '\0';
+	}
+	wh_log(WH_LOG_WARNING, "migration.no-postcopy", WH_STR("migration", job->record.id),
+	       WH_STR("peer", job->record.peer));
+}
+
 static void on_worker_converged(void *ctx)
 {
 	struct wh_job *job = ctx;
@@ -148,6 +134,8 @@ static void on_worker_converged(void *ctx)
 	wh_timer_stop(&job->tick);
 	if (job->state == WH_JOB_PRECOPY)
 		wh_hand_over_enter(job);
+	else if (job->state == WH_JOB_HAND_OVER)
+		wh_hand_over_converged(job);
 }
 
 static void on_worker_landed(void *ctx, const struct wh_worker_landed *landed)
@@ -212,6 +200,7 @@ int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 	const struct wh_worker_handler handler = {
 		.listening = on_worker_listening,
 		.open = on_worker_open,
+		.no_postcopy = on_worker_no_postcopy,
 		.converged = on_worker_converged,
 		.landed = on_worker_landed,
 		.arrived = on_worker_arrived,
@@ -247,6 +236,14 @@ static void on_prepared(void *ctx, const json_t *result, const char *error)
 		(void)wh_fail(&err, 0, "QEMU refuses the migration capabilities: %s", error);
 	if (!result || wh_source_start_mover(job, false, &err) < 0)
 		fail(job, &err);
+}
+
+static void on_hold(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	(void)error; /* this QEMU does not know how: its guest is stopped first */
+	job->holds = result != NULL;
 }
 
 static void send_prepare(struct wh_job *job)
@@ -292,6 +289,7 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 		job->mover_port = msg->port;
 		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
 		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
+		wh_guest_hold(job->qmp, on_hold, job);
 	} else if (wh_hand_over_is_on(job) && msg->type == WH_NODE_LANDED) {
 		job->landed_there = true;
 		wh_hand_over_landed(job);
@@ -462,13 +460,55 @@ static int open_guest(struct wh_job *job, struct wh_error *err)
 	return r < 0 ? wh_fail(err, r, "QEMU is gone") : 0;
 }
 
-void wh_source_start(struct wh_job *job)
+static struct wh_job *new_job(struct wh_daemon *daemon, const struct wh_move *move)
 {
-	struct wh_error err;
+	struct wh_job *job = wh_job_new(daemon, WH_ROLE_SOURCE, WH_JOB_PENDING);
 
-	job->settings = job->daemon->settings;
+	wh_job_name(job, move);
+	job->move = *move;
+	job->settings = move->settings;
+	job->vm = wh_find_vm(daemon->config, move->vm);
+	job->node = wh_find_node(daemon->config, move->target);
+	wh_log(WH_LOG_INFO, "migration.requested", WH_STR("migration", move->id),
+	       WH_STR("vm", move->vm), WH_STR("peer", move->target),
+	       WH_STR("policy", move->policy));
+	return job;
+}
+
+/* Whether this is possible at all. Return: 0 or -errno. */
+static int check_order(struct wh_daemon *daemon, const struct wh_move *move, struct wh_error *err)
+{
+	const struct wh_job *job = wh_job_find(daemon, move->vm);
+
+	if (!wh_find_vm(daemon->config, move->vm))
+		return wh_fail(err, -ENOENT, "no VM '%s' in the configuration of node %s", move->vm,
+		               daemon->config->node);
+	if (!wh_find_node(daemon->config, move->target))
+		return wh_fail(err, -ENOENT, "no node '%s' in the configuration of node %s",
+		               move->target, daemon->config->node);
+	if (job)
+		return wh_fail(err, -EBUSY, "VM '%s' is in migration %s already (%s)", move->vm,
+		               job->record.id, wh_job_state_name(job->state));
+	if (daemon->stopping)
+		return wh_fail(err, -ESHUTDOWN, "wherryd of node %s is about to stop",
+		               daemon->config->node);
+	return 0;
+}
+
+int wh_source_start(struct wh_daemon *daemon, const struct wh_move *move, struct wh_error *err)
+{
+	struct wh_job *job = wh_job_find(daemon, move->id);
+	int r;
+
+	if (job && !strcmp(job->record.id, move->id))
+		return 0;
+	r = check_order(daemon, move, err);
+	if (r < 0)
+		return r;
+	job = new_job(daemon, move);
 	job->times.begun_ns = wh_now_ns(&wh_clock_monotonic);
 	wh_job_move(job, WH_JOB_PREPARING);
-	if (open_guest(job, &err) < 0)
-		fail(job, &err);
+	if (open_guest(job, err) < 0)
+		fail(job, err);
+	return 0;
 }

@@ -15,6 +15,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -210,6 +211,11 @@ static void on_open(void *ctx)
 		wh_job_move(job, WH_JOB_PRECOPY);
 }
 
+static void on_no_postcopy(void *ctx)
+{
+	fail(ctx, "the target's mover spoke of post-copy as a source does");
+}
+
 static void on_converged(void *ctx)
 {
 	fail(ctx, "the target's mover said that it converged");
@@ -253,6 +259,7 @@ int wh_target_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 	const struct wh_worker_handler handler = {
 		.listening = on_listening,
 		.open = on_open,
+		.no_postcopy = on_no_postcopy,
 		.converged = on_converged,
 		.landed = on_landed,
 		.arrived = on_arrived,
@@ -555,6 +562,8 @@ void wh_target_tunnel(struct wh_job *job, const struct wh_target_tunnel *t)
 	}
 	if (wh_tunnel_open(&job->tunnel, &cfg) < 0)
 		fail(job, "no memory for the tunnel");
+	else
+		wh_job_record_ahead(job, WH_PHASE_DONE); /* while the guest still runs */
 }
 
 void wh_target_ask(struct wh_job *job, struct wh_peer *peer)
@@ -590,17 +599,11 @@ static void on_retired(void *ctx)
 	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
 }
 
-void wh_target_undo(struct wh_job *job)
+static void retire(void *ctx)
 {
-	struct wh_node_message msg = { .type = WH_NODE_FAILED };
+	struct wh_job *job = ctx;
 
-	memcpy(msg.reason, job->reason.text, sizeof(msg.reason));
-	if (job->peer)
-		wh_peer_send(job->peer, &msg);
-	wh_timer_stop(&job->timer);
 	wh_job_drop_worker(job);
-	job->tunnel = wh_tunnel_close(job->tunnel);
-	job->retiring = true;
 	job->retire = (struct wh_retire){
 		.vmm = job->record.vmm,
 		.launcher = job->record.launcher,
@@ -611,4 +614,18 @@ void wh_target_undo(struct wh_job *job)
 		.ctx = job,
 	};
 	wh_retire_start(&job->retire, job->daemon->loop);
+}
+
+void wh_target_undo(struct wh_job *job)
+{
+	struct wh_node_message msg = { .type = WH_NODE_FAILED };
+
+	memcpy(msg.reason, job->reason.text, sizeof(msg.reason));
+	if (job->peer)
+		wh_peer_send(job->peer, &msg);
+	wh_timer_stop(&job->timer);
+	job->tunnel = wh_tunnel_close(job->tunnel);
+	job->retiring = true;
+	if (!job->worker || !wh_worker_stop(job->worker, SIGTERM, retire, job))
+		retire(job);
 }

@@ -3,7 +3,8 @@
 /*
  * Undo - leave a source as if there had been no migration.
  *
- *	kill the mover -> tell the target -> migrate_cancel -> wait until QEMU has ended it
+ *	full speed again -> tell the target -> end the mover -> migrate_cancel -> wait until QEMU has
+ *	ended it
  *	-> capabilities off -> cont if we stopped the guest -> forget the record
  *
  * It works from any state in which the guest is certainly not running elsewhere, also for a
@@ -11,6 +12,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include "job.h"
@@ -109,23 +111,33 @@ static void tell_target(struct wh_job *job)
 	wh_peer_send(job->peer, &msg);
 }
 
-void wh_undo_source(struct wh_job *job)
+static void go_on(void *ctx)
 {
+	struct wh_job *job = ctx;
 	struct wh_error err;
 
-	wh_timer_stop(&job->tick);
-	wh_timer_stop(&job->timer);
-	wh_timer_stop(&job->patience);
-	wh_connect_stop(&job->connecting);
 	wh_job_drop_worker(job);
-	tell_target(job);
-	job->peer = wh_peer_close(job->peer);
-	job->tunnel = wh_tunnel_close(job->tunnel);
-
 	if (job->qmp_ready)
 		on_monitor(job);
 	else if (job->qmp || job->record.vmm.pid == 0)
 		finish(job); /* not one command has changed anything */
 	else if (wh_source_monitor(job, on_monitor, &err) < 0)
 		wh_undo_monitor_lost(job, err.text);
+}
+
+void wh_undo_source(struct wh_job *job)
+{
+	wh_timer_stop(&job->tick);
+	wh_timer_stop(&job->timer);
+	wh_timer_stop(&job->patience);
+	wh_connect_stop(&job->connecting);
+	wh_job_unthrottle(job);
+	tell_target(job);
+	job->peer = wh_peer_close(job->peer);
+	job->tunnel = wh_tunnel_close(job->tunnel);
+
+	/* A guest that stands still waits for us, not for its mover to be gentle. */
+	if (job->stopped || job->migrating || !job->worker ||
+	    !wh_worker_stop(job->worker, SIGTERM, go_on, job))
+		go_on(job);
 }

@@ -193,14 +193,28 @@ static char *path_of(const char *state_dir, const char *id)
 	return path;
 }
 
-int wh_journal_write(const char *state_dir, const struct wh_record *rec, struct wh_error *err)
+int wh_journal_stage(const char *state_dir, const struct wh_record *rec, struct wh_error *err)
 {
 	wh_cleanup(wh_freep) char *path = path_of(state_dir, rec->id);
 	wh_cleanup(wh_freep) char *text = format(rec);
 
 	if (!text)
 		return wh_fail(err, -EINVAL, "the journal cannot express this migration");
-	return wh_file_replace(path, text, strlen(text), err);
+	return wh_file_stage(path, text, strlen(text), err);
+}
+
+int wh_journal_commit(const char *state_dir, const char *id, struct wh_error *err)
+{
+	wh_cleanup(wh_freep) char *path = path_of(state_dir, id);
+
+	return wh_file_commit(path, err);
+}
+
+int wh_journal_write(const char *state_dir, const struct wh_record *rec, struct wh_error *err)
+{
+	int r = wh_journal_stage(state_dir, rec, err);
+
+	return r < 0 ? r : wh_journal_commit(state_dir, rec->id, err);
 }
 
 int wh_journal_read(const char *state_dir, const char *id, struct wh_record *ret,

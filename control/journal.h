@@ -63,6 +63,14 @@ struct wh_record {
 wh_must_check int wh_journal_write(const char *state_dir, const struct wh_record *record,
                                    struct wh_error *err);
 
+/*
+ * The two halves of it, so that the second takes half as long: put the record on disk beside the one that is
+ * in force, and have it take its place. A record written in between undoes the first: -ENOENT.
+ */
+wh_must_check int wh_journal_stage(const char *state_dir, const struct wh_record *record,
+                                   struct wh_error *err);
+wh_must_check int wh_journal_commit(const char *state_dir, const char *id, struct wh_error *err);
+
 /* Read one. Return: 0, -ENOENT, or -errno. @ret is then to be freed by wh_record_done(). */
 wh_must_check int wh_journal_read(const char *state_dir, const char *id, struct wh_record *ret,
                                   struct wh_error *err);

@@ -15,6 +15,16 @@ bool wh_name_valid(const char *name)
 	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
+bool wh_subdomain_valid(const char *name)
+{
+	const size_t len = strlen(name);
+
+	/* Each label begins and ends with a letter or a digit, so beside '.' there is no '-'. */
+	return len > 0 && len < WH_OBJECT_NAME_MAX && !strchr("-.", name[0]) &&
+	       !strchr("-.", name[len - 1]) && !strstr(name, "..") && !strstr(name, ".-") &&
+	       !strstr(name, "-.") && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
+}
+
 static size_t smallest(size_t a, size_t b, size_t c)
 {
 	const size_t ab = a < b ? a : b;

@@ -13,6 +13,9 @@
 /* A DNS label: 1 to 63 of a-z, 0-9 and '-', with no '-' at either end. */
 bool wh_name_valid(const char *name);
 
+/* A DNS subdomain, as Kubernetes names most objects: labels with '.' between, up to 253 in all. */
+bool wh_subdomain_valid(const char *name);
+
 /* A search for the known name nearest to a wrong one. */
 struct wh_nearest {
 	const char *wrong; /* borrowed */

@@ -41,6 +41,7 @@ static const struct {
 } types[WH_NODE_TYPES] = {
 	[WH_NODE_HELLO] = { "hello", MIN | MAX | NODE, 0 },
 	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE, 0 },
+	[WH_NODE_JOIN] = { "join", MIN | MAX | NODE, 0 },
 	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN, 0 },
 	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY },
 	[WH_NODE_READY] = { "ready", PORT, 0 },

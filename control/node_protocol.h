@@ -3,7 +3,7 @@
 /*
  * Node protocol - what the wherryds of two nodes say to each other: docs/node-protocol.md.
  *
- * One connection serves one migration. Messages are JSON lines; each type has exactly the fields
+ * One connection serves one migration, or is a member's to its coordinator. Messages are JSON lines; each type has exactly the fields
  * that the table in node_protocol.c gives it, and a message with a field missing, of the wrong
  * type, out of bounds or unknown is refused. What passed is well-formed and still only a claim.
  */
@@ -31,6 +31,7 @@
 enum wh_node_type {
 	WH_NODE_HELLO,    /* caller's first line on a control connection */
 	WH_NODE_WELCOME,  /* its answer */
+	WH_NODE_JOIN,     /* first line of a member of the cluster; rpc.h follows */
 	WH_NODE_TUNNEL,   /* first line of a tunnel; raw bytes follow */
 	WH_NODE_PREPARE,  /* source: make a destination for this guest */
 	WH_NODE_READY,    /* target: the mover listens at this port */

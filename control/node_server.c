@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "coordinator.h"
 #include "job.h"
 #include "lines.h"
 #include "network.h"
@@ -267,6 +268,26 @@ static void welcome(struct caller *c, const struct wh_node_message *hello)
 	wh_peer_send(c->peer, &msg);
 }
 
+/* Its connection becomes the coordinator's. */
+static void take_member(struct caller *c, const struct wh_node_message *join)
+{
+	struct wh_node_message msg = { .type = WH_NODE_WELCOME,
+		                       .version_max = common_version(join) };
+	struct wh_daemon *d = c->server->daemon;
+	char *line;
+
+	if (!d->coordinator) {
+		refuse(c, "this node is not the coordinator, by its configuration");
+		return;
+	}
+	memcpy(msg.node, d->config->node, WH_NAME_MAX);
+	line = wh_node_format(&msg);
+	wh_lines_send(c->lines, line);
+	free(line);
+	wh_coordinator_adopt(d->coordinator, wh_steal(c->lines), join->node);
+	drop(c);
+}
+
 static void on_hello(struct caller *c, const struct wh_node_message *hello)
 {
 	const struct wh_node *node = wh_find_node(c->server->daemon->config, hello->node);
@@ -279,6 +300,8 @@ static void on_hello(struct caller *c, const struct wh_node_message *hello)
 	         hello->version_max < WH_NODE_VERSION_MIN)
 		refuse(c,
 		       "no version of the protocol in common: this node speaks versions 1 and 2");
+	else if (hello->type == WH_NODE_JOIN)
+		take_member(c, hello);
 	else
 		welcome(c, hello);
 }
@@ -306,12 +329,12 @@ static void on_first_line(void *ctx, const char *text, size_t len)
 
 	if (wh_node_parse(&msg, text, len, &err) < 0)
 		refuse(c, err.text);
-	else if (msg.type == WH_NODE_HELLO)
+	else if (msg.type == WH_NODE_HELLO || msg.type == WH_NODE_JOIN)
 		on_hello(c, &msg);
 	else if (msg.type == WH_NODE_TUNNEL)
 		on_tunnel(c, &msg);
 	else
-		refuse(c, "a connection begins with hello or tunnel");
+		refuse(c, "a connection begins with hello, join or tunnel");
 }
 
 static void on_stranger_gone(void *ctx, const char *why)
@@ -390,6 +413,11 @@ static void listen_again(void *ctx)
 		wh_log(WH_LOG_WARNING, "network.unusable", WH_STR("reason", err.text));
 	s->trouble = err;
 	wh_timer_start(&s->again, s->daemon->loop, LISTEN_AGAIN_NS);
+}
+
+const char *wh_node_server_trouble(const struct wh_node_server *s)
+{
+	return s->fd < 0 ? s->trouble.text : "";
 }
 
 int wh_node_server_open(struct wh_node_server **ret, struct wh_daemon *daemon, struct wh_error *err)

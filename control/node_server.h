@@ -26,6 +26,9 @@ wh_must_check int wh_node_server_open(struct wh_node_server **ret, struct wh_dae
 /* The settings may name another network now. */
 void wh_node_server_reopen(struct wh_node_server *server);
 
+/* Why other nodes cannot reach this one; "" if they can. */
+const char *wh_node_server_trouble(const struct wh_node_server *server);
+
 /* Accepts NULL, returns NULL. */
 struct wh_node_server *wh_node_server_close(struct wh_node_server *server);
 

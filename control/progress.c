@@ -58,44 +58,71 @@ static void postcopy_line(char line[WH_PROGRESS_MAX], const struct wh_view *v, s
 	               wait_of(v, 990).s, eta.s);
 }
 
-/* States in which the mover's counters say how far it is. */
-static bool is_copying(const char *state)
+bool wh_progress_is_copying(const struct wh_view *v)
 {
 	static const char *const states[] = { "PreCopy", "Paused", "HandOver", "PostCopy" };
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
-		if (!strcmp(state, states[i]))
+		if (!strcmp(v->state, states[i]))
 			return true;
 	return false;
 }
 
-void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
+uint64_t wh_progress_bps(const struct wh_view *v)
+{
+	uint64_t bps = v->stats[WH_STAT_RATE_BPS];
+
+	/* The mover has measured nothing before the end of the first round. */
+	return bps > 0 ? bps : rate(v->stats[WH_STAT_PAGE_BYTES], v->copied_ns);
+}
+
+double wh_progress_done(const struct wh_view *v)
 {
 	uint64_t left = v->stats[WH_STAT_LEFT_BYTES];
 	uint64_t whole = v->stats[WH_STAT_ROUND_BYTES];
-	uint64_t bps = v->stats[WH_STAT_RATE_BPS];
-	struct wh_text eta = { "-" };
 
-	if (!is_copying(v->state)) {
+	if (whole == 0)
+		return 1;
+	return left < whole ? (double)(whole - left) / (double)whole : 0;
+}
+
+bool wh_progress_eta_ns(const struct wh_view *v, uint64_t *ret)
+{
+	uint64_t bps = wh_progress_bps(v);
+
+	if (bps == 0)
+		return false;
+	*ret = (uint64_t)((double)v->stats[WH_STAT_LEFT_BYTES] * (double)WH_NSEC_PER_SEC /
+	                  (double)bps);
+	return true;
+}
+
+void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
+{
+	struct wh_text eta = { "-" };
+	char throttled[40] = "";
+	uint64_t eta_ns;
+
+	if (!wh_progress_is_copying(v)) {
 		(void)snprintf(line, WH_PROGRESS_MAX, "%s%s%.180s", v->state, *v->note ? "  " : "",
 		               v->note);
 		return;
 	}
-	/* The mover has measured nothing before the end of the first round. */
-	if (bps == 0)
-		bps = rate(v->stats[WH_STAT_PAGE_BYTES], v->copied_ns);
-	if (bps > 0)
-		eta = wh_units_time(
-			(uint64_t)((double)left * (double)WH_NSEC_PER_SEC / (double)bps));
+	if (wh_progress_eta_ns(v, &eta_ns))
+		eta = wh_units_time(eta_ns);
 	if (!strcmp(v->state, "PostCopy")) {
 		postcopy_line(line, v, eta);
 		return;
 	}
+	if (v->throttle_percent > 0)
+		(void)snprintf(throttled, sizeof(throttled), "  throttled %" PRIu64 "%%",
+		               v->throttle_percent);
 	(void)snprintf(line, WH_PROGRESS_MAX,
-	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s", v->state,
-	               v->stats[WH_STAT_ROUND],
-	               percent(whole - (left < whole ? left : whole), whole), wh_units_rate(bps).s,
-	               wh_units_rate(v->stats[WH_STAT_DIRTY_BPS]).s, wh_units_bytes(left).s, eta.s);
+	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s%s", v->state,
+	               v->stats[WH_STAT_ROUND], (unsigned)(wh_progress_done(v) * 100),
+	               wh_units_rate(wh_progress_bps(v)).s,
+	               wh_units_rate(v->stats[WH_STAT_DIRTY_BPS]).s,
+	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s, throttled);
 }
 
 static void put_downtime(FILE *out, const struct wh_view *v)
@@ -163,6 +190,9 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	put_downtime(out, v);
 	put_postcopy(out, v);
 	(void)fprintf(out, "  rounds       %" PRIu64 "\n", v->stats[WH_STAT_ROUND]);
+	if (v->throttle_peak_percent > 0)
+		(void)fprintf(out, "  throttled    up to %" PRIu64 "%%, so that it converges\n",
+		              v->throttle_peak_percent);
 	(void)fprintf(out, "  moved        %s of pages, %s on the network, guest RAM %s\n",
 	              wh_units_bytes(v->stats[WH_STAT_PAGE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,

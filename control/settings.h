@@ -50,6 +50,21 @@ struct wh_settings wh_settings_defaults(void);
 wh_must_check int wh_settings_parse(struct wh_settings *ret, const struct wh_yaml_node *section,
                                     struct wh_error *err);
 
+/**
+ * wh_settings_parse_policy() - Read the keys that a MigrationPolicy's spec may have
+ * @ret:	receives them; only those in @ret->given count. allowWorkloadDisruption is in it,
+ *		too, if only allowPostCopy was written, since that sets both
+ * @spec:	a mapping
+ * @other_key:	a key of @spec that is known and left to the caller
+ *
+ * Return: as wh_settings_parse().
+ */
+wh_must_check int wh_settings_parse_policy(struct wh_settings *ret, const struct wh_yaml_node *spec,
+                                           const char *other_key, struct wh_error *err);
+
+/* Let the keys that are given in @over replace those of @settings. */
+void wh_settings_override(struct wh_settings *settings, const struct wh_settings *over);
+
 enum wh_setting_type {
 	WH_SETTING_BANDWIDTH, /* a quantity, bytes per second */
 	WH_SETTING_INTEGER,
@@ -72,6 +87,15 @@ struct wh_setting_value {
  * Return: false past the last one, and then @ret is untouched.
  */
 bool wh_settings_at(const struct wh_settings *settings, size_t index, struct wh_setting_value *ret);
+
+/* Whether all values are the same, and were given alike. */
+bool wh_settings_equal(const struct wh_settings *a, const struct wh_settings *b);
+
+/*
+ * The reverse: let the setting of @value's key have its value and its @given. Return: false if
+ * there is no such key, or the value is too large for it; @settings is untouched then.
+ */
+bool wh_settings_set(struct wh_settings *settings, const struct wh_setting_value *value);
 
 /* Room for any formatted value, with the final NUL. */
 #define WH_SETTING_TEXT_MAX WH_NAME_MAX

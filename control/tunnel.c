@@ -22,10 +22,15 @@
 
 #include "wherry/fdpass.h"
 
+/* A read of a side that is held back that brings less is taken for nothing. */
+#define TRICKLE_BYTES 4096
+
 struct pipe {
 	char data[WH_TUNNEL_BYTES];
 	size_t start;
 	size_t end;
+	bool hold;   /* take what is there and no more */
+	bool held;   /* nothing was */
 	bool ended;  /* no more to read */
 	bool closed; /* and the writing side was told */
 };
@@ -42,14 +47,13 @@ static bool fill(struct pipe *p, int fd)
 {
 	ssize_t n;
 
-	if (p->start == p->end)
-		p->start = p->end = 0;
-	if (p->ended || p->end == sizeof(p->data))
+	if (p->ended || p->held || p->end == sizeof(p->data))
 		return true;
 	n = recv(fd, p->data + p->end, sizeof(p->data) - p->end, MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	p->ended = n == 0;
+	p->held = p->hold && n < TRICKLE_BYTES;
 	p->end += (size_t)n;
 	return true;
 }
@@ -64,6 +68,8 @@ static bool drain(struct pipe *p, int fd)
 			return errno == EAGAIN || errno == EINTR;
 		p->start += (size_t)n;
 	}
+	if (p->start == p->end)
+		p->start = p->end = 0; /* at once: whether there is room decides what is watched */
 	if (p->ended && p->start == p->end && !p->closed) {
 		(void)shutdown(fd, SHUT_WR); /* fails only if the other end is gone already */
 		p->closed = true;
@@ -87,7 +93,7 @@ static void watch_for(struct wh_tunnel *t, int i)
 
 	if (!t->watch[i].source)
 		return;
-	if (!in->ended && in->end < sizeof(in->data))
+	if (!in->ended && !in->held && in->end < sizeof(in->data))
 		events |= EPOLLIN;
 	if (out->start < out->end)
 		events |= EPOLLOUT;
@@ -112,6 +118,8 @@ static void move(struct wh_tunnel *t)
 
 static void on_side(struct wh_tunnel *t, int i, uint32_t events)
 {
+	if (events & (EPOLLHUP | EPOLLERR))
+		t->pipe[i].hold = t->pipe[i].held = false; /* for its last words */
 	move(t);
 	if (t->fd[0] < 0 || !(events & (EPOLLHUP | EPOLLERR)) || !t->pipe[i].ended)
 		return;
@@ -160,6 +168,15 @@ int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_config *cfg)
 	}
 	*ret = wh_steal(t);
 	return 0;
+}
+
+void wh_tunnel_hold(struct wh_tunnel *t, bool hold)
+{
+	t->pipe[0].hold = hold;
+	if (hold)
+		return;
+	t->pipe[0].held = false;
+	move(t);
 }
 
 struct wh_tunnel *wh_tunnel_close(struct wh_tunnel *t)

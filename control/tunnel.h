@@ -12,6 +12,7 @@
 #ifndef WH_TUNNEL_H
 #define WH_TUNNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "loop.h"
@@ -33,6 +34,12 @@ struct wh_tunnel_config {
 
 /* Return: 0 or -errno. */
 wh_must_check int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_config *cfg);
+
+/*
+ * Hold @a back: once all that it has to say has come, nothing more is taken from it until it is to be held
+ * no longer. A QEMU that waits for its guest to be stopped repeats without pause that there is nothing.
+ */
+void wh_tunnel_hold(struct wh_tunnel *tunnel, bool hold);
 
 /* Accepts NULL, returns NULL. */
 struct wh_tunnel *wh_tunnel_close(struct wh_tunnel *tunnel);

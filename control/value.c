@@ -2,7 +2,6 @@
 
 #include "value.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,24 +9,8 @@
 #include <string.h>
 
 #include "name.h"
+#include "scalar.h"
 #include "wherry/limits.h"
-
-static bool is_one_of(const char *text, const char *const *words)
-{
-	for (; *words; words++) {
-		if (!strcmp(text, *words))
-			return true;
-	}
-	return false;
-}
-
-static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
-static const char *const trues[] = { "true", "True", "TRUE", NULL };
-static const char *const falses[] = { "false", "False", "FALSE", NULL };
-
-/* Booleans to some readers of YAML and strings to others, so they are neither here. */
-static const char *const doubtful[] = { "yes", "Yes", "YES", "no",  "No",  "NO", "on",
-	                                "On",  "ON",  "off", "Off", "OFF", NULL };
 
 static bool is_plain(const struct wh_yaml_node *node)
 {
@@ -36,7 +19,7 @@ static bool is_plain(const struct wh_yaml_node *node)
 
 bool wh_value_is_null(const struct wh_yaml_node *node)
 {
-	return is_plain(node) && is_one_of(node->text, nulls);
+	return is_plain(node) && wh_scalar_type(node->text) == WH_SCALAR_NULL;
 }
 
 /* Say that @node is not @wanted. */
@@ -59,15 +42,13 @@ static int fail_type(const struct wh_yaml_node *node, const char *wanted, struct
 
 int wh_value_boolean(bool *ret, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	if (is_plain(node) && is_one_of(node->text, trues)) {
-		*ret = true;
-		return 0;
-	}
-	if (is_plain(node) && is_one_of(node->text, falses)) {
-		*ret = false;
-		return 0;
-	}
-	return fail_type(node, "true or false, without quotes", err);
+	const enum wh_scalar_type type = is_plain(node) ? wh_scalar_type(node->text)
+	                                                : WH_SCALAR_STRING;
+
+	if (type != WH_SCALAR_TRUE && type != WH_SCALAR_FALSE)
+		return fail_type(node, "true or false, without quotes", err);
+	*ret = type == WH_SCALAR_TRUE;
+	return 0;
 }
 
 static bool is_digits(const char *text)
@@ -100,31 +81,31 @@ int wh_value_integer(uint64_t *ret, const struct wh_yaml_node *node, uint64_t mi
 	return 0;
 }
 
-/* Whether a plain scalar is a number: 5, -1.5, 1e9, 0x1f. 192.0.2.1 is none. */
-static bool is_number(const char *text)
-{
-	const char *c = text + (*text == '-' || *text == '+');
-	char *end;
-
-	if (!isdigit((unsigned char)*c) && *c != '.')
-		return false;
-	(void)strtod(text, &end); /* only where it ends is of interest */
-	return end != text && !*end;
-}
-
-int wh_value_string(const char **ret, const struct wh_yaml_node *node, struct wh_error *err)
+int wh_value_text(const char **ret, const struct wh_yaml_node *node, struct wh_error *err)
 {
 	if (node->type != WH_YAML_SCALAR || wh_value_is_null(node))
 		return fail_type(node, "a string", err);
-	if (!*node->text)
-		return wh_yaml_fail(err, node,
-		                    "this string is empty; write at least one character");
-	if (!node->quoted && (is_one_of(node->text, trues) || is_one_of(node->text, falses) ||
-	                      is_one_of(node->text, doubtful) || is_number(node->text)))
+	if (!node->quoted && wh_scalar_type(node->text) != WH_SCALAR_STRING)
 		return wh_yaml_fail(err, node, "'%.40s' is not a string; put it in quotes",
 		                    node->text);
 
 	*ret = node->text;
+	return 0;
+}
+
+int wh_value_string(const char **ret, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	const char *text = "";
+	int r;
+
+	r = wh_value_text(&text, node, err);
+	if (r < 0)
+		return r;
+	if (!*text)
+		return wh_yaml_fail(err, node,
+		                    "this string is empty; write at least one character");
+
+	*ret = text;
 	return 0;
 }
 

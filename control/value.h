@@ -29,6 +29,10 @@ wh_must_check int wh_value_boolean(bool *ret, const struct wh_yaml_node *node,
 wh_must_check int wh_value_integer(uint64_t *ret, const struct wh_yaml_node *node, uint64_t min,
                                    uint64_t max, struct wh_error *err);
 
+/* A string, maybe an empty one, borrowed from @node. */
+wh_must_check int wh_value_text(const char **ret, const struct wh_yaml_node *node,
+                                struct wh_error *err);
+
 /* A string that is not empty, borrowed from @node. */
 wh_must_check int wh_value_string(const char **ret, const struct wh_yaml_node *node,
                                   struct wh_error *err);

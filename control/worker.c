@@ -43,7 +43,11 @@ struct wh_worker {
 	int sock;
 	int pidfd;
 	int stats_fd;
-	bool over;  /* it has said its last word */
+	bool over;      /* it has said its last word */
+	sd_event *loop; /* borrowed */
+	struct wh_timer late;
+	void (*ended)(void *ctx); /* it is being stopped, if not NULL */
+	void *ended_ctx;
 	bool *gone; /* a callback closed it: as in lines.c */
 };
 
@@ -80,6 +84,9 @@ static void dispatch(struct wh_worker *w, union message *m)
 	case WH_WORKER_OPEN:
 		w->handler.open(w->handler.ctx);
 		return;
+	case WH_WORKER_NO_POSTCOPY:
+		w->handler.no_postcopy(w->handler.ctx);
+		return;
 	case WH_WORKER_CONVERGED:
 		w->handler.converged(w->handler.ctx);
 		return;
@@ -97,6 +104,7 @@ static void dispatch(struct wh_worker *w, union message *m)
 		return;
 	case WH_WORKER_START:
 	case WH_WORKER_FINISH:
+	case WH_WORKER_AGAIN:
 	case WH_WORKER_SWITCH:
 		break;
 	}
@@ -166,6 +174,11 @@ static void on_exited(void *ctx, uint32_t events)
 	if (taken == GONE)
 		return;
 	reap(w, &info);
+	if (w->ended) {
+		wh_timer_stop(&w->late);
+		w->ended(w->ended_ctx); /* may close it */
+		return;
+	}
 	if (w->over)
 		return;
 	if (info.si_code == CLD_EXITED)
@@ -230,6 +243,7 @@ int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, s
 		return wh_fail(err, -ENOMEM, "out of memory");
 	w->sock = w->pidfd = w->stats_fd = -1;
 	w->handler = cfg->handler;
+	w->loop = cfg->loop;
 	r = make_stats(w);
 	if (r == 0)
 		r = start(w, cfg);
@@ -268,11 +282,21 @@ static int tell(struct wh_worker *w, void *message, size_t len, struct wh_error 
 	return r < 0 ? wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r)) : 0;
 }
 
-int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
+static int tell_type(struct wh_worker *w, enum wh_worker_type type, struct wh_error *err)
 {
-	struct wh_worker_note note = { .type = WH_WORKER_FINISH };
+	struct wh_worker_note note = { .type = type };
 
 	return tell(w, &note, sizeof(note), err);
+}
+
+int wh_worker_finish(struct wh_worker *w, struct wh_error *err)
+{
+	return tell_type(w, WH_WORKER_FINISH, err);
+}
+
+int wh_worker_again(struct wh_worker *w, struct wh_error *err)
+{
+	return tell_type(w, WH_WORKER_AGAIN, err);
 }
 
 int wh_worker_switch(struct wh_worker *w, enum wh_switch_mode mode, struct wh_error *err)
@@ -301,6 +325,27 @@ static void let_go(const struct wh_worker *w)
 		(void)nanosleep(&turn, NULL);
 }
 
+static void on_late(void *ctx)
+{
+	const struct wh_worker *w = ctx;
+
+	(void)kill(w->pid, SIGKILL); /* our child, not yet waited for; its end is awaited already */
+}
+
+bool wh_worker_stop(struct wh_worker *w, int signal, void (*ended)(void *ctx), void *ctx)
+{
+	if (w->pid == 0)
+		return false;
+	w->over = true;
+	wh_watch_stop(&w->said);
+	w->ended = ended;
+	w->ended_ctx = ctx;
+	(void)kill(w->pid, signal);
+	w->late = (struct wh_timer){ .fired = on_late, .ctx = w };
+	wh_timer_start(&w->late, w->loop, WH_MOVER_END_NS);
+	return true;
+}
+
 struct wh_worker *wh_worker_close(struct wh_worker *w)
 {
 	siginfo_t info;
@@ -310,6 +355,7 @@ struct wh_worker *wh_worker_close(struct wh_worker *w)
 	if (w->gone)
 		*w->gone = true;
 	wh_watch_stop(&w->said);
+	wh_timer_stop(&w->late);
 	if (w->pid > 0) {
 		let_go(w);
 		/* Our child, not yet waited for: it is the right one. */

@@ -11,6 +11,7 @@
 
 #include "yaml.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -20,6 +21,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <yaml.h>
+
+#include "scalar.h"
 
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
@@ -389,7 +392,7 @@ static int read_documents(struct wh_yaml *tree, const char *data, size_t len, st
 		rd.len -= sizeof(bom);
 	}
 	if (len > WH_YAML_BYTES_MAX)
-		return fail_at_mark(&rd, &start, "the file is larger than 4 MiB; split it");
+		return fail_at_mark(&rd, &start, "the file is larger than 16 MiB; split it");
 	r = new_node(&rd, &start, &tree->documents);
 	if (r < 0)
 		return r;
@@ -493,4 +496,146 @@ const struct wh_yaml_node *wh_yaml_get(const struct wh_yaml_node *mapping, const
 			return mapping->items[i];
 	}
 	return NULL;
+}
+
+/* Writing. */
+
+struct emitter {
+	yaml_emitter_t yaml;
+	FILE *out;
+};
+
+/* libyaml frees the event, also on failure. Return: 0 or -ENOMEM, as nothing else can happen. */
+static int emit(struct emitter *e, int initialized, yaml_event_t *event)
+{
+	return initialized && yaml_emitter_emit(&e->yaml, event) ? 0 : -ENOMEM;
+}
+
+/*
+ * Whether a string is one to every reader of YAML without quotes. Dates begin with a digit, too, but
+ * 64Mi is none; libyaml adds quotes where the syntax wants them.
+ */
+static bool may_be_plain(const char *text)
+{
+	static const char digits_and_letters[] = "0123456789"
+						 "abcdefghijklmnopqrstuvwxyz"
+						 "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	if (wh_scalar_type(text) != WH_SCALAR_STRING)
+		return false;
+	if (isdigit((unsigned char)*text))
+		return strspn(text, digits_and_letters) == strlen(text);
+	return isalpha((unsigned char)*text) || *text == '/' || *text == '_';
+}
+
+/* Whether a string can be written below "|", which shows its lines as they are. */
+static bool is_block(const char *text)
+{
+	const size_t len = strlen(text);
+
+	if (!strchr(text, '\n') || strchr(" \n", text[0]) || text[len - 1] == ' ')
+		return false;
+	for (const char *c = text; *c; c++) {
+		if (*c != '\n' && (*c < ' ' || *c > '~'))
+			return false;
+	}
+	return !strstr(text, " \n");
+}
+
+static int emit_scalar(struct emitter *e, const struct wh_yaml_node *node)
+{
+	const char *text = *node->text || node->quoted ? node->text : "null";
+	yaml_scalar_style_t style = YAML_DOUBLE_QUOTED_SCALAR_STYLE;
+	yaml_event_t event;
+
+	if (!node->quoted || may_be_plain(text))
+		style = YAML_PLAIN_SCALAR_STYLE;
+	if (node->quoted && is_block(text))
+		style = YAML_LITERAL_SCALAR_STYLE;
+	return emit(e,
+	            yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text,
+	                                         (int)strlen(text), 1, 1, style),
+	            &event);
+}
+
+static int emit_node(struct emitter *e, const struct wh_yaml_node *node);
+
+static int emit_items(struct emitter *e, const struct wh_yaml_node *node)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < node->count && r == 0; i++) {
+		if (node->type == WH_YAML_MAPPING)
+			r = emit_scalar(e, node->items[i]->key);
+		if (r == 0)
+			r = emit_node(e, node->items[i]);
+	}
+	return r;
+}
+
+static int emit_node(struct emitter *e, const struct wh_yaml_node *node)
+{
+	const bool mapping = node->type == WH_YAML_MAPPING;
+	yaml_event_t event;
+	int r;
+
+	if (node->type == WH_YAML_SCALAR)
+		return emit_scalar(e, node);
+
+	/* The recursion ends: reading has bounded the depth. */
+	r = emit(e,
+	         mapping ? yaml_mapping_start_event_initialize(&event, NULL, NULL, 1,
+	                                                       YAML_BLOCK_MAPPING_STYLE)
+	                 : yaml_sequence_start_event_initialize(&event, NULL, NULL, 1,
+	                                                        YAML_BLOCK_SEQUENCE_STYLE),
+	         &event);
+	if (r == 0)
+		r = emit_items(e, node);
+	if (r == 0)
+		r = emit(e,
+		         mapping ? yaml_mapping_end_event_initialize(&event)
+		                 : yaml_sequence_end_event_initialize(&event),
+		         &event);
+	return r;
+}
+
+static int emit_document(struct emitter *e, const struct wh_yaml_node *node)
+{
+	yaml_event_t event;
+	int r;
+
+	r = emit(e, yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING), &event);
+	if (r == 0)
+		r = emit(e, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1),
+		         &event);
+	if (r == 0)
+		r = emit_node(e, node);
+	if (r == 0)
+		r = emit(e, yaml_document_end_event_initialize(&event, 1), &event);
+	if (r == 0)
+		r = emit(e, yaml_stream_end_event_initialize(&event), &event);
+	return r;
+}
+
+int wh_yaml_format(char **ret, const struct wh_yaml_node *node)
+{
+	wh_cleanup(free_bytes) char *text = NULL;
+	size_t len = 0;
+	struct emitter e = { .out = open_memstream(&text, &len) };
+	int r = -ENOMEM;
+
+	if (!e.out)
+		return -ENOMEM;
+	if (yaml_emitter_initialize(&e.yaml)) {
+		yaml_emitter_set_output_file(&e.yaml, e.out);
+		yaml_emitter_set_unicode(&e.yaml, 1);
+		yaml_emitter_set_width(&e.yaml, -1);
+		r = emit_document(&e, node);
+		yaml_emitter_delete(&e.yaml);
+	}
+	if (fclose(e.out) != 0 || r < 0)
+		return -ENOMEM;
+
+	*ret = wh_steal(text);
+	return 0;
 }

@@ -72,6 +72,12 @@ WH_DEFINE_CLEANUP(struct wh_yaml, wh_yaml_free)
 /* The value of @key; NULL if @mapping has no such key or is no mapping. Borrowed. */
 const struct wh_yaml_node *wh_yaml_get(const struct wh_yaml_node *mapping, const char *key);
 
+/*
+ * Write @node as a document that reads as an equal tree, keys in their order; @ret is from malloc().
+ * Strings that some reader of YAML takes for something else are in quotes. Return: 0 or -ENOMEM.
+ */
+wh_must_check int wh_yaml_format(char **ret, const struct wh_yaml_node *node);
+
 /* Say what is wrong at @node, and what would be right. Return: -EINVAL. */
 int wh_yaml_fail(struct wh_error *err, const struct wh_yaml_node *node, const char *fmt, ...)
 	wh_printf(3, 4);

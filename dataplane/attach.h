@@ -34,12 +34,25 @@ wh_must_check int wh_attach(pid_t pid, const struct wh_vmm_map *map, struct wh_e
  * wh_attach_faults() - Have the process wait where @map has no page yet
  * @there:	receives the userfaultfd's number in the process, where it stays open
  *
+ * Where memory is kept it waits for every page.
+ *
  * So that nobody else's death ends the waiting: without any descriptor the kernel would unregister
  * the memory, and a page that is yet to come would read as zero.
  *
  * Return: as wh_attach().
  */
 wh_must_check int wh_attach_faults(pid_t pid, const struct wh_vmm_map *map, int *there,
+                                   struct wh_error *err);
+
+/**
+ * wh_attach_loosen() - Have the process forget what it maps of @range
+ *
+ * The memory stays where it is. Who touches it maps it again, or waits for it, if it is registered by
+ * then. The process stands still meanwhile, for 100 ms for each GiB in small pages.
+ *
+ * Return: 0 or -errno.
+ */
+wh_must_check int wh_attach_loosen(pid_t pid, const struct wh_vmm_range *range,
                                    struct wh_error *err);
 
 /* Copy descriptor @there of process @pid. Return: ours, or -errno. */

@@ -7,8 +7,8 @@
 /* Older samples lose half of their weight when the mean covers more than this. */
 #define WINDOW_NS WH_NSEC_PER_SEC
 
-/* Of the downtime, the hypervisors need more than this: less to send would not be felt. */
-#define WORTH_NS (10 * WH_NSEC_PER_MSEC)
+/* The scan and the answer of a round take as long as this: with less to send, not much is won. */
+#define WORTH_NS (2 * WH_NSEC_PER_MSEC)
 
 /* Bytes times nanoseconds do not fit into 64 bits. */
 __extension__ typedef unsigned __int128 wide;

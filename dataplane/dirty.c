@@ -278,6 +278,11 @@ int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into)
 	return collect(dirty, into, false);
 }
 
+struct wh_crew *wh_dirty_crew(const struct wh_dirty *dirty)
+{
+	return dirty->crew;
+}
+
 bool wh_dirty_any_removed(struct wh_dirty *dirty)
 {
 	return dirty->any_removed;
@@ -394,7 +399,7 @@ int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid, st
  * Closing the userfaultfd does that at once, and stops the guest for as long: 20 ms for each GiB. So
  * it is done bit by bit. What fails is left to the close; a hypervisor that is gone fails at once.
  */
-static void untrack(const struct wh_dirty *dirty)
+void wh_dirty_untrack(const struct wh_dirty *dirty)
 {
 	for (size_t i = 0; i < dirty->map.count; i++) {
 		const struct wh_vmm_range *range = &dirty->map.ranges[i];
@@ -417,7 +422,7 @@ struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty)
 	if (!dirty)
 		return NULL;
 	if (dirty->uffd >= 0)
-		untrack(dirty);
+		wh_dirty_untrack(dirty);
 	if (dirty->thread_runs) {
 		(void)eventfd_write(dirty->stop, 1); /* cannot be full: it is the first */
 		(void)pthread_join(dirty->thread, NULL);

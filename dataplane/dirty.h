@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "crew.h"
 #include "pageset.h"
 #include "ram.h"
 
@@ -39,6 +40,10 @@ struct wh_dirty;
 wh_must_check int wh_dirty_open(struct wh_dirty **ret, const struct wh_ram *ram, pid_t pid,
                                 struct wh_error *err);
 
+/* Have nothing tracked any more, without the guest standing still for long. For any thread, while the
+ * tracker is open; to collect fails from then on. */
+void wh_dirty_untrack(const struct wh_dirty *dirty);
+
 /* Stop tracking; the hypervisor is left as it was. Accepts NULL, returns NULL. */
 struct wh_dirty *wh_dirty_close(struct wh_dirty *dirty);
 
@@ -53,6 +58,9 @@ wh_must_check int wh_dirty_collect(struct wh_dirty *dirty, struct wh_pageset *in
  * seen. A page written takes a quarter of the time, and the page tables stay as they are.
  */
 wh_must_check int wh_dirty_collect_last(struct wh_dirty *dirty, struct wh_pageset *into);
+
+/* Who scans: idle between two collects, for the same thread to use. As long as the tracker. */
+struct wh_crew *wh_dirty_crew(const struct wh_dirty *dirty);
 
 /* Whether any page was given back so far: then a hole may be anywhere. */
 bool wh_dirty_any_removed(struct wh_dirty *dirty);

@@ -15,17 +15,23 @@
 
 #include "urgency.h"
 #include "urgent.h"
+#include "walk.h"
 
 #include "wherry/assert.h"
 
-/* Pages asked for at once: more than a guest has threads that can wait. */
+/* Questions that are open at once: more than a guest has threads that can wait. */
 #define ASKED_MAX 256u
+
+/* Pages that a fault shows at once where memory is kept: each would be a fault. */
+#define NEAR_PAGES 64u
 
 /* How often the thread looks whether it is to stop. */
 #define PATIENCE_MS 100
 
 struct asked {
-	uint64_t page; /* the first of its granule */
+	uint64_t page;  /* the next one that is to come; the first is the first of its granule */
+	uint64_t end;   /* behind the last one */
+	uint32_t count; /* pages that were asked for */
 	uint64_t since_ns;
 };
 
@@ -35,6 +41,7 @@ struct wh_fault {
 	struct wh_urgent urgent;
 	struct asked asked[ASKED_MAX];
 	uint32_t asked_count;
+	struct wh_walks walks;
 	uint64_t now_ns; /* when the step began to act */
 	_Atomic int error;
 
@@ -51,6 +58,7 @@ struct wh_fault *wh_fault_new(const struct wh_fault_config *cfg)
 		return NULL;
 	fault->cfg = *cfg;
 	fault->fill = cfg->missing->fill;
+	wh_walks_init(&fault->walks);
 	return wh_urgent_init(&fault->urgent, cfg->urgent) == 0 ? fault : wh_fault_free(fault);
 }
 
@@ -76,41 +84,80 @@ static uint64_t granule_of(const struct wh_fault *fault, uint64_t page)
 	return page - (page - region->first_page) % fault->fill->granule;
 }
 
-/* Nobody owes this page: who waits for it gets zero, or what is there by now. */
-static void give_zero(struct wh_fault *fault, uint64_t page)
+/* Pages that are there as one where @page is. */
+static uint32_t unit_of(const struct wh_fault *fault, uint64_t page)
 {
-	int r = fault->fill->zero(fault->fill, page, fault->fill->granule);
+	return wh_ram_region(fault->cfg.ram, page)->page_bytes / WH_PAGE_SIZE;
+}
 
-	/* There already, or not now: who waits looks again, and may be back. */
-	if (r == 0 || r == -EAGAIN)
-		fault->fill->wake(fault->fill, page, fault->fill->granule);
-	else if (r < 0)
+/* Pages of @region from @page on, some, of which none is owed. */
+static uint32_t near(const struct wh_fault *fault, const struct wh_region *region, uint64_t page)
+{
+	const uint64_t behind = region->first_page + region->bytes / WH_PAGE_SIZE;
+	uint32_t count = 1;
+
+	while (count < NEAR_PAGES && page + count < behind &&
+	       !wh_missing_has(fault->cfg.missing, page + count))
+		count++;
+	return count;
+}
+
+/* Nobody owes this page: who waits for it gets what is there by now, or zero. */
+static void give(struct wh_fault *fault, uint64_t page)
+{
+	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
+	const uint32_t unit = unit_of(fault, page);
+	int r = 0;
+
+	page -= (page - region->first_page) % unit;
+	if (!fault->fill->show(fault->fill, page, unit > 1 ? unit : near(fault, region, page)))
+		r = fault->fill->zero(fault->fill, page, unit);
+	if (r < 0)
 		fail(fault, r);
 }
 
 static struct asked *find_asked(struct wh_fault *fault, uint64_t page)
 {
 	for (uint32_t i = 0; i < fault->asked_count; i++)
-		if (fault->asked[i].page == page)
+		if (page >= fault->asked[i].page && page < fault->asked[i].end)
 			return &fault->asked[i];
 	return NULL;
+}
+
+/* How many pages from @page on to ask for: missing ones, of its region, that nobody has asked for. */
+static uint32_t pages_to_ask(struct wh_fault *fault, uint64_t page)
+{
+	const uint32_t granule = fault->fill->granule;
+	struct wh_run room = { 0 };
+
+	/* Granules are large where there are any. */
+	if (granule > 1 || !wh_missing_find(fault->cfg.missing, page, WH_FETCH_PAGES_MAX, &room) ||
+	    room.first != page)
+		return granule;
+	room = wh_ram_clip(fault->cfg.ram, room);
+	for (uint32_t i = 0; i < fault->asked_count; i++)
+		if (fault->asked[i].page > page && fault->asked[i].page < page + room.count)
+			room.count = (uint32_t)(fault->asked[i].page - page);
+	return wh_walks_ask(&fault->walks, page, room.count);
 }
 
 static void ask(struct wh_fault *fault, uint64_t page)
 {
 	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
+	const uint32_t count = pages_to_ask(fault, page);
 	const struct wh_record record = {
 		.type = WH_RECORD_FETCH,
 		.region = fault->cfg.ids->peer[region - fault->cfg.ram->regions],
 		.length = WH_SPAN_BYTES,
 		.offset = (page - region->first_page) * WH_PAGE_SIZE,
 	};
-	int r = wh_urgent_span(&fault->urgent, &record, fault->fill->granule * WH_PAGE_SIZE);
+	int r = wh_urgent_span(&fault->urgent, &record, count * WH_PAGE_SIZE);
 
 	if (r < 0)
 		fail(fault, r);
-	fault->asked[fault->asked_count++] =
-		(struct asked){ .page = page, .since_ns = fault->now_ns };
+	fault->asked[fault->asked_count++] = (struct asked){
+		.page = page, .end = page + count, .count = count, .since_ns = fault->now_ns
+	};
 	wh_stat_add(fault->cfg.stats, WH_STAT_FAULTS, 1);
 }
 
@@ -120,7 +167,7 @@ static void on_fault(void *context, uint64_t page)
 	const uint64_t first = granule_of(fault, page);
 
 	if (!wh_missing_has(fault->cfg.missing, page))
-		give_zero(fault, first);
+		give(fault, page);
 	else if (!find_asked(fault, first))
 		ask(fault, first);
 }
@@ -128,17 +175,15 @@ static void on_fault(void *context, uint64_t page)
 static void on_removed(void *context, uint64_t page, uint64_t count)
 {
 	struct wh_fault *fault = context;
-	const uint64_t granule = fault->fill->granule;
-	const uint64_t end = page + count;
-	uint64_t first = granule_of(fault, page), behind = granule_of(fault, end - 1);
+	const uint64_t unit = unit_of(fault, page);
+	const uint64_t start = wh_ram_region(fault->cfg.ram, page)->first_page;
+	const uint64_t first = (page - start + unit - 1) / unit,
+		       behind = (page - start + count) / unit;
 
-	/* Of what comes as one a part is still owed, if not all was given back. */
-	if (first < page)
-		first += granule;
-	if (behind + granule == end)
-		behind = end;
+	/* Of a page that is there as one a part is still owed, if not all was given back. */
 	if (first < behind)
-		wh_missing_forget(fault->cfg.missing, first, behind - first);
+		wh_missing_forget(fault->cfg.missing, start + first * unit,
+		                  (behind - first) * unit);
 }
 
 /* Take all events there are; what does not fit into the table waits in the kernel. */
@@ -177,45 +222,60 @@ static int page_of(const struct wh_fault *fault, const struct wh_record *record,
 }
 
 /* Return: 0 or -errno. */
-static int place(struct wh_fault *fault, uint64_t page, const uint8_t *contents)
+static int place(struct wh_fault *fault, struct wh_run run, const uint8_t *contents)
 {
 	int r;
 
 	/* This ends: only we take the events that stand in the way, and take them here. */
 	do {
-		r = wh_missing_put(fault->cfg.missing, page, fault->fill->granule, contents);
+		r = wh_missing_put(fault->cfg.missing, run.first, run.count, contents);
 		if (r == -EAGAIN)
 			take_events(fault);
 	} while (r == -EAGAIN && !wh_fault_error(fault));
 	return r;
 }
 
-/* Take the answer to what was asked for; without contents it is zero. Return: 0 or -errno. */
+/* The pages of @run have come, which @asked is about. Only its first page is surely waited for. */
+static void count_answer(struct wh_fault *fault, struct asked *asked, struct wh_run run)
+{
+	const uint64_t waited_ns = wh_now_ns(fault->cfg.clock) - asked->since_ns;
+
+	if (run.first + asked->count == asked->end)
+		wh_stat_count_fault(fault->cfg.stats, waited_ns);
+	asked->page += run.count;
+	if (asked->page < asked->end)
+		return;
+	wh_walks_answered(&fault->walks, asked->count, waited_ns);
+	*asked = fault->asked[--fault->asked_count];
+}
+
+/* Take a part of the answer to what was asked for; without contents it is zero. Return: 0 or -errno. */
 static int on_answer(struct wh_fault *fault, const struct wh_record *record, uint32_t bytes,
                      const uint8_t *contents)
 {
+	struct wh_run run = { .count = bytes / WH_PAGE_SIZE };
 	struct asked *asked;
-	uint64_t page;
 	bool owed;
-	int r = page_of(fault, record, &page);
+	int r = page_of(fault, record, &run.first);
 
-	asked = r == 0 ? find_asked(fault, page) : NULL;
-	if (!asked || bytes != fault->fill->granule * WH_PAGE_SIZE)
+	asked = r == 0 ? find_asked(fault, run.first) : NULL;
+	if (!asked || asked->page != run.first || bytes == 0 ||
+	    bytes % (fault->fill->granule * WH_PAGE_SIZE) || run.count > asked->end - asked->page)
 		return -EPROTO;
-	owed = wh_missing_has(fault->cfg.missing, page);
+	owed = wh_missing_has(fault->cfg.missing, run.first);
 	if (contents)
-		r = place(fault, page, contents);
+		r = place(fault, run, contents);
 	else
-		wh_missing_forget(fault->cfg.missing, page, fault->fill->granule);
+		r = wh_missing_zero(fault->cfg.missing, run.first, run.count);
 	if (r < 0)
 		return r;
-	if (!owed || !contents)
-		give_zero(fault, page);
+	for (uint32_t i = 0; (!owed || !contents) && i < fault->fill->granule;
+	     i += unit_of(fault, run.first))
+		give(fault, run.first + i);
 
 	/* More may have been asked for meanwhile, at the end of the table. */
-	wh_stat_count_fault(fault->cfg.stats, wh_now_ns(fault->cfg.clock) - asked->since_ns);
 	wh_stat_add(fault->cfg.stats, WH_STAT_FAULT_BYTES, contents ? bytes : 0);
-	*asked = fault->asked[--fault->asked_count];
+	count_answer(fault, asked, run);
 	return 0;
 }
 
@@ -306,7 +366,8 @@ static void count_unanswered(struct wh_fault *fault)
 	const uint64_t now_ns = wh_now_ns(fault->cfg.clock);
 
 	for (uint32_t i = 0; i < fault->asked_count; i++)
-		if (!wh_missing_has(fault->cfg.missing, fault->asked[i].page))
+		if (fault->asked[i].page + fault->asked[i].count == fault->asked[i].end &&
+		    !wh_missing_has(fault->cfg.missing, fault->asked[i].page))
 			wh_stat_count_fault(fault->cfg.stats, now_ns - fault->asked[i].since_ns);
 }
 

@@ -3,7 +3,8 @@
 /*
  * Fault - the destination's end of a guest's wait for a page.
  *
- *	fault -> is the page owed?  yes: FETCH it -> place the answer, wake
+ *	fault -> is the page owed?  yes: FETCH it, and what is behind it (walk.h)
+ *	                                 -> place the answer, wake
  *	                            no:  it is zero
  *
  * Threads: step and new are for one; start makes one for the steps. The others' are any.

@@ -11,6 +11,7 @@
 #ifndef WH_FILL_H
 #define WH_FILL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct wh_fill;
@@ -25,15 +26,29 @@ struct wh_fill_handler {
 
 struct wh_fill {
 	/*
-	 * Copy contents to @count pages, none of which may be there, and wake who waits for them.
+	 * Copy contents to @count pages that are missing, and wake who waits for them. A page that
+	 * is there already keeps what it has, unless memory is kept there: then nobody has seen it,
+	 * and nobody does until it is shown.
 	 *
-	 * Return: how many were done, from the front; 0 if the first one is there already; -EAGAIN
-	 * while there are events to take before anything can be done; or -errno.
+	 * Return: how many are there now, from the front, at least one; -EAGAIN while there are
+	 * events to take before anything can be done; or -errno.
 	 */
 	int (*copy)(struct wh_fill *fill, uint64_t page, uint32_t count, const void *from);
 
-	/* Make them zero, likewise; @count is the granule. */
+	/*
+	 * None of these pages is missing, and they are whole pages of their memory: where that is
+	 * kept, let them be seen, and wake who waits for them.
+	 *
+	 * Return: whether the first one is in kept memory, and there.
+	 */
+	bool (*show)(struct wh_fill *fill, uint64_t page, uint32_t count);
+
+	/* A page of the memory that nobody owes: if it is not there it becomes zero. Wakes who waits.
+	 * Return: 0 or -errno. */
 	int (*zero)(struct wh_fill *fill, uint64_t page, uint32_t count);
+
+	/* Pages that are missing, and zero at the source. Return: 0 or -errno. */
+	int (*wipe)(struct wh_fill *fill, uint64_t page, uint32_t count);
 
 	/* Have who waits for any of them look again. */
 	void (*wake)(struct wh_fill *fill, uint64_t page, uint64_t count);

@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@
 #include "ram.h"
 #include "zero.h"
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/linux_compat.h"
 
@@ -251,22 +253,57 @@ static int is_zero(const struct wh_region *region, uint64_t offset, uint64_t byt
 	return 1;
 }
 
+/* A copy that meets a hole when there is no huge page left is a signal; this is an error then. */
+static int write_through(uint8_t *addr, const void *from, uint64_t bytes)
+{
+	const struct iovec ours = { .iov_base = (void *)(uintptr_t)from, .iov_len = bytes };
+	const struct iovec there = { .iov_base = addr, .iov_len = bytes };
+	ssize_t n = process_vm_writev(getpid(), &ours, 1, &there, 1, 0);
+
+	if (n < 0 && errno != EFAULT)
+		return -errno;
+	return n == (ssize_t)bytes ? 0 : -ENOSPC;
+}
+
+int wh_huge_write(const struct wh_region *region, uint64_t offset, const void *from, uint64_t bytes)
+{
+	const uint64_t start = align_down(offset, region);
+	const uint64_t mapped = align_up(offset + bytes, region) - start;
+	uint8_t *addr = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+	                     region->fd, (off_t)start);
+	int r;
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	r = write_through(addr + (offset - start), from, bytes);
+	(void)munmap(addr, mapped);
+	return r;
+}
+
 /* Clear a part of one huge page. A hole is zero already, and stays one. */
 static int clear_part(const struct wh_region *region, uint64_t offset, uint64_t bytes)
 {
-	const uint64_t start = align_down(offset, region);
+	static uint8_t zeroes[WH_HUGE_BYTES_MAX]; /* never written: it costs no memory */
 	int r = is_zero(region, offset, bytes);
-	uint8_t *addr;
 
+	wh_assert(bytes <= sizeof(zeroes));
 	if (r != 0)
 		return r < 0 ? r : 0;
-	addr = map(region, start, region->page_bytes);
-	if (addr == MAP_FAILED)
-		return -errno;
-	r = wh_huge_allocate(addr, region->page_bytes); /* it is there; this is to be sure */
-	if (r == 0)
-		memset(addr + (offset - start), 0, bytes);
-	(void)munmap(addr, region->page_bytes);
+	return wh_huge_write(region, offset, zeroes, bytes);
+}
+
+int wh_huge_wipe(const struct wh_region *region, uint64_t offset, uint64_t bytes)
+{
+	const uint64_t end = offset + bytes;
+	int r = 0;
+
+	for (uint64_t at = offset; r == 0 && at < end;) {
+		const uint64_t behind = align_down(at, region) + region->page_bytes;
+		const uint64_t part = (behind < end ? behind : end) - at;
+
+		r = clear_part(region, at, part);
+		at += part;
+	}
 	return r;
 }
 

@@ -52,6 +52,13 @@ wh_must_check int wh_huge_add_gone(const struct wh_region *region, struct wh_pag
  */
 wh_must_check int wh_huge_clear(const struct wh_region *region, uint64_t offset, uint64_t bytes);
 
+/* Make it zero; no huge page becomes a hole. Return: 0 or -errno. */
+wh_must_check int wh_huge_wipe(const struct wh_region *region, uint64_t offset, uint64_t bytes);
+
+/* Write contents. Return: 0, -ENOSPC if there is a hole and no huge page left for it, or -errno. */
+wh_must_check int wh_huge_write(const struct wh_region *region, uint64_t offset, const void *from,
+                                uint64_t bytes);
+
 /* Have memory at @addr, in a mapping of hugetlbfs: touching it cannot fail then. Return: 0, -ENOSPC
  * if there are no huge pages left, or -errno. */
 wh_must_check int wh_huge_allocate(void *addr, uint64_t bytes);

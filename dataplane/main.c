@@ -9,12 +9,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "copies.h"
 #include "dirty.h"
@@ -33,6 +35,42 @@
 #define QUEUE_DEPTH 1024u
 
 const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
+
+/*
+ * Held while a hypervisor is being changed: SIGTERM waits for that. It then ends all tracking bit by
+ * bit, and the process; SIGKILL would leave that to the kernel, which has the guest stand still for all
+ * of it at once.
+ */
+static struct {
+	pthread_mutex_t lock;
+	struct wh_dirty *dirty; /* borrowed; what is to be ended */
+} hold = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* Waits for SIGTERM, which all other threads have blocked. */
+static void *end_thread(void *arg)
+{
+	const sigset_t *signals = arg;
+	int signal;
+
+	while (sigwait(signals, &signal) != 0)
+		;
+	(void)pthread_mutex_lock(&hold.lock);
+	if (hold.dirty)
+		wh_dirty_untrack(hold.dirty);
+	_exit(EXIT_FAILURE); /* with the lock held: nothing begins any more */
+}
+
+/* For the first thread, before there are others. Return: 0 or -errno. */
+static int await_end(void)
+{
+	static sigset_t signals;
+	pthread_t thread;
+
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	return -pthread_create(&thread, NULL, end_thread, &signals);
+}
 
 /* Text of a link's addresses, as long as a struct wh_link_config that points here. */
 struct addresses {
@@ -98,8 +136,15 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 static int track(struct wh_source *source, struct wh_error *err)
 {
 	const struct wh_job *job = source->context;
+	int r;
 
-	return wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
+	(void)pthread_mutex_lock(&hold.lock);
+	r = wh_dirty_open(&source->dirty, source->ram, job->start.vmm_pid, err);
+	hold.dirty = source->dirty;
+	(void)pthread_mutex_unlock(&hold.lock);
+	if (r == 0)
+		source->crew = wh_dirty_crew(source->dirty);
+	return r;
 }
 
 static int stop_guest(struct wh_source *source, struct wh_error *err)
@@ -108,13 +153,27 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 
 	(void)source;
 	r = wh_worker_note(WH_WORKER_CONVERGED, err);
-	return r < 0 ? r : wh_worker_await_finish(err);
+	if (r == 0)
+		r = wh_worker_await_finish(err);
+	if (r < 0)
+		return r;
+	return r == WH_WORKER_AGAIN ? WH_SOURCE_AGAIN : 0;
 }
 
 static int switch_mode(struct wh_source *source)
 {
 	(void)source;
 	return wh_worker_switch_mode();
+}
+
+/* If the daemon is gone, the kernel is about to kill us. */
+static void no_postcopy(struct wh_source *source)
+{
+	struct wh_error err;
+	int r = wh_worker_note(WH_WORKER_NO_POSTCOPY, &err);
+
+	(void)source;
+	(void)r;
 }
 
 static int switched(struct wh_source *source, struct wh_error *err)
@@ -164,6 +223,7 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 		.track = track,
 		.stop_guest = stop_guest,
 		.switch_mode = switch_mode,
+		.no_postcopy = no_postcopy,
 		.switched = switched,
 		.resume = job->start.resume != 0,
 		.context = job,
@@ -179,8 +239,12 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 	if (r == 0)
 		r = source.became_postcopy ? wh_worker_note(WH_WORKER_ARRIVED, err)
 		                           : wh_worker_landed(false, -1, err);
-	/* After the word is out: it takes the longer the larger the guest, which stands still. */
-	source.dirty = wh_dirty_close(source.dirty);
+	/* All that follows takes the longer the larger the guest, which stands still meanwhile. */
+	if (r == 0 && !source.became_postcopy)
+		wh_worker_await_end();
+	(void)pthread_mutex_lock(&hold.lock);
+	hold.dirty = source.dirty = wh_dirty_close(source.dirty);
+	(void)pthread_mutex_unlock(&hold.lock);
 	return r;
 }
 
@@ -189,6 +253,16 @@ struct hypervisor {
 	const struct wh_job *job;
 	struct wh_uffd *uffd; /* owned */
 };
+
+/* If this fails, attaching will say why, or do it. */
+static void loosen(struct wh_target *target)
+{
+	const struct hypervisor *vmm = target->context;
+
+	(void)pthread_mutex_lock(&hold.lock);
+	(void)wh_uffd_loosen(target->ram, vmm->job->start.vmm_pid, NULL);
+	(void)pthread_mutex_unlock(&hold.lock);
+}
 
 static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_error *err)
 {
@@ -199,9 +273,12 @@ static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_err
 		.number = start->vmm_uffd,
 		.nothing_missing = wh_missing_left(target->missing) == 0,
 	};
-	int r = start->resume ? wh_uffd_resume(&vmm->uffd, target->ram, &left, err)
-	                      : wh_uffd_attach(&vmm->uffd, target->ram, start->vmm_pid, err);
+	int r;
 
+	(void)pthread_mutex_lock(&hold.lock);
+	r = start->resume ? wh_uffd_resume(&vmm->uffd, target->ram, &left, err)
+	                  : wh_uffd_attach(&vmm->uffd, target->ram, start->vmm_pid, err);
+	(void)pthread_mutex_unlock(&hold.lock);
 	if (r == 0)
 		*fill = wh_uffd_fill(vmm->uffd);
 	return r;
@@ -210,8 +287,12 @@ static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_err
 static int detach(struct wh_target *target, struct wh_error *err)
 {
 	const struct hypervisor *vmm = target->context;
+	int r;
 
-	return wh_uffd_detach(vmm->uffd, err);
+	(void)pthread_mutex_lock(&hold.lock);
+	r = wh_uffd_detach(vmm->uffd, err);
+	(void)pthread_mutex_unlock(&hold.lock);
+	return r;
 }
 
 /* Make the steps of a migration, and tell the daemon of them. Return: 0 or -errno. */
@@ -245,6 +326,7 @@ static int run_target(struct wh_job *job, struct wh_transport *link, struct wh_e
 		.clock = &wh_clock_monotonic,
 		.stats = job->stats,
 		.resume = job->start.resume != 0,
+		.loosen = loosen,
 		.attach = attach,
 		.detach = detach,
 		.context = &vmm,
@@ -267,8 +349,11 @@ static int run(struct wh_job *job, struct wh_error *err)
 {
 	wh_cleanup(wh_copies_freep) struct wh_copies *copies = NULL;
 	wh_cleanup(wh_transport_closep) struct wh_transport *link = NULL; /* goes first */
-	int r = wh_worker_receive(job, err);
+	int r = await_end();
 
+	if (r < 0)
+		return wh_fail(err, r, "cannot make a thread: %s", strerror(-r));
+	r = wh_worker_receive(job, err);
 	if (r == 0)
 		r = wh_sandbox_enter(err);
 	if (r == 0)

@@ -7,6 +7,9 @@
  * Both happen under the lock of the page's unit, so that a page that comes twice, by push and by
  * fetch, is placed once: between the two the guest may have written to it. And should a mover die
  * between copy and clear, the next one finds the page there, and that is as good as placed.
+ *
+ * In memory that is kept, a page is always there, so that would tell nothing. But nobody sees it before
+ * its bit is cleared: the next mover copies it again.
  */
 
 #include "missing.h"
@@ -177,13 +180,10 @@ static int place(struct wh_missing *missing, uint64_t first, uint32_t count, con
 {
 	int n = missing->fill->copy(missing->fill, first, count, from);
 
-	if (n == 0) {
-		/* There already: a mover died before it could say so. It may still be waited for. */
-		n = (int)(missing->fill->granule < count ? missing->fill->granule : count);
-		missing->fill->wake(missing->fill, first, (uint32_t)n);
-	}
-	if (n > 0)
+	if (n > 0) {
 		clear(missing, first, (uint64_t)n);
+		(void)missing->fill->show(missing->fill, first, (uint32_t)n);
+	}
 	return n;
 }
 
@@ -225,6 +225,43 @@ int wh_missing_put(struct wh_missing *missing, uint64_t first, uint32_t count, c
 		lock(missing, run, pthread_mutex_unlock);
 		at += run.count;
 	}
+	return r;
+}
+
+/* Wipe and clear what is missing of @run, whose locks the caller holds. Return: 0 or -errno. */
+static int wipe(struct wh_missing *missing, struct wh_run run)
+{
+	const uint64_t end = run.first + run.count;
+	uint64_t at = run.first;
+	int r = 0;
+
+	/* This ends: each turn gets further. */
+	while (r == 0 && (at = find(missing, at, end, true)) < end) {
+		const uint64_t behind = find(missing, at, end, false);
+
+		r = missing->fill->wipe(missing->fill, at, (uint32_t)(behind - at));
+		if (r == 0)
+			clear(missing, at, behind - at);
+		at = behind;
+	}
+	return r;
+}
+
+int wh_missing_zero(struct wh_missing *missing, uint64_t first, uint64_t count)
+{
+	const uint64_t end = first + count;
+	int r = 0;
+
+	wh_assert(end <= missing->pages);
+	for (uint64_t at = first; r == 0 && at < end;) {
+		const struct wh_run run = first_part(missing, at, end);
+
+		lock(missing, run, pthread_mutex_lock);
+		r = wipe(missing, run);
+		lock(missing, run, pthread_mutex_unlock);
+		at += run.count;
+	}
+	missing->fill->wake(missing->fill, first, count);
 	return r;
 }
 

@@ -59,7 +59,10 @@ bool wh_missing_find(const struct wh_missing *missing, uint64_t from, uint32_t m
 wh_must_check int wh_missing_put(struct wh_missing *missing, uint64_t first, uint32_t count,
                                  const void *from);
 
-/* These pages are no longer owed: they are zero, or were given back. Wakes who waits for them. */
+/* These pages are no longer owed: they were given back. Wakes who waits for them. */
 void wh_missing_forget(struct wh_missing *missing, uint64_t first, uint64_t count);
+
+/* The same for pages that are zero: those that are missing become it. Return: 0 or -errno. */
+wh_must_check int wh_missing_zero(struct wh_missing *missing, uint64_t first, uint64_t count);
 
 #endif

@@ -104,6 +104,13 @@ void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other)
 		set->next = other->next;
 }
 
+void wh_pageset_subtract(struct wh_pageset *set, const struct wh_pageset *other)
+{
+	wh_assert(set->pages == other->pages);
+	for (uint64_t w = other->next / WORD_BITS; w < words(other); w++)
+		set->bits[w] &= ~other->bits[w];
+}
+
 /* The first page in [@page, @end) whose bit is @bit, or @end. */
 static uint64_t find(const struct wh_pageset *set, uint64_t page, uint64_t end, bool bit)
 {

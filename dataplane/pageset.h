@@ -42,6 +42,9 @@ uint64_t wh_pageset_count(const struct wh_pageset *set);
 /* Add every page of @other, a set of the same size. */
 void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other);
 
+/* Remove every page of @other, a set of the same size. */
+void wh_pageset_subtract(struct wh_pageset *set, const struct wh_pageset *other);
+
 /*
  * Take the lowest run out of the set. It crosses no multiple of @max, so that no run has parts of
  * two huge pages. Return: false if the set is empty.

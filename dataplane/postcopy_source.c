@@ -16,7 +16,6 @@
 #include "push.h"
 #include "serve.h"
 
-#include "wherry/assert.h"
 #include "wherry/limits.h"
 
 /* Pages of one run that is pushed: 256 KiB. */
@@ -121,10 +120,17 @@ static int look(void *context)
 /* Send whole granules: a part of one cannot be placed. */
 static int send_granules(struct wh_precopy *p, struct wh_run run)
 {
-	const struct wh_run part = wh_ram_clip(p->ram, run);
+	int r = 0;
 
-	wh_assert(part.count == run.count); /* regions are whole granules */
-	return wh_precopy_send_data(p, run);
+	/* A run may reach into the next region, which has whole granules, too. */
+	while (r == 0 && run.count > 0) {
+		const struct wh_run part = wh_ram_clip(p->ram, run);
+
+		r = wh_precopy_send_data(p, part);
+		run.first += part.count;
+		run.count -= part.count;
+	}
+	return r;
 }
 
 static int push_all(struct sending *s)

@@ -49,8 +49,7 @@ int wh_postcopy_miss(struct wh_target *target, const struct wh_region *region, s
 
 int wh_postcopy_zero(struct wh_target *target, const struct wh_region *region, struct wh_run run)
 {
-	wh_missing_forget(target->missing, region->first_page + run.first, run.count);
-	return 0;
+	return wh_missing_zero(target->missing, region->first_page + run.first, run.count);
 }
 
 /* --- pages come ------------------------------------------------------------------------------- */

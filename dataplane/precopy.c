@@ -281,28 +281,62 @@ static void forget_holes(struct wh_precopy *p, uint64_t first, uint32_t count)
 			wh_dirty_forget(p->dirty, page);
 }
 
-/* Which of @count pages from @first on are zero: a bit for each. They are in one block. */
-static uint32_t find_zero(struct wh_precopy *p, uint64_t first, uint32_t count)
+/* Which pages of @part are zero: a bit for each. They are in one block. */
+static uint32_t find_zero(struct wh_precopy *p, struct wh_look *look, struct wh_run part)
 {
-	const struct wh_region *region = wh_ram_region(p->ram, first);
-	const uint64_t at = first - region->first_page;
+	const struct wh_region *region = wh_ram_region(p->ram, part.first);
+	const uint64_t at = part.first - region->first_page;
 	const bool removed = any_removed(p);
 
 	if (removed)
-		forget_holes(p, first, count);
-	if (count == WH_LOOK_PAGES && !removed)
-		return wh_look_block(&p->sample, region, at);
-	return wh_look_pages(&p->sample, region, at, count);
+		forget_holes(p, part.first, part.count);
+	if (part.count == WH_LOOK_PAGES && !removed)
+		return wh_look_block(look, region, at);
+	return wh_look_pages(look, region, at, part.count);
 }
 
-/* Pages of @run before the next block begins. */
-static uint32_t pages_of_block(const struct wh_precopy *p, struct wh_run run)
+/* What @run, in one region, has of the block that is number @number of those it touches. */
+static struct wh_run part_of(const struct wh_precopy *p, struct wh_run run, uint64_t number)
 {
 	const struct wh_region *region = wh_ram_region(p->ram, run.first);
-	const uint32_t room =
-		WH_LOOK_PAGES - (uint32_t)((run.first - region->first_page) % WH_LOOK_PAGES);
+	const uint32_t before = (uint32_t)((run.first - region->first_page) % WH_LOOK_PAGES);
+	const uint64_t begin = number ? number * WH_LOOK_PAGES - before : 0;
+	const uint64_t end = (number + 1) * WH_LOOK_PAGES - before;
 
-	return run.count < room ? run.count : room;
+	return (struct wh_run){ .first = run.first + begin,
+		                .count = (uint32_t)((end < run.count ? end : run.count) - begin) };
+}
+
+static int look_at_part(void *context, uint32_t member, uint64_t number)
+{
+	struct wh_precopy *p = context;
+	struct wh_look *look = member ? &p->looks[member - 1] : &p->sample;
+
+	p->found[number] = find_zero(p, look, part_of(p, p->looked_at, number));
+	return 0;
+}
+
+/*
+ * Find what is zero of @run. Of other pages only a sample is looked at, which is soon done; so it is alone
+ * where most are zero that this keeps more than one busy.
+ */
+static int look_at_run(struct wh_precopy *p, struct wh_run run)
+{
+	const struct wh_run first = part_of(p, run, 0);
+	const uint64_t parts = 1 + (run.count - first.count + WH_LOOK_PAGES - 1) / WH_LOOK_PAGES;
+	uint64_t zero_pages = 0;
+	int r = 0;
+
+	p->looked_at = run;
+	if (p->crew && p->mostly_zero && !any_removed(p))
+		r = wh_crew_run(p->crew, look_at_part, p, parts);
+	else
+		for (uint64_t i = 0; i < parts; i++)
+			(void)look_at_part(p, 0, i); /* returns 0 */
+	for (uint64_t i = 0; i < parts; i++)
+		zero_pages += (uint32_t)__builtin_popcount(p->found[i]);
+	p->mostly_zero = zero_pages * 2 > run.count;
+	return r;
 }
 
 static int send_alike(struct wh_precopy *p, struct wh_run run, bool zero)
@@ -316,33 +350,33 @@ static int send_alike(struct wh_precopy *p, struct wh_run run, bool zero)
 static int send_small(struct wh_precopy *p, struct wh_run run)
 {
 	struct wh_run piece = { .first = run.first };
+	struct wh_run part = { 0 };
 	bool piece_zero = false;
-	int r = 0;
+	int r = look_at_run(p, run);
 
-	while (r == 0 && run.count > 0) {
-		const uint32_t count = pages_of_block(p, run);
-		const uint32_t zero = find_zero(p, run.first, count);
+	for (uint64_t number = 0; r == 0 && part.first + part.count < run.first + run.count;
+	     number++) {
+		part = part_of(p, run, number);
+		for (uint32_t i = 0; r == 0 && i < part.count; i++) {
+			const bool is_zero = p->found[number] >> i & 1;
 
-		for (uint32_t i = 0; r == 0 && i < count; i++) {
-			const bool is_zero = zero >> i & 1;
-
-			if (is_zero != piece_zero) {
+			/* No write has parts of two huge pages. */
+			if (is_zero != piece_zero || (part.first + i) % WH_RUN_PAGES_MAX == 0) {
 				r = send_alike(p, piece, piece_zero);
-				piece = (struct wh_run){ .first = run.first + i };
+				piece = (struct wh_run){ .first = part.first + i };
 				piece_zero = is_zero;
 			}
 			piece.count++;
 		}
-		run.first += count;
-		run.count -= count;
 	}
 	return r < 0 ? r : send_alike(p, piece, piece_zero);
 }
 
-/* A mover's page tables must not grow with the guest. */
-static int bound_page_tables(struct wh_precopy *p)
+/* A mover's page tables must not grow with the guest. @count pages were sent. */
+static int bound_page_tables(struct wh_precopy *p, uint32_t count)
 {
-	if (++p->runs < RUNS_MAX)
+	p->runs += (count + WH_RUN_PAGES_MAX - 1) / WH_RUN_PAGES_MAX;
+	if (p->runs < RUNS_MAX)
 		return 0;
 	p->runs = 0;
 	if (p->ram->pages * WH_PAGE_SIZE / WH_PAGE_TABLE_BYTES < WH_PAGE_TABLES_MAX)
@@ -431,11 +465,15 @@ int wh_precopy_send_run(struct wh_precopy *p, struct wh_run run)
 {
 	/* A run may reach into the next regions. */
 	while (run.count > 0) {
-		const struct wh_run part = wh_ram_clip(p->ram, run);
-		int r = is_huge(p, part) ? send_huge(p, part) : send_small(p, part);
+		struct wh_run part = wh_ram_clip(p->ram, run);
+		const uint32_t room = WH_RUN_PAGES_MAX - (uint32_t)(part.first % WH_RUN_PAGES_MAX);
+		int r;
 
+		if (is_huge(p, part) && part.count > room)
+			part.count = room;
+		r = is_huge(p, part) ? send_huge(p, part) : send_small(p, part);
 		if (r == 0)
-			r = bound_page_tables(p);
+			r = bound_page_tables(p, part.count);
 		if (r < 0)
 			return r;
 		run.first += part.count;
@@ -451,7 +489,9 @@ static int send_pending(struct wh_precopy *p)
 	struct wh_run run;
 	int r = look(p);
 
-	while (r == 0 && wh_pageset_take_run(p->pending, WH_RUN_PAGES_MAX, &run))
+	while (r == 0 &&
+	       wh_pageset_take_run(p->pending,
+	                           p->mostly_zero ? WH_ZERO_RUN_PAGES : WH_RUN_PAGES_MAX, &run))
 		r = wh_precopy_send_run(p, run);
 	return r < 0 ? r : 0;
 }
@@ -498,6 +538,19 @@ int wh_precopy_end_round(struct wh_precopy *p, bool last)
 		r = wh_precopy_send_frame(p, &frame);
 	while (r == 0 && !(p->landed && p->in_flight == 0))
 		r = reap(p);
+	return r;
+}
+
+int wh_precopy_settle(struct wh_precopy *p)
+{
+	const uint64_t rate_bps = p->rate_bps;
+	int r;
+
+	wh_assert(p->in_flight == 0);
+	p->round++;
+	p->landed = false;
+	r = wh_precopy_end_round(p, false);
+	p->rate_bps = rate_bps; /* that nothing was sent meanwhile says nothing about it */
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "copies.h"
+#include "crew.h"
 #include "dirty.h"
 #include "look.h"
 #include "pageset.h"
@@ -16,6 +17,10 @@
 #include "wherry/stats.h"
 #include "wherry/transport.h"
 
+/* Where pages are mostly zero, so many are taken at once: then a crew is worth waking. */
+#define WH_ZERO_RUN_PAGES  (32u * WH_RUN_PAGES_MAX)
+#define WH_ZERO_RUN_BLOCKS (WH_ZERO_RUN_PAGES / WH_LOOK_PAGES + 1)
+
 /* All pointers are borrowed from the session. Starts zeroed but for them. */
 struct wh_precopy {
 	struct wh_transport *link;
@@ -24,6 +29,8 @@ struct wh_precopy {
 	const struct wh_clock *clock;
 	struct wh_stats *stats;
 	struct wh_copies *copies;   /* NULL where all pages are small */
+	struct wh_crew *crew;       /* looks for zero pages where there are many; or NULL */
+	struct wh_look *looks;      /* one for each of the crew but the first */
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
 	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
 
@@ -52,7 +59,10 @@ struct wh_precopy {
 	uint64_t written_pages; /* of them, those that have left */
 	uint32_t runs;          /* since memory was mapped anew */
 	struct wh_look sample;  /* finds what is zero */
-	struct wh_frame zero;   /* runs of zero pages found and not yet told */
+	bool mostly_zero;       /* the run before */
+	struct wh_run looked_at;
+	uint32_t found[WH_ZERO_RUN_BLOCKS]; /* what is zero of it, by block */
+	struct wh_frame zero;               /* runs of zero pages found and not yet told */
 };
 
 struct wh_round {
@@ -89,6 +99,9 @@ wh_must_check int wh_precopy_end_round(struct wh_precopy *p, bool last);
 
 /* Send a frame; between rounds. Return: 0 or -errno. */
 wh_must_check int wh_precopy_send_frame(struct wh_precopy *p, const struct wh_frame *frame);
+
+/* Wait until the peer has acted on all frames that it was sent; between rounds. Return: 0 or -errno. */
+wh_must_check int wh_precopy_settle(struct wh_precopy *p);
 
 /* Say SWITCH and wait for the answer. Return: 0 or -errno. */
 wh_must_check int wh_precopy_switch(struct wh_precopy *p);

@@ -12,12 +12,35 @@
 #include <unistd.h>
 
 #include "huge.h"
+#include "zero.h"
 
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
 
 /* The unit of st_blocks. */
 #define STAT_BLOCK 512u
+
+static bool is_huge(const struct wh_region *region)
+{
+	return region->page_bytes > WH_PAGE_SIZE;
+}
+
+/* Bytes of memory that the file has been given; 0 if that is not known. */
+static uint64_t allocated_bytes(const struct wh_region *region)
+{
+	struct stat st;
+
+	return fstat(region->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * STAT_BLOCK;
+}
+
+/* Whether the file has no hole, as far as that can be told without looking for one. */
+static bool is_full(const struct wh_region *region)
+{
+	struct stat st;
+
+	return fstat(region->fd, &st) == 0 && (uint64_t)st.st_size == region->bytes &&
+	       allocated_bytes(region) >= region->bytes;
+}
 
 int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, struct wh_error *err)
 {
@@ -52,14 +75,11 @@ int wh_ram_add(struct wh_ram *ram, const char *name, uint64_t bytes, int fd, str
 		                      .uffd = -1,
 		                      .pagemap = -1 };
 	(void)snprintf(region->name, sizeof(region->name), "%s", name);
+	/* Not where a tmpfs has huge pages: it is only known for pages as they are tracked. */
+	region->kept = is_full(region) && (uint64_t)st.st_blksize == page_bytes;
 	ram->count++;
 	ram->pages += bytes / WH_PAGE_SIZE;
 	return 0;
-}
-
-static bool is_huge(const struct wh_region *region)
-{
-	return region->page_bytes > WH_PAGE_SIZE;
 }
 
 static int map_small(struct wh_region *region)
@@ -142,23 +162,6 @@ struct wh_run wh_ram_clip(const struct wh_ram *ram, struct wh_run run)
 static uint64_t pages_of(const struct wh_region *region)
 {
 	return region->bytes / WH_PAGE_SIZE;
-}
-
-/* Bytes of memory that the file has been given; 0 if that is not known. */
-static uint64_t allocated_bytes(const struct wh_region *region)
-{
-	struct stat st;
-
-	return fstat(region->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * STAT_BLOCK;
-}
-
-/* Whether the file has no hole, as far as that can be told without looking for one. */
-static bool is_full(const struct wh_region *region)
-{
-	struct stat st;
-
-	return fstat(region->fd, &st) == 0 && (uint64_t)st.st_size == region->bytes &&
-	       allocated_bytes(region) >= region->bytes;
 }
 
 /*
@@ -286,9 +289,12 @@ int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *into)
 
 int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 {
-	const uint32_t page_bytes = ram->regions[0].page_bytes;
+	uint32_t page_bytes = WH_PAGE_SIZE;
 	uint32_t most = 1;
 
+	for (uint16_t i = 0; i < ram->count; i++)
+		if (ram->regions[i].page_bytes > page_bytes)
+			page_bytes = ram->regions[i].page_bytes;
 	for (uint16_t i = 0; i < ram->count; i++) {
 		uint64_t pages;
 		struct stat st;
@@ -297,14 +303,14 @@ int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill)
 		if (fstat(ram->regions[i].fd, &st) < 0)
 			return -errno;
 		pages = (uint64_t)st.st_blksize / WH_PAGE_SIZE;
-		/* All are filled alike. */
-		if (pages > WH_RUN_PAGES_MAX || ram->regions[i].page_bytes != page_bytes)
+		/* All are filled alike, small pages by as many as make a huge one. */
+		if (pages > WH_RUN_PAGES_MAX || ram->regions[i].bytes % page_bytes)
 			return -EOPNOTSUPP;
 		if (pages > most)
 			most = (uint32_t)pages;
 	}
-	*missing = most;
 	*fill = page_bytes / WH_PAGE_SIZE;
+	*missing = most > *fill ? most : *fill;
 	return 0;
 }
 
@@ -324,6 +330,8 @@ int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes
 	int r;
 
 	wh_assert(offset <= region->bytes && bytes <= region->bytes - offset);
+	if (region->kept)
+		return wh_ram_wipe(region, offset, bytes);
 	if (is_huge(region))
 		return wh_huge_clear(region, offset, bytes);
 	do
@@ -331,6 +339,48 @@ int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes
 		              (off_t)bytes);
 	while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : 0;
+}
+
+int wh_ram_write(const struct wh_region *region, uint64_t offset, const void *from, uint64_t bytes)
+{
+	ssize_t n;
+
+	wh_assert(offset <= region->bytes && bytes <= region->bytes - offset);
+	if (is_huge(region))
+		return wh_huge_write(region, offset, from, bytes);
+	do
+		n = pwrite(region->fd, from, bytes, (off_t)offset);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (uint64_t)n == bytes ? 0 : -ENOSPC; /* a tmpfs writes less only where it is full */
+}
+
+int wh_ram_wipe(const struct wh_region *region, uint64_t offset, uint64_t bytes)
+{
+	static const uint8_t zeroes[WH_PAGE_SIZE];
+	_Alignas(WH_PAGE_SIZE) uint8_t page[WH_PAGE_SIZE];
+	int r = 0;
+
+	if (is_huge(region))
+		return wh_huge_wipe(region, offset, bytes);
+	for (uint64_t at = offset; r == 0 && at < offset + bytes; at += WH_PAGE_SIZE) {
+		ssize_t n = pread(region->fd, page, sizeof(page), (off_t)at);
+
+		if (n != (ssize_t)sizeof(page))
+			return n < 0 ? -errno : -EIO;
+		if (!wh_page_is_zero(page))
+			r = wh_ram_write(region, at, zeroes, sizeof(zeroes));
+	}
+	return r;
+}
+
+bool wh_ram_keeps(const struct wh_ram *ram)
+{
+	for (uint16_t i = 0; i < ram->count; i++)
+		if (ram->regions[i].kept)
+			return true;
+	return false;
 }
 
 int wh_ram_empty(const struct wh_region *region, struct wh_run run)
@@ -342,6 +392,8 @@ int wh_ram_empty(const struct wh_region *region, struct wh_run run)
 
 	if (offset % region->page_bytes || bytes % region->page_bytes)
 		return -EIO;
+	if (region->kept)
+		return 0;
 	r = wh_ram_punch(region, offset, bytes);
 	if (r < 0 || is_huge(region)) /* where SEEK_DATA takes all for data */
 		return r;

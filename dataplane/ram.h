@@ -27,7 +27,8 @@ struct wh_region {
 	uint64_t first_page; /* number of its first page */
 	uint32_t page_bytes; /* of what the hypervisor's page tables track at once */
 	int fd;              /* borrowed */
-	void *addr;          /* the file, mapped for reading; NULL at the target */
+	bool kept;  /* as a target: it is full, so it is written over and gives nothing back */
+	void *addr; /* the file, mapped for reading; NULL at the target */
 
 	/* Owned: at the source, to see huge pages go (huge.h). */
 	int uffd, pagemap;
@@ -95,20 +96,31 @@ wh_must_check int wh_ram_add_gone(const struct wh_ram *ram, struct wh_pageset *i
 /*
  * The granules of @ram as a destination of post-copy: memory of @missing pages can be given back
  * and of @fill pages filled, each on a multiple of it within its region. Return: 0, -EOPNOTSUPP if
- * one has more than WH_RUN_PAGES_MAX pages or not all of it is filled alike, or -errno.
+ * one has more than WH_RUN_PAGES_MAX pages or a region does not have whole ones to fill, or -errno.
  */
 wh_must_check int wh_ram_granules(const struct wh_ram *ram, uint32_t *missing, uint32_t *fill);
 
 /* Whether @page is a hole: it reads as zero, and reading it through a mapping would fill it. */
 bool wh_ram_is_hole(const struct wh_ram *ram, uint64_t page);
 
-/* Make [@offset, @offset + @bytes) of @region zero by giving its memory back; of huge pages, those
- * that are all in there. Return: 0, -ENOSPC if huge pages cannot be reserved, or -errno. */
+/* Make [@offset, @offset + @bytes) of @region zero by giving its memory back, if it is not kept; of
+ * huge pages, those that are all in there. Return: 0, -ENOSPC if huge pages cannot be reserved, or -errno. */
 wh_must_check int wh_ram_punch(const struct wh_region *region, uint64_t offset, uint64_t bytes);
+
+/* Make it zero and give nothing back. Return: 0 or -errno. */
+wh_must_check int wh_ram_wipe(const struct wh_region *region, uint64_t offset, uint64_t bytes);
+
+/* Write contents, whole pages, without a mapping that touching could harm. Return: 0, -ENOSPC if there
+ * is no memory for them, or -errno. */
+wh_must_check int wh_ram_write(const struct wh_region *region, uint64_t offset, const void *from,
+                               uint64_t bytes);
+
+/* Whether any region is kept. */
+bool wh_ram_keeps(const struct wh_ram *ram);
 
 /*
  * The same for @run, numbered from the region's start, and see that nothing is left there: for what
- * must be filled again. Return: 0, -EIO if the kernel kept it, or -errno.
+ * must be filled again. What is kept stays as it is. Return: 0, -EIO if the kernel kept it, or -errno.
  */
 wh_must_check int wh_ram_empty(const struct wh_region *region, struct wh_run run);
 

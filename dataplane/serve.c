@@ -21,11 +21,17 @@ struct wh_serve {
 	struct wh_serve_config cfg;
 	struct wh_urgent urgent;
 	_Atomic int error;
-	uint8_t *contents; /* owned; of what is answered, one granule */
+	uint8_t *contents; /* owned; of what is answered */
 	pthread_t thread;
 	bool thread_runs;
 	_Atomic bool stop;
 };
+
+/* What a FETCH may be about at most. */
+static uint32_t pages_max(uint32_t granule)
+{
+	return granule > 1 ? granule : WH_FETCH_PAGES_MAX;
+}
 
 struct wh_serve *wh_serve_new(const struct wh_serve_config *cfg)
 {
@@ -34,7 +40,8 @@ struct wh_serve *wh_serve_new(const struct wh_serve_config *cfg)
 	if (!serve)
 		return NULL;
 	serve->cfg = *cfg;
-	serve->contents = aligned_alloc(WH_PAGE_SIZE, (size_t)cfg->granule * WH_PAGE_SIZE);
+	serve->contents =
+		aligned_alloc(WH_PAGE_SIZE, (size_t)pages_max(cfg->granule) * WH_PAGE_SIZE);
 	if (!serve->contents || wh_urgent_init(&serve->urgent, cfg->urgent) < 0)
 		return wh_serve_free(serve);
 	return serve;
@@ -58,19 +65,11 @@ static const struct wh_region *region_of(const struct wh_serve *serve,
 	const uint32_t granule_bytes = serve->cfg.granule * WH_PAGE_SIZE;
 
 	if (record->type != WH_RECORD_FETCH || record->region >= serve->cfg.ram->count ||
-	    bytes != granule_bytes || record->offset % granule_bytes ||
+	    bytes == 0 || bytes > pages_max(serve->cfg.granule) * WH_PAGE_SIZE ||
+	    bytes % granule_bytes || record->offset % granule_bytes ||
 	    record->offset >= region->bytes || bytes > region->bytes - record->offset)
 		return NULL;
 	return region;
-}
-
-static bool is_zero(const uint8_t *at, uint32_t pages)
-{
-	uint32_t i = 0;
-
-	while (i < pages && wh_page_is_zero(at + (size_t)i * WH_PAGE_SIZE))
-		i++;
-	return i == pages;
 }
 
 /* Not through a mapping: there a hole would be filled, or be a signal where pages are huge. */
@@ -92,13 +91,60 @@ static int read_contents(struct wh_serve *serve, int fd, uint64_t offset, uint32
 	return 0;
 }
 
+/* Whether all of the granule at @at is zero. */
+static bool is_zero(const struct wh_serve *serve, const uint8_t *at)
+{
+	uint32_t i = 0;
+
+	while (i < serve->cfg.granule && wh_page_is_zero(at + (size_t)i * WH_PAGE_SIZE))
+		i++;
+	return i == serve->cfg.granule;
+}
+
+/* Bytes from @at on, of @bytes, that are alike: all zero, or granules none of which is. */
+static uint32_t bytes_alike(const struct wh_serve *serve, const uint8_t *at, uint32_t bytes,
+                            bool *zero)
+{
+	const uint32_t granule_bytes = serve->cfg.granule * WH_PAGE_SIZE;
+	uint32_t alike = granule_bytes;
+
+	*zero = is_zero(serve, at);
+	while (alike < bytes && is_zero(serve, at + alike) == *zero)
+		alike += granule_bytes;
+	return alike;
+}
+
+/* Tell what has been read. @record: of the first page. Return: 0 or -errno. */
+static int tell(struct wh_serve *serve, struct wh_record record, uint32_t bytes)
+{
+	const uint8_t *at = serve->contents;
+	int r = 0;
+
+	while (r == 0 && bytes > 0) {
+		bool zero;
+		const uint32_t alike = bytes_alike(serve, at, bytes, &zero);
+
+		record.type = zero ? WH_RECORD_ZEROES : WH_RECORD_WRITE;
+		record.length = zero ? WH_SPAN_BYTES : alike;
+		if (zero)
+			r = wh_urgent_span(&serve->urgent, &record, alike);
+		else
+			r = wh_urgent_write(&serve->urgent, &record, at);
+		wh_stat_add(serve->cfg.stats, zero ? WH_STAT_ZERO_BYTES : WH_STAT_FAULT_BYTES,
+		            alike);
+		wh_stat_add(serve->cfg.stats, WH_STAT_PAGE_BYTES, zero ? 0 : alike);
+		record.offset += alike;
+		at += alike;
+		bytes -= alike;
+	}
+	return r;
+}
+
 /* Answer a FETCH. Return: 0 or -errno. */
 static int answer(struct wh_serve *serve, const struct wh_record *fetch, const uint8_t *payload)
 {
 	const uint32_t bytes = wh_span_decode(payload);
 	const struct wh_region *region = region_of(serve, fetch, bytes);
-	const uint32_t pages = bytes / WH_PAGE_SIZE;
-	struct wh_record record = *fetch;
 	int r;
 
 	if (!region)
@@ -106,18 +152,10 @@ static int answer(struct wh_serve *serve, const struct wh_record *fetch, const u
 	r = read_contents(serve, region->fd, fetch->offset, bytes);
 	if (r < 0)
 		return r;
-	wh_push_served(serve->cfg.push, region->first_page + fetch->offset / WH_PAGE_SIZE, pages);
+	wh_push_served(serve->cfg.push, region->first_page + fetch->offset / WH_PAGE_SIZE,
+	               bytes / WH_PAGE_SIZE);
 	wh_stat_add(serve->cfg.stats, WH_STAT_FAULTS, 1);
-	if (is_zero(serve->contents, pages)) {
-		record.type = WH_RECORD_ZEROES;
-		wh_stat_add(serve->cfg.stats, WH_STAT_ZERO_BYTES, bytes);
-		return wh_urgent_span(&serve->urgent, &record, bytes);
-	}
-	record.type = WH_RECORD_WRITE;
-	record.length = bytes;
-	wh_stat_add(serve->cfg.stats, WH_STAT_FAULT_BYTES, bytes);
-	wh_stat_add(serve->cfg.stats, WH_STAT_PAGE_BYTES, bytes);
-	return wh_urgent_write(&serve->urgent, &record, serve->contents);
+	return tell(serve, *fetch, bytes);
 }
 
 int wh_serve_step(struct wh_serve *serve, int timeout_ms)

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "converge.h"
@@ -35,6 +36,15 @@
  * holds. A link that is fast gets as much as it can take.
  */
 #define ROUND_BACKLOG_NS (125 * WH_NSEC_PER_MSEC)
+
+/* So few are given back in a millisecond or two, while the guest stands still. */
+#define ANNOUNCE_PAGES 2048
+
+/* A guest that writes too fast for that is not waited for. */
+#define ANNOUNCEMENTS_MAX 4u
+
+/* All waits for the rounds before the last pass, the hypervisors as well: for none longer than this. */
+#define AGAIN_NS (50 * WH_NSEC_PER_MSEC)
 
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
@@ -83,6 +93,15 @@ static int add_missing(const struct wh_ram *ram, const struct wh_frame *frame,
 	return 0;
 }
 
+/* Whether all regions have whole granules to fill. */
+static bool are_whole(const struct wh_ram *ram, uint8_t fill_order)
+{
+	for (uint16_t i = 0; i < ram->count && fill_order != WH_GRANULE_NONE; i++)
+		if (ram->regions[i].bytes % ((uint64_t)WH_PAGE_SIZE << fill_order))
+			return false;
+	return true;
+}
+
 static int await_ready(struct wh_source *source, struct wh_pageset *pending)
 {
 	struct wh_frame frame;
@@ -101,7 +120,7 @@ static int await_ready(struct wh_source *source, struct wh_pageset *pending)
 		return -EPROTO;
 	source->missing_order = frame.ready.missing_order;
 	source->fill_order = frame.ready.fill_order;
-	return 0;
+	return are_whole(source->ram, source->fill_order) ? 0 : -EPROTO;
 }
 
 /* Tell the destination what there is, and wait until it agrees. */
@@ -170,6 +189,8 @@ static int look(void *context)
 		mode = source->switch_mode(source);
 	if (mode < 0)
 		return mode;
+	if (mode == WH_SWITCH_POSTCOPY && source->missing_order == WH_GRANULE_NONE)
+		mode = WH_SWITCH_NONE; /* the daemon knows, or is about to */
 	source->mode = mode;
 	return mode != WH_SWITCH_NONE;
 }
@@ -184,7 +205,6 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 	struct wh_round round;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
-	uint64_t rate_bps;
 
 	do {
 		int r;
@@ -196,17 +216,41 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		/* What is left counts in huge pages, and many of theirs will be left out, too. */
 		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
 		                 round.duration_ns);
-		rate_bps = wh_rate_mean_bps(&rate);
-		wh_stat_set(p->stats, WH_STAT_RATE_BPS, rate_bps);
+		source->rate_bps = wh_rate_mean_bps(&rate);
+		wh_stat_set(p->stats, WH_STAT_RATE_BPS, source->rate_bps);
 
 		if (source->mode != WH_SWITCH_NONE)
 			return 0;
 		r = collect(p, round.duration_ns, &left_bytes);
 		if (r < 0)
 			return r;
-	} while (!wh_converged(left_bytes, rate_bps, source->downtime_target_ns) ||
-	         wh_round_helps(before_bytes, left_bytes, rate_bps));
+	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
+	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
 	return 0;
+}
+
+/*
+ * To get ready to stop the guest took a moment, and it went on writing. Send that, too, and what it writes
+ * while that is sent, as long as it becomes less.
+ */
+static int go_round_again(struct wh_source *source, struct wh_precopy *p)
+{
+	uint64_t left_bytes = UINT64_MAX;
+	uint64_t before_bytes;
+	struct wh_round round;
+	int r;
+
+	/* This ends: each leaves at most half of what the one before left. */
+	do {
+		before_bytes = left_bytes;
+		r = collect_written(p, p->pending);
+		left_bytes = bytes(wh_pageset_count(p->pending));
+		if (r < 0 || left_bytes > before_bytes / 2 ||
+		    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+			return r;
+		r = wh_precopy_round(p, false, &round);
+	} while (r == 0 && wh_round_helps(before_bytes, left_bytes, source->rate_bps));
+	return r;
 }
 
 /* The guest stands still: send what it wrote until then. */
@@ -245,19 +289,71 @@ static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_er
 	return source->stop_guest(source, err);
 }
 
+/* Have the guest stopped, with as little left to send as there can be. */
+static int stop_after_rounds(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	int r = converge(source, p, err);
+
+	/* This ends: the daemon asks for it once or twice. */
+	while (r == WH_SOURCE_AGAIN) {
+		r = go_round_again(source, p);
+		if (r < 0)
+			return wh_fail(err, r, "the round before the last pass: %s", strerror(-r));
+		r = source->stop_guest(source, err);
+	}
+	return r;
+}
+
 /* --- post-copy -------------------------------------------------------------------------------- */
 
-/* Say what the guest wrote until it stood still, and add it to what is pending and hot. */
-static int announce_last(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
+/*
+ * What the guest has written is hot. Say which of it was not pending before, and is now.
+ * Return: how many pages, or -errno.
+ */
+static int64_t announce_fresh(struct wh_postcopy_source *postcopy, struct wh_pageset *fresh)
+{
+	struct wh_pageset *pending = postcopy->precopy->pending;
+	int r;
+
+	wh_pageset_merge(postcopy->hot, fresh);
+	wh_pageset_subtract(fresh, pending);
+	r = wh_postcopy_announce(postcopy, fresh);
+	wh_pageset_merge(pending, fresh);
+	return r < 0 ? r : (int64_t)wh_pageset_count(fresh);
+}
+
+/* The guest runs: say what it has written since the last time, and have it given back. */
+static int64_t announce_more(struct wh_postcopy_source *postcopy)
 {
 	struct wh_precopy *p = postcopy->precopy;
-	int r = collect_last(p, fresh);
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *fresh = wh_pageset_new(p->ram->pages);
+	int64_t pages = fresh ? collect_written(p, fresh) : -ENOMEM;
+	int r;
 
-	if (r < 0)
-		return r;
-	wh_pageset_merge(postcopy->hot, fresh);
-	r = wh_postcopy_announce(postcopy, fresh);
-	wh_pageset_merge(p->pending, fresh);
+	if (pages == 0)
+		pages = announce_fresh(postcopy, fresh);
+	if (pages < 0)
+		return pages;
+	r = wh_precopy_settle(p);
+	return r < 0 ? r : pages;
+}
+
+/*
+ * Say what is pending while the guest runs, until little is left to say: the destination takes 100 ms
+ * to give back 512 MiB, and the guest must not stand still for that.
+ */
+static int announce_all(struct wh_postcopy_source *postcopy)
+{
+	struct wh_precopy *p = postcopy->precopy;
+	int r = wh_postcopy_announce(postcopy, p->pending);
+	int64_t pages = r < 0 ? r : ANNOUNCE_PAGES + 1;
+
+	if (r == 0)
+		r = wh_precopy_settle(p);
+	for (uint32_t i = 0; r == 0 && pages > ANNOUNCE_PAGES && i < ANNOUNCEMENTS_MAX; i++) {
+		pages = announce_more(postcopy);
+		r = pages < 0 ? (int)pages : 0;
+	}
 	return r;
 }
 
@@ -270,7 +366,12 @@ static int hand_over(struct wh_source *source, struct wh_postcopy_source *postco
 
 	wh_session_move(p->stats, WH_SESSION_LAST_PASS);
 	wh_stat_set(p->stats, WH_STAT_STOPPED_NS, wh_now_ns(source->clock));
-	r = fresh ? announce_last(postcopy, fresh) : -ENOMEM;
+	r = fresh ? collect_last(p, fresh) : -ENOMEM;
+	if (r == 0) {
+		const int64_t pages = announce_fresh(postcopy, fresh);
+
+		r = pages < 0 ? (int)pages : 0;
+	}
 	wh_stat_set(p->stats, WH_STAT_SCANNED_NS, wh_now_ns(source->clock));
 	return r < 0 ? r : wh_precopy_switch(p);
 }
@@ -304,18 +405,16 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 
 	if (wh_transport_urgent(p->link) < 0)
 		return wh_fail(err, -EOPNOTSUPP, "this migration was not set up for post-copy");
-	if (source->missing_order == WH_GRANULE_NONE)
-		return wh_fail(err, -EOPNOTSUPP,
-		               "post-copy cannot fill the destination's RAM: a part of it is in "
-		               "huge pages of hugetlbfs, another is not");
 	r = collect_written(p, postcopy->hot);
 	if (r == 0) {
 		wh_pageset_merge(p->pending, postcopy->hot);
-		r = wh_postcopy_announce(postcopy, p->pending);
+		r = announce_all(postcopy);
 	}
 	if (r < 0)
 		return wh_fail(err, r, "announcing post-copy: %s", strerror(-r));
 	r = converge(source, p, err);
+	if (r > 0) /* what is missing was told: no round fits in between */
+		return wh_fail(err, -EPROTO, "one more round on the way to post-copy");
 	if (r < 0)
 		return r;
 	r = hand_over(source, postcopy);
@@ -327,16 +426,17 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 static int run_postcopy(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *hot = wh_pageset_new(p->ram->pages);
-	const bool possible = source->missing_order != WH_GRANULE_NONE;
 	struct wh_postcopy_source postcopy = {
 		.precopy = p,
 		.hot = hot,
-		.missing_granule = possible ? 1u << source->missing_order : 1,
-		.fill_granule = possible ? 1u << source->fill_order : 1,
 		.serve_by = source->serve_by,
 		.context = source->context,
 	};
 
+	/* Else look() did not let it come to this. */
+	wh_assert(source->missing_order < 32 && source->fill_order < 32);
+	postcopy.missing_granule = 1u << source->missing_order;
+	postcopy.fill_granule = 1u << source->fill_order;
 	if (!hot)
 		return wh_fail(err, -ENOMEM, "out of memory");
 	return source->resume ? send_rest(source, &postcopy, err)
@@ -357,15 +457,32 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
 	if (source->mode == WH_SWITCH_POSTCOPY)
 		return run_postcopy(source, p, err);
-	r = converge(source, p, err);
+	r = stop_after_rounds(source, p, err);
 	if (r < 0)
 		return r;
 	r = last_pass(source, p);
 	return r < 0 ? wh_fail(err, r, "last pass: %s", strerror(-r)) : 0;
 }
 
+/* For all of a crew but the first. */
+static struct wh_look *new_looks(uint32_t crew)
+{
+	struct wh_look *looks = crew > 1 ? aligned_alloc(WH_PAGE_SIZE, (crew - 1) * sizeof(*looks))
+	                                 : NULL;
+
+	if (looks)
+		memset(looks, 0, (crew - 1) * sizeof(*looks));
+	return looks;
+}
+
+static void free_looks(struct wh_look **looks)
+{
+	free(*looks);
+}
+
 int wh_source_run(struct wh_source *source, struct wh_error *err)
 {
+	wh_cleanup(free_looks) struct wh_look *looks = NULL;
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *pending =
 		wh_pageset_new(source->ram->pages);
 	struct wh_precopy precopy = {
@@ -392,11 +509,16 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		end_rounds(&precopy);
 		return run_postcopy(source, &precopy, err);
 	}
+	if (source->missing_order == WH_GRANULE_NONE && source->no_postcopy)
+		source->no_postcopy(source);
 	wh_session_move(source->stats, WH_SESSION_ATTACHING);
 	r = source->track(source, err);
 	if (r < 0)
 		return r;
 	precopy.dirty = source->dirty;
+	looks = source->crew ? new_looks(wh_crew_size(source->crew)) : NULL;
+	precopy.looks = looks;
+	precopy.crew = looks ? source->crew : NULL; /* without memory there is one who looks */
 	wh_session_move(source->stats, WH_SESSION_PRECOPY);
 	wh_stat_set(source->stats, WH_STAT_STARTED_NS, wh_now_ns(source->clock));
 	return move_memory(source, &precopy, err);

@@ -23,6 +23,10 @@
 #include "wherry/transport.h"
 #include "wherry/worker.h"
 
+enum {
+	WH_SOURCE_AGAIN = 1,
+};
+
 /* All pointers are borrowed. */
 struct wh_source {
 	const struct wh_ram *ram; /* mapped */
@@ -32,15 +36,22 @@ struct wh_source {
 	uint64_t downtime_target_ns;
 	struct wh_copies *copies; /* until @link is closed; NULL where all pages are small */
 
-	/* Begin to track the guest; sets @dirty. Return: 0 or -errno. */
+	/* Begin to track the guest; sets @dirty, and may set @crew. Return: 0 or -errno. */
 	int (*track)(struct wh_source *source, struct wh_error *err);
 	struct wh_dirty *dirty;
+	struct wh_crew *crew; /* looks for zero pages; or NULL */
 
-	/* Have the guest stopped, and return when it stands still. Return: 0 or -errno. */
+	/*
+	 * Have the guest stopped, and return when it stands still. Return: 0; WH_SOURCE_AGAIN: it runs,
+	 * send what it has written and ask again; or -errno.
+	 */
 	int (*stop_guest)(struct wh_source *source, struct wh_error *err);
 
 	/* Whether the rounds are to end, asked often: enum wh_switch_mode, or -errno; or NULL. */
 	int (*switch_mode)(struct wh_source *source);
+
+	/* The destination's READY says that post-copy cannot be: a switch to it has no effect. */
+	void (*no_postcopy)(struct wh_source *source);
 
 	/* The guest may run at the destination, which lacks pages. Return: 0 or -errno. */
 	int (*switched)(struct wh_source *source, struct wh_error *err);
@@ -52,6 +63,7 @@ struct wh_source {
 	bool resume;           /* post-copy goes on: nothing is tracked, nobody is stopped */
 	bool became_postcopy;  /* set when that is so */
 	int mode;              /* what switch_mode() said */
+	uint64_t rate_bps;     /* of the rounds so far */
 	uint8_t missing_order; /* of the destination's READY */
 	uint8_t fill_order;
 };

@@ -144,6 +144,10 @@ static int on_start(struct wh_target *target, const struct wh_frame *frame, stru
 		r = offer_postcopy(target, &ready, err);
 	if (r < 0)
 		return r;
+	if (target->missing && target->loosen && wh_ram_keeps(target->ram)) {
+		wh_session_move(target->stats, WH_SESSION_ATTACHING);
+		target->loosen(target);
+	}
 	wh_session_move(target->stats, WH_SESSION_PRECOPY);
 	wh_stat_set(target->stats, WH_STAT_STARTED_NS, wh_now_ns(target->clock));
 	r = wh_target_send(target, &ready);

@@ -42,6 +42,9 @@ struct wh_target {
 	struct wh_missing *missing;
 	bool resume; /* it goes on: @missing has what is owed, and RESUME is what the source says */
 
+	/* Have the hypervisor forget what it maps of memory that is kept, while there is time. NULL: no. */
+	void (*loosen)(struct wh_target *target);
+
 	/* Have the hypervisor wait where a page is missing. Return: 0 or -errno. */
 	int (*attach)(struct wh_target *target, struct wh_fill **fill, struct wh_error *err);
 

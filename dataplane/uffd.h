@@ -23,7 +23,13 @@
 
 struct wh_uffd;
 
-/* Have process @pid wait where @ram, borrowed for this call, has no page. Return: 0 or -errno. */
+/*
+ * Have process @pid forget what it maps of @ram where that is kept. Return: 0 or -errno: then it will
+ * only take longer to attach.
+ */
+int wh_uffd_loosen(const struct wh_ram *ram, pid_t pid, struct wh_error *err);
+
+/* Have process @pid wait where @ram, borrowed, has no page, or where it is kept. Return: 0 or -errno. */
 wh_must_check int wh_uffd_attach(struct wh_uffd **ret, const struct wh_ram *ram, pid_t pid,
                                  struct wh_error *err);
 

@@ -58,6 +58,7 @@ static int append(struct wh_vmm_map *map, const struct mapping *m, const struct 
 		.addr = m->start,
 		.bytes = bytes,
 		.first_page = region->first_page + m->offset / WH_PAGE_SIZE,
+		.kept = region->kept,
 	};
 	return 0;
 }
@@ -107,18 +108,27 @@ static bool covers(const struct wh_vmm_map *map, const struct wh_ram *ram)
 	return page == ram->pages;
 }
 
+static FILE *open_of(pid_t pid, const char *name, struct wh_error *err)
+{
+	char path[32];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	file = fopen(path, "re");
+	if (!file)
+		(void)wh_fail(err, -errno, "%s: %s", path, strerror(errno));
+	return file;
+}
+
 int wh_vmm_map_read(struct wh_vmm_map *ret, pid_t pid, const struct wh_ram *ram,
                     struct wh_error *err)
 {
 	struct wh_vmm_map map = { 0 };
-	char path[32];
-	FILE *maps;
+	FILE *maps = open_of(pid, "maps", err);
 	int r = 0;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	maps = fopen(path, "re");
 	if (!maps)
-		return wh_fail(err, -errno, "%s: %s", path, strerror(errno));
+		return -errno;
 	for (uint16_t i = 0; r == 0 && i < ram->count; i++)
 		r = add_region(&map, maps, &ram->regions[i]);
 	(void)fclose(maps); /* only read */
@@ -133,6 +143,35 @@ int wh_vmm_map_read(struct wh_vmm_map *ret, pid_t pid, const struct wh_ram *ram,
 		               (int)pid);
 	}
 	*ret = map;
+	return 0;
+}
+
+static struct wh_vmm_range *find_range(const struct wh_vmm_map *map, uint64_t addr)
+{
+	for (size_t i = 0; i < map->count; i++)
+		if (map->ranges[i].addr == addr)
+			return &map->ranges[i];
+	return NULL;
+}
+
+int wh_vmm_map_read_kept(struct wh_vmm_map *map, pid_t pid, struct wh_error *err)
+{
+	FILE *smaps = open_of(pid, "smaps", err);
+	struct wh_vmm_range *range = NULL;
+	struct mapping m;
+	char *line = NULL;
+	size_t room = 0;
+
+	if (!smaps)
+		return -errno;
+	/* Each mapping's line, and then what it is about, to its flags. */
+	while (getline(&line, &room, smaps) >= 0)
+		if (parse_line(line, &m))
+			range = find_range(map, m.start);
+		else if (range && !strncmp(line, "VmFlags:", 8))
+			range->kept = strstr(line, " ui") != NULL;
+	free(line);
+	(void)fclose(smaps); /* only read */
 	return 0;
 }
 

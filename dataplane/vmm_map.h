@@ -9,6 +9,7 @@
 #ifndef WH_VMM_MAP_H
 #define WH_VMM_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,6 +24,7 @@ struct wh_vmm_range {
 	uint64_t addr; /* in the hypervisor's address space */
 	uint64_t bytes;
 	uint64_t first_page; /* of the guest */
+	bool kept;           /* its region is: see ram.h */
 };
 
 struct wh_vmm_map {
@@ -38,6 +40,12 @@ struct wh_vmm_map {
  */
 wh_must_check int wh_vmm_map_read(struct wh_vmm_map *ret, pid_t pid, const struct wh_ram *ram,
                                   struct wh_error *err);
+
+/*
+ * Have @kept of each range say whether the process waits there for pages that are in their file: what
+ * it was when they were registered. Return: 0 or -errno.
+ */
+wh_must_check int wh_vmm_map_read_kept(struct wh_vmm_map *map, pid_t pid, struct wh_error *err);
 
 void wh_vmm_map_done(struct wh_vmm_map *map);
 

@@ -32,6 +32,9 @@
 #define WH_WELCOME_BYTES 4u
 #define WH_SPAN_BYTES    4u /* payload of FETCH and ZEROES */
 
+/* Pages of one FETCH, or one fill granule if that has more: at 64 MiB/s they take 4 ms. */
+#define WH_FETCH_PAGES_MAX 64u
+
 struct wh_reader {
 	const uint8_t *at;
 	const uint8_t *end;

@@ -114,7 +114,8 @@ static int receive(struct wh_worker_switch *ret, struct wh_error *err)
 	r = wh_fdpass_recv(WH_WORKER_FD, &msg);
 	if (r <= 0)
 		return gone(err, r < 0 ? r : -EPIPE);
-	if (msg.len == sizeof(struct wh_worker_note) && ret->type == WH_WORKER_FINISH)
+	if (msg.len == sizeof(struct wh_worker_note) &&
+	    (ret->type == WH_WORKER_FINISH || ret->type == WH_WORKER_AGAIN))
 		return 0;
 	if (msg.len == sizeof(*ret) && ret->type == WH_WORKER_SWITCH &&
 	    (ret->mode == WH_SWITCH_POSTCOPY || ret->mode == WH_SWITCH_PAUSE))
@@ -141,9 +142,18 @@ int wh_worker_await_finish(struct wh_error *err)
 	struct wh_worker_switch message;
 	int r;
 
-	/* This ends: FINISH comes, or the daemon goes. */
+	/* This ends: one of both comes, or the daemon goes. */
 	do
 		r = receive(&message, err);
 	while (r == 0 && message.type == WH_WORKER_SWITCH);
-	return r;
+	return r < 0 ? r : (int)message.type;
+}
+
+void wh_worker_await_end(void)
+{
+	struct wh_worker_switch message;
+
+	/* This ends: the daemon goes. */
+	while (receive(&message, NULL) == 0)
+		;
 }

@@ -44,7 +44,10 @@ void wh_worker_fail(int code, const struct wh_error *error);
 /* Whether SWITCH has come: its mode, WH_SWITCH_NONE if not, or -errno. Does not wait. */
 wh_must_check int wh_worker_switch_mode(void);
 
-/* Wait for FINISH; a SWITCH before it comes too late. Return: 0 or -errno. */
+/* Wait for FINISH or AGAIN; a SWITCH before it comes too late. Return: which of both, or -errno. */
 wh_must_check int wh_worker_await_finish(struct wh_error *err);
+
+/* Wait until the daemon has no more use for us, if it does not kill us. */
+void wh_worker_await_end(void);
 
 #endif

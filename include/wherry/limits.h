@@ -39,6 +39,9 @@
 /* One control frame: a page, so that a receive buffer is one, too. */
 #define WH_FRAME_LEN_MAX 4096u
 
+/* vCPUs of one guest that are slowed: QEMU's largest machine has 4096. */
+#define WH_VCPUS_MAX 4096u
+
 /* Pages of one run: what one write may carry. */
 #define WH_RUN_PAGES_MAX (WH_WRITE_LEN_MAX / WH_PAGE_SIZE)
 
@@ -58,6 +61,12 @@
 /* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
 #define WH_NAME_MAX 64u
 
+/* Names of other Kubernetes objects, with the final NUL: a DNS subdomain is 253. */
+#define WH_OBJECT_NAME_MAX 254u
+
+/* Value of a Kubernetes label, and its key without a prefix: what Kubernetes allows. */
+#define WH_LABEL_LEN_MAX 63u
+
 /* One line between nodes: a list of WH_REGIONS_MAX regions is 16 KiB. */
 #define WH_NODE_LINE_MAX (64u << 10)
 
@@ -65,7 +74,7 @@
 #define WH_QMP_LINE_MAX (4u << 20)
 
 /* One line of the API: a manifest of the largest size allowed, escaped. */
-#define WH_API_LINE_MAX (8u << 20)
+#define WH_API_LINE_MAX (32u << 20)
 
 /* Bytes that wait because a peer does not read. One that lets this much pile up is dropped. */
 #define WH_OUTPUT_MAX (16u << 20)
@@ -76,8 +85,29 @@
 /* Connections from nodes that have not yet said what they want. */
 #define WH_STRANGERS_MAX 32u
 
+/* HTTP connections at once: a few monitoring systems, and somebody who looks. */
+#define WH_HTTP_CONNECTIONS_MAX 16u
+
+/* Memory of an HTTP connection: requests are some hundred bytes, pages are not in it. */
+#define WH_HTTP_MEMORY_MAX (8u << 10)
+
+/* An HTTP connection from its first byte to its last: half of how often Prometheus asks. */
+#define WH_HTTP_NS (5ull * 1000 * 1000 * 1000)
+
+/* How old a page may be: who asks all the time costs ten pages a second. */
+#define WH_HTTP_FRESH_NS (100ull * 1000 * 1000)
+
 /* Migrations that wherryd remembers after their end, for "wherry status". */
 #define WH_HISTORY_MAX 100u
+
+/* Migrations of the whole cluster that the coordinator remembers: days of a busy one, in 1 MiB. */
+#define WH_CLUSTER_HISTORY_MAX 1000u
+
+/* Events that wherryd keeps: hours of a busy node, for a reader that looks each minute at most. */
+#define WH_EVENTS_MAX 4096u
+
+/* Memory of their text: one answer of the API holds them all. */
+#define WH_EVENTS_BYTES_MAX (4u << 20)
 
 /* A command to a QEMU that is alive answers within this, even on a busy host. */
 #define WH_QMP_REPLY_NS (10ull * 1000 * 1000 * 1000)
@@ -94,6 +124,9 @@
 /* How long a lost link waits for the other side's own reason, which says more. */
 #define WH_REASON_NS (500ull * 1000 * 1000)
 
+/* For a mover to end by itself: 20 ms for each GiB that it tracks. One that is stuck is killed then. */
+#define WH_MOVER_END_NS (3ull * 1000 * 1000 * 1000)
+
 /* Silence on a link or a control connection after which the peer counts as lost. */
 #define WH_PEER_SILENCE_NS (5ull * 1000 * 1000 * 1000)
 
@@ -106,11 +139,22 @@
 /* Largest downtime target: what QEMU accepts for its own. */
 #define WH_DOWNTIME_MAX_MS 2000000u
 
-/* One YAML file: Kubernetes objects are at most 1.5 MiB each, and a file may hold a few. */
-#define WH_YAML_BYTES_MAX (4u << 20)
+/*
+ * One YAML file: 10,000 policies in a List, with the metadata that a cluster adds, are 6 MiB and 380,000
+ * nodes in bench/policy. This is more than twice that, and more than ten of the largest objects that
+ * Kubernetes stores.
+ */
+#define WH_YAML_BYTES_MAX (16u << 20)
 
-/* Nodes of one YAML file, keys included: its tree stays below 10 MiB. */
-#define WH_YAML_NODES_MAX 65536u
+/* Nodes of one YAML file, keys included. Its tree, and what libyaml needs beside it, stay below
+ * 256 MiB, and are gone as soon as the objects are read. */
+#define WH_YAML_NODES_MAX (1u << 20)
+
+/* A key as JSON. libyaml wants the ':' of "key:" within 1024 characters, so that JSON can be read. */
+#define WH_YAML_KEY_BYTES_MAX 1000u
+
+/* One object as JSON: what Kubernetes itself stores of one, 1.5 MiB. */
+#define WH_OBJECT_JSON_MAX (3u << 19)
 
 /* Nesting in a YAML file: the tree is walked by recursion. Real manifests stay below 15. */
 #define WH_YAML_DEPTH_MAX 64u

@@ -49,9 +49,21 @@ struct wh_field {
 #define WH_U64(n, v) ((struct wh_field){ .name = (n), .type = WH_FIELD_U64, .u64 = (v) })
 #define WH_I64(n, v) ((struct wh_field){ .name = (n), .type = WH_FIELD_I64, .i64 = (v) })
 
+/* What a line says, for those who keep events. All is borrowed and plain, so it needs no escapes. */
+struct wh_log_event {
+	uint64_t time_ms;  /* CLOCK_REALTIME, since 1970 */
+	const char *time;  /* the same with us, as RFC 3339 writes it */
+	const char *level; /* "info" */
+	const char *event;
+	const char *fields; /* a JSON object, of the same text as a JSON line has */
+};
+
 struct wh_log_config {
 	enum wh_log_level level; /* lines above this priority number are left out */
 	bool json;
+	/* Gets every event of WH_LOG_INFO and worse, where it is logged. Must not log. May be NULL. */
+	void (*tap)(void *ctx, const struct wh_log_event *event);
+	void *tap_ctx;
 };
 
 /* Call before the first line and before the first thread. */

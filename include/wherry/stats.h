@@ -42,8 +42,8 @@ enum wh_stat {
 	WH_STAT_DELTA_RAW_BYTES,      /* page contents sent as differences to older ones */
 	WH_STAT_DELTA_BYTES,          /* what became of them */
 	WH_STAT_POSTCOPY_NS,          /* post-copy began, or was resumed */
-	WH_STAT_FAULTS,               /* post-copy: pages that the guest waited for */
-	WH_STAT_FAULT_BYTES,          /* post-copy: page contents carried for them */
+	WH_STAT_FAULTS,               /* post-copy: how often the guest waited for a page */
+	WH_STAT_FAULT_BYTES,          /* post-copy: page contents carried for that */
 	WH_STAT_PUSH_BYTES,           /* source, post-copy: page contents sent unasked */
 	WH_STAT_STALL_NS,             /* target, post-copy: sum of the waits for those pages */
 	WH_STAT_COUNT,

@@ -10,7 +10,14 @@
  *	source:  START ->            <- OPEN, CONVERGED    FINISH ->    <- LANDED
  *	target:  START ->            <- LISTENING, OPEN                 <- LANDED
  *
- * and FAILED instead of any answer. After LANDED or FAILED the mover exits by itself.
+ * and FAILED instead of any answer. After FAILED the mover exits by itself.
+ *
+ * After LANDED it has no more to do than to take down what it has, and that would keep processors and
+ * the hypervisor busy while the guest stands still. So the source's mover waits until it is killed,
+ * or the daemon's end of the socket is closed; the target's exits when the source's has.
+ *
+ * CONVERGED may be answered with AGAIN before FINISH: all is ready now to stop the guest, and it has
+ * been writing meanwhile. The source sends that, if it is little, and says CONVERGED again.
  *
  * SWITCH, at any time between OPEN and CONVERGED, has the source end its rounds at once: it says
  * CONVERGED as if the rest were small. What follows is its mode's:
@@ -19,6 +26,9 @@
  *	POSTCOPY	nothing is sent while the guest stands still; both sides say LANDED with
  *			@postcopy set: the destination may run the guest now. They go on, and say
  *			ARRIVED when it has every byte, and exit.
+ *
+ * A source whose peer cannot take post-copy into its memory says NO_POSTCOPY, soon after OPEN. A SWITCH
+ * to that then has no effect, also if it came before.
  *
  * A SWITCH that comes after CONVERGED is too late and has no effect; so is a second one. Whether it
  * became post-copy is what LANDED says. POSTCOPY needs @postcopy in START on both sides, and an
@@ -29,8 +39,9 @@
  * LANDED gave it. They say LISTENING and OPEN as ever, LANDED when the guest's faults are served
  * again, and ARRIVED.
  *
- * To cancel, kill the mover: all it holds are descriptors and mappings, and they die with it. A
- * mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
+ * To cancel, send SIGTERM: the mover lets go of the hypervisor, bit by bit, and ends. SIGKILL works as
+ * well: all it holds are descriptors and mappings, and they die with it; but a guest that it tracks
+ * stands still meanwhile. A mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
  *
  * Descriptors of START, in this order:
  *	1			stats page, a memfd of sizeof(struct wh_stats)
@@ -58,15 +69,17 @@
 #define WH_WORKER_HOLD_MAX 8u
 
 enum wh_worker_type {
-	WH_WORKER_START,     /* daemon -> mover, struct wh_worker_start */
-	WH_WORKER_FINISH,    /* daemon -> source: the guest stands still, do the last pass */
-	WH_WORKER_LISTENING, /* target -> daemon, struct wh_worker_listening */
-	WH_WORKER_OPEN,      /* mover -> daemon: the link is up, copying begins */
-	WH_WORKER_CONVERGED, /* source -> daemon: stop the guest, then FINISH */
-	WH_WORKER_SWITCH,    /* daemon -> source, struct wh_worker_switch */
-	WH_WORKER_LANDED,    /* mover -> daemon, struct wh_worker_landed */
-	WH_WORKER_ARRIVED,   /* mover -> daemon, after post-copy: the destination has every byte */
-	WH_WORKER_FAILED,    /* mover -> daemon, struct wh_worker_failed; nothing follows */
+	WH_WORKER_START,       /* daemon -> mover, struct wh_worker_start */
+	WH_WORKER_FINISH,      /* daemon -> source: the guest stands still, do the last pass */
+	WH_WORKER_AGAIN,       /* daemon -> source: not yet, one more round, and CONVERGED again */
+	WH_WORKER_LISTENING,   /* target -> daemon, struct wh_worker_listening */
+	WH_WORKER_OPEN,        /* mover -> daemon: the link is up, copying begins */
+	WH_WORKER_NO_POSTCOPY, /* source -> daemon: the destination's memory does not allow it */
+	WH_WORKER_CONVERGED,   /* source -> daemon: stop the guest, then FINISH */
+	WH_WORKER_SWITCH,      /* daemon -> source, struct wh_worker_switch */
+	WH_WORKER_LANDED,      /* mover -> daemon, struct wh_worker_landed */
+	WH_WORKER_ARRIVED, /* mover -> daemon, after post-copy: the destination has every byte */
+	WH_WORKER_FAILED,  /* mover -> daemon, struct wh_worker_failed; nothing follows */
 };
 
 enum wh_worker_role {
@@ -134,7 +147,7 @@ struct wh_worker_failed {
 	struct wh_error error;
 };
 
-/* FINISH, OPEN, CONVERGED and ARRIVED carry nothing but their type. */
+/* FINISH, AGAIN, OPEN, NO_POSTCOPY, CONVERGED and ARRIVED carry nothing but their type. */
 struct wh_worker_note {
 	uint32_t type;
 };

@@ -13,12 +13,14 @@
  *	wherry.touch=4096	bytes that change when a page is rewritten: 8, 16, 32, ... or all
  *	wherry.check=0		MiB/s to check; 0 is as fast as possible
  *	wherry.report=1000	ms between two lines of totals
+ *	wherry.waits=0		1: measure how long each access takes, and print it after each pass
  *
  * It prints, for a test to read on the serial console:
  *
  *	memguest: ready pages=131072
  *	memguest: checks=123456 errors=0 generation=17 uptime=12.3 writes=98765	(totals)
  *	memguest: error page=12 expected=7 found=6 stale			(at once)
+ *	memguest: waits pass=7 ...						(see waits.h)
  *
  * One more thing can go wrong than a bad page: all that was written during the last moments at the
  * source is lost. Then pages and table are both old and agree. So the count of steps is kept
@@ -36,6 +38,7 @@
 
 #include "cursor.h"
 #include "pages.h"
+#include "waits.h"
 
 #define NS_PER_S        1000000000ull
 #define NS_PER_MS       1000000ull
@@ -66,6 +69,7 @@ struct options {
 	uint32_t check_mib;
 	uint32_t report_ms;
 	uint32_t touch_bytes;
+	bool waits;
 	enum pattern pattern;
 };
 
@@ -76,6 +80,7 @@ struct totals {
 	uint64_t checks;
 	uint64_t errors;
 	uint64_t writes;
+	struct waits *waits; /* NULL: they are not measured */
 };
 
 /* On a page of its own and marked, so that a test can find it in the RAM file and age it. */
@@ -171,6 +176,8 @@ static void take_option(struct options *o, const char *word)
 		o->report_ms = number(v);
 	else if ((v = value_of(word, "wherry.pattern")))
 		o->pattern = (enum pattern)choice(v, pattern_names, PATTERN_COUNT);
+	else if ((v = value_of(word, "wherry.waits")))
+		o->waits = number(v) > 0;
 	else if ((v = value_of(word, "wherry.touch")))
 		o->touch_bytes = touch_bytes(v);
 	else if ((v = value_of(word, "wherry.mode")))
@@ -228,6 +235,12 @@ static void report_totals(struct totals *t, const struct pages *p, uint64_t now)
 	       (unsigned long long)(up_ms % 1000 / 100), (unsigned long long)t->writes);
 }
 
+static void note_access(struct totals *t)
+{
+	if (t->waits)
+		waits_note(t->waits, now_ns());
+}
+
 static void check_batch(struct pages *p, struct cursor *c, struct totals *t)
 {
 	for (uint32_t i = 0; i < CURSOR_BATCH; i++) {
@@ -239,14 +252,29 @@ static void check_batch(struct pages *p, struct cursor *c, struct totals *t)
 			report_page(t, page, &r);
 			pages_repair(p, page, &r);
 		}
+		note_access(t);
 	}
 }
 
 static void write_batch(struct pages *p, struct cursor *c, struct totals *t)
 {
-	for (uint32_t i = 0; i < CURSOR_BATCH; i++)
+	for (uint32_t i = 0; i < CURSOR_BATCH; i++) {
 		pages_write(p, cursor_step(c));
+		note_access(t);
+	}
 	t->writes += CURSOR_BATCH;
+	if (t->waits && t->writes % c->count == 0) {
+		waits_print(t->waits);
+		waits_end_pass(t->waits);
+	}
+}
+
+/* Nothing is due: that is no wait for memory. */
+static void idle(struct totals *t)
+{
+	nap(NS_PER_MS);
+	if (t->waits)
+		waits_begin(t->waits, now_ns());
 }
 
 /* Runs for as long as the guest does. */
@@ -257,6 +285,8 @@ static void work(struct pages *p, const struct options *o, struct totals *t)
 	struct cursor checker = cursor_make(p->count, o->check_mib, PATTERN_SEQ);
 
 	set_steps_in_cpu(steps_in_memory.count);
+	if (t->waits)
+		waits_begin(t->waits, now_ns());
 	for (;;) {
 		uint64_t now = now_ns();
 		bool write = o->mode == MODE_WORK && cursor_due(&writer, now);
@@ -267,7 +297,7 @@ static void work(struct pages *p, const struct options *o, struct totals *t)
 		if (check)
 			check_batch(p, &checker, t);
 		if (!write && !check)
-			nap(NS_PER_MS);
+			idle(t);
 
 		step(t);
 		report_totals(t, p, now);
@@ -287,12 +317,14 @@ int main(int argc, char **argv)
 	struct options o = { .mib = 512, .report_ms = 1000, .touch_bytes = PAGE_BYTES };
 	struct pages pages = { 0 };
 	struct totals totals = { .start_ns = now_ns() };
+	static struct waits waits;
 
 	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* only costs timeliness if it fails */
 	take_kernel_options(&o);
 	for (int i = 1; i < argc; i++)
 		take_option(&o, argv[i]);
 	totals.interval_ns = o.report_ms * NS_PER_MS;
+	totals.waits = o.waits ? &waits : NULL;
 
 	if (o.mode != MODE_UNTOUCHED && o.mib > 0) {
 		pages_init(&pages, o.mib * PAGES_PER_MIB, o.touch_bytes);

@@ -3,11 +3,16 @@
 #include "fake_fill.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "missing.h"
+
 #include "wherry/assert.h"
 #include "wherry/limits.h"
+
+static const uint8_t zeroes[WH_PAGE_SIZE];
 
 static struct fake_fill *fake_of(struct wh_fill *fill)
 {
@@ -62,40 +67,79 @@ static const struct wh_region *region_of(const struct fake_fill *fake, uint64_t 
 	return region;
 }
 
+/* Pages that are there as one. */
+static uint32_t unit_of(const struct fake_fill *fake, uint64_t page)
+{
+	return wh_ram_region(fake->ram, page)->page_bytes / WH_PAGE_SIZE;
+}
+
+static void write_page(struct fake_fill *fake, uint64_t page, const uint8_t *contents)
+{
+	off_t offset;
+	const struct wh_region *region = region_of(fake, page, &offset);
+
+	wh_assert(pwrite(region->fd, contents, WH_PAGE_SIZE, offset) == (ssize_t)WH_PAGE_SIZE);
+}
+
 /* Fill page by page, as far as none is there. */
 static int fill_pages(struct fake_fill *fake, uint64_t page, uint32_t count, const uint8_t *from)
 {
-	static const uint8_t zeroes[WH_PAGE_SIZE];
 	uint32_t done = 0;
 
-	wh_assert(count % fake->fill.granule == 0);
+	wh_assert(count % unit_of(fake, page) == 0);
 	if (fake->busy)
 		return -EAGAIN;
 	for (; done < count && !wh_pageset_has(fake->present, page + done); done++) {
-		const uint8_t *contents = from ? from + (size_t)done * WH_PAGE_SIZE : zeroes;
-		off_t offset;
-		const struct wh_region *region = region_of(fake, page + done, &offset);
-
-		wh_assert(pwrite(region->fd, contents, WH_PAGE_SIZE, offset) ==
-		          (ssize_t)WH_PAGE_SIZE);
+		write_page(fake, page + done, from ? from + (size_t)done * WH_PAGE_SIZE : zeroes);
 		wh_pageset_add(fake->present, page + done, 1);
 	}
-	if (done > 0)
-		wake(&fake->fill, page, done);
+	if (done == 0) /* there already */
+		done = unit_of(fake, page);
+	wake(&fake->fill, page, done);
 	return (int)done;
 }
 
 static int copy(struct wh_fill *fill, uint64_t page, uint32_t count, const void *from)
 {
-	int n = fill_pages(fake_of(fill), page, count, from);
+	struct fake_fill *fake = fake_of(fill);
+	int n = (int)count;
 
-	fake_of(fill)->copies += n > 0 ? (uint32_t)n : 0;
+	if (!fake->kept)
+		n = fill_pages(fake, page, count, from);
+	for (uint32_t i = 0; fake->kept && i < count; i++) {
+		wh_assert(!wh_pageset_has(fake->present, page + i)); /* somebody would see it */
+		write_page(fake, page + i, (const uint8_t *)from + (size_t)i * WH_PAGE_SIZE);
+	}
+	fake->copies += n > 0 ? (uint32_t)n : 0;
 	return n;
+}
+
+static bool show(struct wh_fill *fill, uint64_t page, uint32_t count)
+{
+	struct fake_fill *fake = fake_of(fill);
+	bool there = fake->kept && !wh_ram_is_hole(fake->ram, page);
+
+	for (uint32_t i = 0; there && i < count && !wh_ram_is_hole(fake->ram, page + i); i++)
+		wh_pageset_add(fake->present, page + i, 1);
+	if (there)
+		wake(fill, page, count);
+	return there;
 }
 
 static int zero(struct wh_fill *fill, uint64_t page, uint32_t count)
 {
-	return fill_pages(fake_of(fill), page, count, NULL);
+	int n = fill_pages(fake_of(fill), page, count, NULL);
+
+	if (n == -EAGAIN)
+		wake(fill, page, count);
+	return n < 0 && n != -EAGAIN ? n : 0;
+}
+
+static int wipe(struct wh_fill *fill, uint64_t page, uint32_t count)
+{
+	for (uint32_t i = 0; fake_of(fill)->kept && i < count; i++)
+		write_page(fake_of(fill), page + i, zeroes);
+	return 0;
 }
 
 static void remove_page(struct fake_fill *fake, uint64_t page)
@@ -103,8 +147,10 @@ static void remove_page(struct fake_fill *fake, uint64_t page)
 	const struct wh_region *region = wh_ram_region(fake->ram, page);
 
 	wh_pageset_remove(fake->present, page);
-	wh_assert(wh_ram_punch(region, (page - region->first_page) * WH_PAGE_SIZE, WH_PAGE_SIZE) ==
-	          0);
+	/* Also where memory is kept: that is for movers. */
+	wh_assert(fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	                    (off_t)((page - region->first_page) * WH_PAGE_SIZE),
+	                    WH_PAGE_SIZE) == 0);
 }
 
 static int take(struct wh_fill *fill, const struct wh_fill_handler *handler, uint32_t max)
@@ -129,20 +175,43 @@ static int take(struct wh_fill *fill, const struct wh_fill_handler *handler, uin
 	return (int)count;
 }
 
-void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule)
+/* Of a huge page all is present, or nothing. */
+static void round_out(struct fake_fill *fake)
+{
+	for (uint64_t page = 0; page < fake->ram->pages; page++) {
+		const uint32_t unit = unit_of(fake, page);
+		const uint64_t in = (page - wh_ram_region(fake->ram, page)->first_page) % unit;
+
+		if (wh_pageset_has(fake->present, page))
+			wh_pageset_add(fake->present, page - in, unit);
+	}
+}
+
+void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram)
 {
 	struct wh_touched touched = { 0 };
+	uint32_t missing;
 
 	*fake = (struct fake_fill){ .fill = { .copy = copy,
+		                              .show = show,
 		                              .zero = zero,
+		                              .wipe = wipe,
 		                              .wake = wake,
 		                              .take = take,
-		                              .fd = -1,
-		                              .granule = granule },
+		                              .fd = -1 },
 		                    .ram = ram,
 		                    .present = wh_pageset_new(ram->pages) };
-	wh_assert(fake->present &&
+	wh_assert(fake->present && wh_ram_granules(ram, &missing, &fake->fill.granule) == 0 &&
 	          wh_ram_add_touched(ram, &touched, ram->pages, fake->present) == 0);
+	round_out(fake);
+}
+
+void fake_fill_keep(struct fake_fill *fake, const struct wh_missing *missing)
+{
+	fake->kept = true;
+	for (uint64_t page = 0; page < fake->ram->pages; page++)
+		if (wh_missing_has(missing, page))
+			wh_pageset_remove(fake->present, page);
 }
 
 void fake_fill_release(struct fake_fill *fake)

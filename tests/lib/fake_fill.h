@@ -18,6 +18,8 @@
 #define FAKE_VCPUS  8u
 #define FAKE_EVENTS 256u
 
+struct wh_missing;
+
 struct fake_event {
 	bool removed;
 	uint64_t page;
@@ -35,13 +37,18 @@ struct fake_fill {
 	struct fake_event events[FAKE_EVENTS];
 	uint32_t event_count;
 	struct fake_vcpu vcpus[FAKE_VCPUS];
+	bool kept;        /* all of it: what is present is what the guest has seen */
 	bool busy;        /* nothing can be filled until an event is taken */
 	uint32_t copies;  /* pages filled with contents */
 	uint64_t touches; /* pages that the guest used */
 };
 
 /* All that is not a hole in @ram is present. */
-void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram, uint32_t granule);
+void fake_fill_init(struct fake_fill *fake, const struct wh_ram *ram);
+
+/* All of it is kept, and the guest has seen what is not @missing. */
+void fake_fill_keep(struct fake_fill *fake, const struct wh_missing *missing);
+
 /* Nothing is registered any more: nobody waits, what is not there is zero, removals happen. */
 void fake_fill_release(struct fake_fill *fake);
 

@@ -9,8 +9,10 @@
 #	GUEST_KERNEL	kernel image
 #	GUEST_INITRD	the archive that build-initramfs made
 #	GUEST_ACCEL	kvm or tcg
+#	GUEST_CPUS	vCPUs [1]
 # Set by whoever starts a guest on a host of hosts.sh:
 #	GUEST_HOST	network namespace to start it in; empty is here
+#	GUEST_PREALLOC	if set, all of its RAM is allocated when it starts
 
 GUEST_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GUEST_TESTS=$(dirname "$GUEST_LIB")
@@ -76,10 +78,12 @@ guest_argv() {
 
 	shift 3
 	GUEST_ARGV=("$GUEST_TESTS/guest/run-guest" --name "$name" --dir "$dir" --mem "$mem"
-		--ram "$(ram_file "$name" "$dir")" --qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL")
+		--ram "$(ram_file "$name" "$dir")" --qemu "$GUEST_QEMU" --accel "$GUEST_ACCEL"
+		--cpus "${GUEST_CPUS:-1}")
 	if [ -n "$GUEST_KERNEL" ]; then
 		GUEST_ARGV+=(--kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD")
 	fi
+	if [ -n "${GUEST_PREALLOC:-}" ]; then GUEST_ARGV+=(--prealloc); fi
 	GUEST_ARGV+=("$@")
 }
 

@@ -110,6 +110,38 @@ make_hosts() {
 	ip -n "$name-b" link set mig0 up
 }
 
+# make_cluster NAME SIZE HOST... - make NAME-HOST for each, on one switch; their addresses are 10.77.0.1 and so on
+#
+# The switch is a bridge in a namespace of its own, NAME-switch. drop_cluster removes all of it at exit.
+make_cluster() {
+	local name=$1 size=$2 host number=0
+
+	shift 2
+	at_exit drop_cluster "$name" "$@"
+	ip netns add "$name-switch"
+	ip -n "$name-switch" link add switch type bridge
+	ip -n "$name-switch" link set switch up
+	for host; do
+		number=$((number + 1))
+		make_host "$name-$host" "$size"
+		ip link add mig0 netns "$name-$host" mtu 9000 type veth \
+			peer name "port$number" netns "$name-switch" mtu 9000
+		ip -n "$name-switch" link set "port$number" master switch
+		ip -n "$name-switch" link set "port$number" up
+		ip -n "$name-$host" addr add "10.77.0.$number/24" dev mig0
+		ip -n "$name-$host" link set mig0 up
+	done
+}
+
+drop_cluster() {
+	local name=$1 host
+
+	shift
+	for host; do drop_host "$name-$host"; done
+	if [ -e "/run/netns/$name-switch" ]; then ip netns del "$name-switch"; fi
+	rmdir "$HOSTS_RUN" 2>/dev/null || true
+}
+
 # drop_hosts NAME - remove both hosts with all that runs there; removing them twice is fine
 drop_hosts() {
 	drop_host "$1-a"

@@ -124,6 +124,9 @@ static void run(const struct late_guest *guest)
 		};
 		wh_assert(pthread_create(&thread, NULL, vcpu_thread, &vcpus[i]) == 0);
 	}
+	if (guest->populate)
+		wh_assert(madvise(vcpus[0].ram, (size_t)guest->pages * WH_PAGE_SIZE,
+		                  MADV_POPULATE_WRITE) == 0);
 	atomic_store(&guest->control->ready, true);
 	/* The main thread is where a mover makes its calls. Ends when the test kills it. */
 	for (;;)

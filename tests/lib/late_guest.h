@@ -39,6 +39,7 @@ struct late_guest {
 	pid_t pid;
 	int source, target; /* RAM files, borrowed */
 	uint32_t pages;
+	bool populate; /* have all of the memory allocated and mapped from the start */
 	bool in_order; /* touch pages one after the other, else anywhere */
 	struct late_guest_control *control;
 };

@@ -223,14 +223,15 @@ static int mover_done(struct mover *mover)
 {
 	int status = 0;
 
+	wh_closep(&mover->sock); /* a source that has landed waits for this */
 	if (mover->pid > 0) {
-		/* The mover exits by itself; one that does not within a second is killed. */
-		for (int i = 0; i < 100 && waitpid(mover->pid, &status, WNOHANG) == 0; i++)
+		/* The mover exits by itself; one that does not for ten seconds is killed. */
+		for (int i = 0; i < 1000 && waitpid(mover->pid, &status, WNOHANG) == 0; i++)
 			(void)usleep(10000);
 		if (kill(mover->pid, SIGKILL) == 0)
 			(void)waitpid(mover->pid, &status, 0);
 	}
-	wh_closep(&mover->sock);
+	mover->status = status;
 	if (mover->stats && mover->stats != MAP_FAILED)
 		(void)munmap(mover->stats, sizeof(*mover->stats));
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;

@@ -18,6 +18,7 @@
 struct mover {
 	pid_t pid;
 	int sock;
+	int status; /* as waitpid() gave it, once it is done */
 	struct wh_stats *stats;
 };
 

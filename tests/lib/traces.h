@@ -14,7 +14,7 @@
 bool has_userfaultfd(pid_t pid);
 
 /* Whether a mapping of @pid has @flag among its VmFlags of smaps: "uw" is write-protected through a
- * userfaultfd, "um" waits for missing pages. */
+ * userfaultfd, "um" waits for missing pages, "ui" also for pages that are in their file. */
 bool has_vm_flag(pid_t pid, const char *flag);
 
 #endif

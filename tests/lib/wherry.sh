@@ -88,6 +88,7 @@ apply_settings() {
 		cat <<-END
 			apiVersion: hco.kubevirt.io/v1beta1
 			kind: HyperConverged
+			metadata: {name: kubevirt-hyperconverged}
 			spec:
 			  liveMigrationConfig:
 		END

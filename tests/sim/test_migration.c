@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "fake_guest.h"
+#include "loop_ends.h"
 #include "session.h"
 #include "source.h"
 #include "target.h"
@@ -53,6 +54,7 @@ enum fault {
 
 struct world {
 	uint64_t seed;
+	uint32_t more_rounds; /* before the guest is stopped */
 	uint64_t now_ns;
 	uint64_t die_at_ns;
 	uint32_t actions;   /* of the guest, for each millisecond */
@@ -134,27 +136,13 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 	(void)err;
 	assert_true(w->source_runs);
 	step(w, WH_NSEC_PER_MSEC); /* the hypervisor takes a moment */
+	if (w->more_rounds > 0) {
+		w->more_rounds--;
+		return WH_SOURCE_AGAIN;
+	}
 	fake_guest_finish(&w->guest);
 	w->source_runs = false;
 	return 0;
-}
-
-static struct wh_transport *open_end(bool passive)
-{
-	static const uint8_t token[WH_TOKEN_BYTES];
-	struct wh_transport *link = NULL;
-	const struct wh_link_config cfg = {
-		.uri = "loop://sim",
-		.passive = passive,
-		.queue_depth = 8,
-		.connections = 1,
-		.interface = "",
-		.local = "",
-		.token = token,
-	};
-
-	assert_int_equal(wh_transport_open(&link, &cfg, NULL), 0);
-	return link;
 }
 
 static void set_up_target(struct world *w, uint64_t pages)
@@ -179,7 +167,7 @@ static int run_source(struct world *w)
 	static const uint8_t secret[WH_CHANGED_SECRET_BYTES] = "of one migration";
 	wh_cleanup(wh_copies_freep) struct wh_copies *copies =
 		w->guest.huge ? wh_copies_new(&w->guest.ram, secret) : NULL;
-	struct wh_transport *link = open_end(false);
+	struct wh_transport *link = open_loop_end(false);
 	struct wh_source source = {
 		.ram = &w->guest.ram,
 		.link = link,
@@ -193,14 +181,8 @@ static int run_source(struct world *w)
 	};
 	int r;
 
-	w->target.link = open_end(true);
-	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
-		const struct wh_memory memory = { .addr = w->guest.ram.regions[i].addr,
-			                          .fd = -1,
-			                          .bytes = w->guest.ram.regions[i].bytes };
-
-		assert_int_equal(wh_transport_map(link, i, &memory), 0);
-	}
+	w->target.link = open_loop_end(true);
+	lend_to_loop(link, &w->guest.ram);
 	r = wh_source_run(&source, NULL);
 	(void)wh_transport_close(link);
 	return r;
@@ -251,6 +233,7 @@ static bool run_world(uint64_t seed)
 
 	w = (struct world){ .seed = seed, .source_runs = true };
 	w.actions = pick(&random, ACTIONS_MAX + 1);
+	w.more_rounds = pick(&random, 3);
 	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 40) * WH_NSEC_PER_MSEC : UINT64_MAX;
 	the_world = &w;
 	fake_guest_init(&w.guest, pages, seed);

@@ -68,6 +68,7 @@ static void reads_every_key(void **state)
 	                  "congestionControl: bbr\n"
 	                  "compression: zstd\n"
 	                  "downtimeMs: 250\n"
+	                  "metrics: '[::1]:9180'\n"
 	                  "networks:\n"
 	                  "  - {name: migration, interface: mig0}\n"
 	                  "nodes:\n"
@@ -92,6 +93,8 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->congestion, "bbr");
 	assert_int_equal(c->compression, WH_COMPRESSION_ZSTD);
 	assert_int_equal(c->downtime_ns, 250000000);
+	assert_string_equal(c->metrics.address, "::1");
+	assert_int_equal(c->metrics.port, 9180);
 	assert_int_equal(c->network_count, 1);
 	assert_string_equal(c->networks[0].name, "migration");
 	assert_string_equal(c->networks[0].interface, "mig0");
@@ -114,7 +117,7 @@ static void fills_in_the_defaults(void **state)
 		LEAST,
 		LEAST
 		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ncompression:\n"
-		"downtimeMs:\n",
+		"downtimeMs:\nmetrics:\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
 		LEAST "networks:\nnodes:\nvms:\n",
 	};
@@ -130,9 +133,34 @@ static void fills_in_the_defaults(void **state)
 		assert_string_equal(c->congestion, "auto");
 		assert_int_equal(c->compression, WH_COMPRESSION_AUTO);
 		assert_int_equal(c->downtime_ns, WH_DOWNTIME_DEFAULT_NS);
+		assert_string_equal(c->metrics.address, "127.0.0.1");
+		assert_int_equal(c->metrics.port, 9179);
 		assert_int_equal(c->network_count, 0);
 		assert_int_equal(c->node_count, 0);
 		assert_int_equal(c->vm_count, 0);
+	}
+}
+
+static void metrics_are_served_where_it_says(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *address;
+		uint16_t port;
+	} table[] = {
+		{ LEAST "metrics: none\n", "", 0 },
+		{ LEAST "metrics: 127.0.0.1:1\n", "127.0.0.1", 1 },
+		{ LEAST "metrics: 0.0.0.0:65535\n", "0.0.0.0", 65535 },
+		{ LEAST "metrics: '[::]:9179'\n", "::", 9179 },
+		{ LEAST "metrics: '[2001:DB8:0::1]:80'\n", "2001:db8::1", 80 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(table); i++) {
+		wh_cleanup(wh_config_freep) struct wh_config *c = must_load(table[i].text);
+
+		assert_string_equal(c->metrics.address, table[i].address);
+		assert_int_equal(c->metrics.port, table[i].port);
 	}
 }
 
@@ -173,7 +201,7 @@ static void accepts_the_edges(void **state)
 		LEAST "downtimeMs: 1\n",
 		LEAST "downtimeMs: 2000000\n",
 		LEAST "cgroup: a/b/..c\n",
-		LEAST "networks: [{name: n, interface: i23456789012345}]",
+		LEAST "networks: [{name: k, interface: i23456789012345}]",
 		LEAST "nodes: [{name: b, address: '::1'}]",
 	};
 
@@ -189,6 +217,19 @@ static void accepts_the_edges(void **state)
 #define LONG_PATH                                                                                 \
 	"/23456789012345678901234567890123456789012345678901234567890123456789012345678901234567" \
 	"890123456789012345678"
+
+/* A mistake in @text is refused, with its place and with @words. */
+static void expect_refused(const char *text, const char *place, const char *words)
+{
+	struct wh_config *config = NULL;
+	struct wh_error err = { 0 };
+
+	assert_int_equal(load(&config, text, &err), -EINVAL);
+	print_message("# %s\n", err.text);
+	assert_int_equal(strncmp(err.text, place, strlen(place)), 0);
+	assert_non_null(strstr(err.text, words));
+	assert_null(config);
+}
 
 static void refuses_and_names_the_place(void **state)
 {
@@ -234,12 +275,12 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "networks: {name: a}\n", "f:4:11: ", "list" },
 		{ LEAST "networks: [a]\n", "f:4:12: ", "mapping" },
 		{ LEAST "networks: [{name: a}]\n", "f:4:12: ", "'interface' is missing" },
-		{ LEAST "networks: [{name: n, interface: i234567890123456}]\n",
+		{ LEAST "networks: [{name: k, interface: i234567890123456}]\n",
 		  "f:4:33: ", "interface" },
-		{ LEAST "networks: [{name: n, interface: ..}]\n", "f:4:33: ", "interface" },
-		{ LEAST "networks:\n- {name: n, interface: i}\n- {name: n, interface: j}\n",
+		{ LEAST "networks: [{name: k, interface: ..}]\n", "f:4:33: ", "interface" },
+		{ LEAST "networks:\n- {name: k, interface: i}\n- {name: k, interface: j}\n",
 		  "f:6:10: ", "line 5 has the same name" },
-		{ LEAST "networks:\n- {name: n, interface: i}\n- {name: m, interface: i}\n",
+		{ LEAST "networks:\n- {name: k, interface: i}\n- {name: m, interface: i}\n",
 		  "f:6:24: ", "line 5 has the same interface" },
 		{ LEAST "nodes: [{name: b, address: host.example}]\n", "f:4:28: ", "numeric" },
 		{ LEAST "nodes: [{name: b, address: 192.0.2}]\n", "f:4:28: ", "numeric" },
@@ -267,16 +308,45 @@ static void refuses_and_names_the_place(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(table); i++) {
-		struct wh_config *config = NULL;
-		struct wh_error err = { 0 };
+	for (size_t i = 0; i < COUNT(table); i++)
+		expect_refused(table[i].text, table[i].place, table[i].words);
+}
 
-		assert_int_equal(load(&config, table[i].text, &err), -EINVAL);
-		print_message("# %s\n", err.text);
-		assert_int_equal(strncmp(err.text, table[i].place, strlen(table[i].place)), 0);
-		assert_non_null(strstr(err.text, table[i].words));
-		assert_null(config);
+static void refuses_what_is_no_address_with_a_port(void **state)
+{
+	static const char *const table[] = {
+		"localhost:9179",
+		"127.0.0.1",
+		"127.0.0.1:",
+		"127.0.0.1:0",
+		"127.0.0.1:+80",
+		"127.0.0.1:65536",
+		"127.0.0.1:080",
+		"127.0.0.1:80x",
+		"127.0.0.1:99999999999999999999",
+		"127.0.0.1.2:80",
+		"x:80",
+		"::1:9179",
+		"[127.0.0.1]:80",
+		"[::1:80",
+		"[::1]80",
+		"[:80",
+		"[]:80",
+		":80",
+		"[fe80::1%eth0]:80",
+		"[::1]",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(table); i++) {
+		char text[128];
+
+		(void)snprintf(text, sizeof(text), LEAST "metrics: '%s'\n", table[i]);
+		expect_refused(text, "f:4:10: ", "not a numeric address with a port");
 	}
+	expect_refused(LEAST "metrics: 9179\n", "f:4:10: ", "quotes");
+	expect_refused(LEAST "metrics: off\n", "f:4:10: ", "quotes");
+	expect_refused(LEAST "metrics: [a]\n", "f:4:10: ", "list");
 }
 
 static void says_that_a_file_is_missing(void **state)
@@ -295,9 +365,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_key),
 		cmocka_unit_test(fills_in_the_defaults),
+		cmocka_unit_test(metrics_are_served_where_it_says),
 		cmocka_unit_test(finds_the_mover_beside_the_program_or_installed),
 		cmocka_unit_test(accepts_the_edges),
 		cmocka_unit_test(refuses_and_names_the_place),
+		cmocka_unit_test(refuses_what_is_no_address_with_a_port),
 		cmocka_unit_test(says_that_a_file_is_missing),
 	};
 

@@ -125,8 +125,8 @@ static void another_round_does_not_help_where_little_is_left(void **state)
 {
 	(void)state;
 	assert_false(wh_round_helps(200 * MIB, 0, 1000 * MIB));
-	assert_false(wh_round_helps(200 * MIB, 10 * MIB, 1000 * MIB));
-	assert_true(wh_round_helps(200 * MIB, 10 * MIB + 1, 1000 * MIB));
+	assert_false(wh_round_helps(200 * MIB, 2 * MIB, 1000 * MIB));
+	assert_true(wh_round_helps(200 * MIB, 2 * MIB + 1, 1000 * MIB));
 	assert_false(wh_round_helps(0, 0, 0));
 }
 

@@ -73,6 +73,72 @@ static void ends_a_migration_only_after_the_acceptable_time(void **state)
 	assert_int_equal(check_at(&d, &s, left, 6 * S + 1), WH_TOO_LONG);
 }
 
+static void disks_that_are_copied_count_as_memory_does(void **state)
+{
+	const uint64_t ram_bytes = 6 * GIB;
+	const uint64_t disk_bytes = 4 * GIB + 1;
+	struct wh_settings s = settings_of(800, 0);
+	struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+	struct wh_deadline d;
+
+	(void)state;
+	wh_deadline_start(&d, ram_bytes + disk_bytes, start_ns);
+
+	/* 10 GiB at 800 s, and a millisecond for the byte. */
+	assert_int_equal(check_at(&d, &s, left, 8000 * S + MS), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, left, 8000 * S + MS + 1), WH_TOO_LONG);
+	s.completion_s_per_gib = UINT32_MAX;
+	wh_deadline_start(&d, UINT64_MAX, start_ns); /* such disks have all the time there is */
+	assert_int_equal(check_at(&d, &s, left, UINT64_MAX - start_ns), WH_IN_TIME);
+}
+
+static void less_than_a_gib_has_the_time_of_one(void **state)
+{
+	struct wh_settings s = settings_of(3, 0);
+	struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+	struct wh_deadline d;
+
+	(void)state;
+	for (uint64_t bytes = 0; bytes <= GIB; bytes += GIB / 2) {
+		wh_deadline_start(&d, bytes, start_ns);
+
+		assert_int_equal(check_at(&d, &s, left, 3 * S), WH_IN_TIME);
+		assert_int_equal(check_at(&d, &s, left, 3 * S + 1), WH_TOO_LONG);
+	}
+}
+
+static void the_longest_progress_timeout_is_a_timeout(void **state)
+{
+	struct wh_settings s = settings_of(0, UINT32_MAX);
+	struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+	struct wh_deadline d;
+
+	(void)state;
+	wh_deadline_start(&d, GIB, start_ns);
+	assert_int_equal(check_at(&d, &s, left, 0), WH_IN_TIME);
+
+	assert_int_equal(check_at(&d, &s, left, UINT32_MAX * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, left, UINT32_MAX * S + 1), WH_NO_PROGRESS);
+}
+
+static void a_check_that_is_off_does_not_switch_the_other_off(void **state)
+{
+	struct wh_left left = { .round_bytes = 5, .left_bytes = 5 };
+	struct wh_settings completion = settings_of(2, 0);
+	struct wh_settings progress = settings_of(0, 2);
+	struct wh_deadline d;
+
+	(void)state;
+	completion.allow_post_copy = progress.allow_post_copy = true;
+	wh_deadline_start(&d, GIB, start_ns);
+	assert_int_equal(check_at(&d, &completion, left, 2 * S + 1), WH_GO_POST_COPY);
+
+	wh_deadline_start(&d, GIB, start_ns);
+	assert_int_equal(check_at(&d, &progress, left, 0), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &progress, left, 2 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &progress, left, 2 * S + 1), WH_NO_PROGRESS);
+}
+
 static void ends_a_migration_only_after_the_progress_timeout(void **state)
 {
 	struct wh_settings s = settings_of(0, 150);
@@ -281,6 +347,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(allows_time_by_size),
 		cmocka_unit_test(ends_a_migration_only_after_the_acceptable_time),
+		cmocka_unit_test(disks_that_are_copied_count_as_memory_does),
+		cmocka_unit_test(less_than_a_gib_has_the_time_of_one),
+		cmocka_unit_test(the_longest_progress_timeout_is_a_timeout),
+		cmocka_unit_test(a_check_that_is_off_does_not_switch_the_other_off),
 		cmocka_unit_test(ends_a_migration_only_after_the_progress_timeout),
 		cmocka_unit_test(sending_again_what_is_dirtied_again_is_no_progress),
 		cmocka_unit_test(a_round_smaller_than_all_before_may_take_its_time),

@@ -134,6 +134,8 @@ static void post_copy_must_be_allowed_and_in_time(void **state)
 		{ { .state = WH_JOB_PRECOPY }, "allowPostCopy was not set" },
 		{ { .state = WH_JOB_PRECOPY, .settings.allow_post_copy = true },
 		  "node b does not know it" },
+		{ { .state = WH_JOB_PRECOPY, .settings.allow_post_copy = true, .unfit = true },
+		  "memory at node b cannot be filled" },
 		{ { .state = WH_JOB_PREPARING, .may_postcopy = true }, "is 'Preparing'" },
 		{ { .state = WH_JOB_PAUSED, .may_postcopy = true }, "is 'Paused'" },
 		{ { .state = WH_JOB_PRECOPY, .may_postcopy = true, .switching = WH_SWITCH_PAUSE },

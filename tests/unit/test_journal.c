@@ -72,6 +72,52 @@ static struct seen walk(void)
 	return seen;
 }
 
+static enum wh_phase phase_on_disk(const char *id)
+{
+	struct wh_record back;
+	struct wh_error err;
+	enum wh_phase phase;
+
+	assert_int_equal(wh_journal_read(dir, id, &back, &err), 0);
+	phase = back.phase;
+	wh_record_done(&back);
+	return phase;
+}
+
+static void what_is_staged_counts_from_the_commit_on(void **state)
+{
+	struct wh_record rec = record();
+	struct wh_error err;
+
+	(void)state;
+	rec.phase = WH_PHASE_BEGUN;
+	assert_int_equal(wh_journal_write(dir, &rec, &err), 0);
+	rec.phase = WH_PHASE_DONE;
+	assert_int_equal(wh_journal_stage(dir, &rec, &err), 0);
+	assert_int_equal(phase_on_disk(rec.id), WH_PHASE_BEGUN);
+
+	assert_int_equal(wh_journal_commit(dir, rec.id, &err), 0);
+	assert_int_equal(phase_on_disk(rec.id), WH_PHASE_DONE);
+	assert_int_equal(wh_journal_commit(dir, rec.id, &err), -ENOENT);
+	assert_int_equal(phase_on_disk(rec.id), WH_PHASE_DONE);
+	wh_record_done(&rec);
+}
+
+static void what_was_staged_goes_with_the_record(void **state)
+{
+	struct wh_record rec = record();
+	struct wh_error err;
+
+	(void)state;
+	assert_int_equal(wh_journal_write(dir, &rec, &err), 0);
+	assert_int_equal(wh_journal_stage(dir, &rec, &err), 0);
+	assert_int_equal(wh_journal_remove(dir, rec.id, &err), 0);
+
+	assert_int_equal(wh_journal_commit(dir, rec.id, &err), -ENOENT);
+	assert_int_equal(walk().good, 0);
+	wh_record_done(&rec);
+}
+
 static void reads_what_it_wrote(void **state)
 {
 	struct wh_record rec = record();
@@ -193,6 +239,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_what_it_wrote),
+		cmocka_unit_test(what_is_staged_counts_from_the_commit_on),
+		cmocka_unit_test(what_was_staged_goes_with_the_record),
 		cmocka_unit_test(every_phase_is_read_as_it_was_written),
 		cmocka_unit_test(a_record_of_an_earlier_version_has_no_post_copy),
 		cmocka_unit_test(a_damaged_record_does_not_hide_the_others),

@@ -58,7 +58,7 @@ static void use(bool json, enum wh_log_level level)
 {
 	const struct wh_log_config cfg = { .level = level, .json = json };
 
-	wh_log_setup(&cfg);
+	wh_log_setup(&cfg); /* without a tap */
 }
 
 static void a_text_line_has_priority_event_and_fields(void **state)
@@ -148,6 +148,82 @@ static void json_strings_are_escaped(void **state)
 	                    "\"v\":\"\\\"\\\\\\u000a\\u0009\\u0001 \xc3\xa4/\",\"w\":\"\"}\n");
 }
 
+static void what_is_not_utf8_is_replaced_in_json(void **state)
+{
+	static const struct {
+		const char *value, *text;
+	} cases[] = {
+		{ "\xc3\xa4 \xe2\x82\xac \xf0\x9f\x90\x84",
+		  "\xc3\xa4 \xe2\x82\xac \xf0\x9f\x90\x84" },
+		{ "\xff!", "\\ufffd!" },
+		{ "\xc3", "\\ufffd" },                       /* cut off */
+		{ "\xc3x", "\\ufffdx" },                     /* the same */
+		{ "\x80", "\\ufffd" },                       /* goes on, but from nowhere */
+		{ "\xc0\xaf", "\\ufffd\\ufffd" },            /* longer than needed */
+		{ "\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd" }, /* half of a pair */
+		{ "\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd" }, /* above the last one */
+	};
+
+	use(true, WH_LOG_INFO);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char expected[128];
+
+		wh_log(WH_LOG_INFO, "e", WH_STR("v", cases[i].value));
+		(void)snprintf(expected, sizeof(expected),
+		               "\"level\":\"info\",\"event\":\"e\",\"v\":\"%s\"}\n", cases[i].text);
+		assert_string_equal(behind_the_time(logged(*state)), expected);
+	}
+}
+
+struct tapped {
+	unsigned count;
+	char text[256];
+};
+
+static void tap(void *ctx, const struct wh_log_event *e)
+{
+	struct tapped *t = ctx;
+
+	t->count++;
+	(void)snprintf(t->text, sizeof(t->text),
+	               "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",%s", e->time, e->level,
+	               e->event, e->fields + 1);
+	assert_true(e->time_ms > 0);
+}
+
+static void the_tap_gets_what_a_json_line_says(void **state)
+{
+	struct tapped tapped = { 0 };
+	const struct wh_log_config cfg = {
+		.level = WH_LOG_INFO, .json = true, .tap = tap, .tap_ctx = &tapped
+	};
+	char line[300];
+
+	wh_log_setup(&cfg);
+	wh_log(WH_LOG_ERROR, "e.f", WH_STR("v", "a \"b\""), WH_I64("n", -7), WH_U64("m", 7));
+
+	(void)snprintf(line, sizeof(line), "%s\n", tapped.text);
+	assert_string_equal(line, logged(*state));
+	assert_non_null(strstr(line, "\"v\":\"a \\\"b\\\"\",\"n\":-7,\"m\":7}"));
+}
+
+static void the_tap_has_a_level_of_its_own(void **state)
+{
+	struct tapped tapped = { 0 };
+	struct wh_log_config cfg = { .level = WH_LOG_ERROR, .tap = tap, .tap_ctx = &tapped };
+
+	wh_log_setup(&cfg);
+	wh_log(WH_LOG_INFO, "e", WH_U64("n", 1));
+	assert_string_equal(logged(*state), "");
+	assert_int_equal(tapped.count, 1);
+
+	cfg.level = WH_LOG_DEBUG;
+	wh_log_setup(&cfg);
+	wh_log(WH_LOG_DEBUG, "e", WH_U64("n", 2));
+	assert_string_equal(logged(*state), "<7>e n=2\n");
+	assert_int_equal(tapped.count, 1);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -158,6 +234,9 @@ int main(void)
 		TEST(lines_above_the_level_are_left_out),
 		TEST(a_json_line_is_one_object),
 		TEST(json_strings_are_escaped),
+		TEST(what_is_not_utf8_is_replaced_in_json),
+		TEST(the_tap_gets_what_a_json_line_says),
+		TEST(the_tap_has_a_level_of_its_own),
 	};
 
 	return cmocka_run_group_tests_name("log", tests, NULL, NULL);

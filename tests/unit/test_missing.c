@@ -37,7 +37,7 @@ static int setup(void **state)
 	assert_int_equal(
 		ftruncate(f.file, (off_t)wh_missing_file_bytes((uint64_t)PAGES * WH_PAGE_SIZE)), 0);
 	assert_int_equal(wh_ram_add(&f.ram, "ram", (uint64_t)PAGES * WH_PAGE_SIZE, f.fd, NULL), 0);
-	fake_fill_init(&f.fake, &f.ram, 1);
+	fake_fill_init(&f.fake, &f.ram);
 	assert_int_equal(wh_missing_open(&f.missing, f.file, PAGES, NULL), 0);
 	f.missing.fill = &f.fake.fill;
 	memset(f.contents, 'n', sizeof(f.contents));
@@ -114,6 +114,36 @@ static void a_page_that_was_there_already_keeps_what_it_has(void **state)
 	assert_int_equal(first_byte(f, 10), 'g');
 	assert_int_equal(first_byte(f, 11), 'n');
 	assert_int_equal(wh_missing_left(&f->missing), 0);
+}
+
+/* What is there tells nothing: the guest has not seen it. */
+static void a_page_of_kept_memory_is_placed_though_it_is_there(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(pwrite(f->fd, "jjjj", 4, 10 * (off_t)WH_PAGE_SIZE), 4);
+	wh_pageset_add(f->fake.present, 10, 1);
+	wh_missing_add(&f->missing, 10, 1);
+	fake_fill_keep(&f->fake, &f->missing);
+	assert_false(fake_fill_touch(&f->fake, 0, 10));
+	assert_int_equal(wh_missing_put(&f->missing, 10, 1, f->contents), 0);
+	assert_false(wh_missing_has(&f->missing, 10));
+	assert_int_equal(first_byte(f, 10), 'n');
+	assert_false(f->fake.vcpus[0].waits);
+}
+
+static void a_zero_page_of_kept_memory_is_written_unless_it_came_before(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(pwrite(f->fd, "j", 1, 10 * (off_t)WH_PAGE_SIZE), 1);
+	assert_int_equal(pwrite(f->fd, "g", 1, 11 * (off_t)WH_PAGE_SIZE), 1);
+	wh_missing_add(&f->missing, 10, 1);
+	fake_fill_keep(&f->fake, &f->missing);
+	assert_int_equal(wh_missing_zero(&f->missing, 10, 2), 0);
+	assert_int_equal(wh_missing_left(&f->missing), 0);
+	assert_int_equal(first_byte(f, 10), 0);
+	assert_int_equal(first_byte(f, 11), 'g');
 }
 
 static void a_page_stays_missing_when_it_cannot_be_placed_now(void **state)
@@ -193,6 +223,8 @@ int main(void)
 		TEST(a_page_that_comes_twice_is_placed_once),
 		TEST(of_a_run_only_what_is_missing_is_placed),
 		TEST(a_page_that_was_there_already_keeps_what_it_has),
+		TEST(a_page_of_kept_memory_is_placed_though_it_is_there),
+		TEST(a_zero_page_of_kept_memory_is_written_unless_it_came_before),
 		TEST(a_page_stays_missing_when_it_cannot_be_placed_now),
 		TEST(who_waits_for_a_page_goes_on_when_it_is_placed),
 		TEST(a_page_given_back_is_no_longer_owed),

@@ -168,6 +168,23 @@ static void merging_an_empty_set_changes_nothing(void **state)
 	assert_empty(set);
 }
 
+static void subtracts_without_touching_the_other(void **state)
+{
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *other = wh_pageset_new(200);
+	struct wh_pageset *set = *state;
+
+	wh_pageset_add(set, 60, 10);
+	wh_pageset_add(other, 5, 1);
+	wh_pageset_add(other, 62, 4);
+	wh_pageset_add(other, 69, 10);
+	wh_pageset_subtract(set, other);
+
+	assert_int_equal(wh_pageset_count(other), 15);
+	assert_takes(set, UINT32_MAX, 60, 2);
+	assert_takes(set, UINT32_MAX, 66, 3);
+	assert_empty(set);
+}
+
 /* Memory of this process that is its own; pages that were only read do not count. */
 static uint64_t own_kib(void)
 {
@@ -333,6 +350,7 @@ int main(void)
 		TEST(removes_single_pages),
 		TEST(merges_without_touching_the_other),
 		TEST(merging_an_empty_set_changes_nothing),
+		TEST(subtracts_without_touching_the_other),
 		TEST(keeps_what_several_threads_add_at_once),
 		TEST(takes_memory_only_near_what_was_added),
 		TEST(refuses_a_size_that_no_memory_can_hold),

@@ -114,6 +114,35 @@ static void zero_pages_are_told_and_never_sent(void **state)
 	assert_int_equal(wh_stat_get(&f->stats, WH_STAT_PAGE_BYTES), 2 * WH_PAGE_SIZE);
 }
 
+/* The first run has only zero pages: so the next ones are looked at by all. */
+static void a_crew_finds_what_is_zero(void **state)
+{
+	static const uint64_t data[] = { WH_RUN_PAGES_MAX,      WH_RUN_PAGES_MAX + 1,
+		                         WH_RUN_PAGES_MAX + 20, FIRST_PAGES - 1,
+		                         FIRST_PAGES,           FIRST_PAGES + 50,
+		                         GUEST_PAGES - 1 };
+	static struct wh_look looks[2];
+	struct rig *f = *state;
+	struct wh_round round;
+	uint64_t sent = 0;
+
+	assert_int_equal(wh_crew_open(&f->precopy.crew, 3, NULL), 0);
+	f->precopy.looks = looks;
+	rig_clear(f, 0, GUEST_PAGES);
+	for (size_t i = 0; i < sizeof(data) / sizeof(*data); i++)
+		rig_touch(f, data[i], 'x');
+
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	f->precopy.crew = wh_crew_close(f->precopy.crew);
+
+	for (size_t i = 0; i < sizeof(data) / sizeof(*data); i++)
+		sent += rig_times_sent(f, data[i]);
+	assert_int_equal(sent, sizeof(data) / sizeof(*data));
+	assert_int_equal(round.data_pages, sent);
+	for (uint64_t page = 0; page < GUEST_PAGES; page++)
+		assert_int_equal(rig_times_sent(f, page) + rig_times_told(f, page), 1);
+}
+
 /* See look.h: one page of each block is read, and the blocks are looked at in their order. */
 static void a_block_goes_whole_where_its_sample_has_contents(void **state)
 {
@@ -338,6 +367,7 @@ int main(void)
 		TEST(waits_for_room_when_the_queue_is_full),
 		TEST(waits_for_room_for_a_frame),
 		TEST(zero_pages_are_told_and_never_sent),
+		TEST(a_crew_finds_what_is_zero),
 		TEST(a_block_goes_whole_where_its_sample_has_contents),
 		TEST(many_zero_runs_need_more_than_one_frame),
 		TEST(runs_are_cut_at_region_ends),

@@ -304,6 +304,20 @@ static void no_more_is_posted_than_leaves_in_time(void **state)
 	assert_int_equal(round.data_pages, GUEST_PAGES);
 }
 
+static void settling_is_a_round_without_pages_and_says_nothing_about_the_rate(void **state)
+{
+	struct rig *f = *state;
+
+	wh_pageset_add(f->precopy.pending, 3, 40);
+	f->precopy.rate_bps = 12345;
+	assert_int_equal(wh_precopy_settle(&f->precopy), 0);
+	assert_int_equal(f->precopy.round, 1);
+	assert_true(f->precopy.landed);
+	assert_int_equal(f->precopy.rate_bps, 12345);
+	assert_int_equal(wh_pageset_count(f->precopy.pending), 40);
+	assert_int_equal(fake_link_writes(f->link), 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, rig_setup, rig_teardown)
 
 int main(void)
@@ -319,6 +333,7 @@ int main(void)
 		TEST(huge_pages_go_whole_where_the_peer_fills_them_whole),
 		TEST(a_round_fails_as_its_owner_says),
 		TEST(no_more_is_posted_than_leaves_in_time),
+		TEST(settling_is_a_round_without_pages_and_says_nothing_about_the_rate),
 	};
 
 	return cmocka_run_group_tests_name("precopy_ends", tests, NULL, NULL);

@@ -177,6 +177,23 @@ static char *summary(const struct wh_view *v)
 	return text;
 }
 
+static void the_line_and_the_summary_say_how_much_the_guest_is_slowed(void **state)
+{
+	struct wh_view v = view();
+	char line[WH_PROGRESS_MAX];
+	char *text;
+
+	(void)state;
+	v.throttle_percent = 40;
+	v.throttle_peak_percent = 50;
+	wh_progress_line(line, &v);
+	text = summary(&v);
+
+	assert_non_null(strstr(line, "ETA 500.0 ms  throttled 40%"));
+	assert_non_null(strstr(text, "  throttled    up to 50%, so that it converges\n"));
+	free(text);
+}
+
 static void the_summary_tells_of_post_copy_where_there_was_one(void **state)
 {
 	struct wh_view v = view();
@@ -266,6 +283,7 @@ static void the_summary_tells_what_of_huge_pages_was_unchanged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_line_and_the_summary_say_how_much_the_guest_is_slowed),
 		cmocka_unit_test(shows_three_digits_of_an_amount),
 		cmocka_unit_test(shows_times_from_microseconds_to_hours),
 		cmocka_unit_test(the_line_says_phase_round_percent_rates_left_and_eta),

@@ -174,6 +174,39 @@ static void punching_keeps_the_size_and_leaves_zero(void **state)
 	assert_int_equal(byte, 0);
 }
 
+static char byte_at(int fd, off_t offset)
+{
+	char byte = 77;
+
+	assert_int_equal(pread(fd, &byte, 1, offset), 1);
+	return byte;
+}
+
+static void a_full_file_is_kept_and_becomes_zero_without_giving_back(void **state)
+{
+	static const uint8_t junk[4 * WH_PAGE_SIZE] = { 'j' };
+	struct wh_ram ram = { 0 };
+	int full = new_file(sizeof(junk)), other = new_file(sizeof(junk));
+
+	(void)state;
+	assert_int_equal(pwrite(full, junk, sizeof(junk), 0), sizeof(junk));
+	assert_int_equal(pwrite(other, junk, WH_PAGE_SIZE, 0), WH_PAGE_SIZE);
+	assert_int_equal(wh_ram_add(&ram, "full", sizeof(junk), full, NULL), 0);
+	assert_int_equal(wh_ram_add(&ram, "other", sizeof(junk), other, NULL), 0);
+	assert_true(ram.regions[0].kept);
+	assert_false(ram.regions[1].kept);
+
+	/* What is to be filled again may stay as it is. */
+	assert_int_equal(wh_ram_empty(&ram.regions[0], (struct wh_run){ 0, 4 }), 0);
+	assert_int_equal(byte_at(full, 0), 'j');
+	assert_int_equal(wh_ram_punch(&ram.regions[0], 0, sizeof(junk)), 0);
+	assert_int_equal(byte_at(full, 0), 0);
+	for (uint64_t page = 0; page < 4; page++)
+		assert_false(wh_ram_is_hole(&ram, page));
+	(void)close(full);
+	(void)close(other);
+}
+
 static void mapped_memory_is_the_file(void **state)
 {
 	struct wh_ram *ram = *state;
@@ -231,6 +264,7 @@ int main(void)
 		cmocka_unit_test(a_file_longer_than_its_region_is_looked_at_no_further),
 		TEST(untouched_and_punched_pages_are_holes),
 		TEST(punching_keeps_the_size_and_leaves_zero),
+		cmocka_unit_test(a_full_file_is_kept_and_becomes_zero_without_giving_back),
 		TEST(mapped_memory_is_the_file),
 		TEST(files_that_cannot_be_ram_are_refused),
 		cmocka_unit_test(there_is_a_greatest_number_of_regions),

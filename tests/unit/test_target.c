@@ -391,7 +391,7 @@ static void post_copy_needs_a_file_for_what_is_missing(void **state)
 	assert_int_equal(say_kind(f, WH_FRAME_SWITCH), -EOPNOTSUPP);
 }
 
-/* Some of it in huge pages of hugetlbfs, as far as the target knows. */
+/* Some of it in huge pages of hugetlbfs, and another part no multiple of them, as far as the target knows. */
 static void post_copy_that_cannot_be_is_not_offered(void **state)
 {
 	struct fixture *f = *state;
@@ -399,7 +399,7 @@ static void post_copy_that_cannot_be_is_not_offered(void **state)
 	const struct wh_frame *ready;
 
 	f->target.missing = &missing;
-	f->ram.regions[1].page_bytes = BYTES;
+	f->ram.regions[1].page_bytes = 2 * BYTES;
 	agree(f);
 	ready = fake_link_frame(f->link, fake_link_frames(f->link) - 1);
 	assert_int_equal(ready->kind, WH_FRAME_READY);

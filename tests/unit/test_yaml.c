@@ -229,10 +229,10 @@ static void refuses_more_than_the_limits_say(void **state)
 	char *bytes = repeat("a: 1\n", "#", WH_YAML_BYTES_MAX - 4, "");
 
 	(void)state;
-	assert_refused(nodes, strlen(nodes), "f:1:131070: ", "too many");
+	assert_refused(nodes, strlen(nodes), "f:1:2097150: ", "too many");
 	assert_refused(deep, strlen(deep), "f:1:65: ", "levels");
 	assert_refused(bomb, strlen(bomb), "f:1:65: ", "levels");
-	assert_refused(bytes, strlen(bytes), "f:1:1: ", "4 MiB");
+	assert_refused(bytes, strlen(bytes), "f:1:1: ", "16 MiB");
 	free(bytes);
 	free(bomb);
 	free(deep);
