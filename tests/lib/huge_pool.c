@@ -3,10 +3,12 @@
 #include "huge_pool.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -26,21 +28,31 @@ static uint32_t get(const char *path)
 	return (uint32_t)strtoul(text, NULL, 10);
 }
 
-static void set_size(uint32_t pages)
+/*
+ * Let the pool have @by pages more or, if it is negative, fewer. Others change it, too, and take the
+ * same lock meanwhile. Return: by how much it has changed.
+ */
+static int64_t resize(int64_t by)
 {
-	char text[32];
 	int fd = open(POOL "nr_hugepages", O_WRONLY | O_CLOEXEC);
-	int len = snprintf(text, sizeof(text), "%u", pages);
+	int64_t before;
+	int64_t after;
+	char text[32];
+	int len;
 
-	if (fd < 0)
-		return;
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return 0;
+	before = get(POOL "nr_hugepages");
+	len = snprintf(text, sizeof(text), "%" PRId64, before + by > 0 ? before + by : 0);
 	(void)!write(fd, text, (size_t)len); /* the caller looks what came of it */
+	after = get(POOL "nr_hugepages");
 	(void)close(fd);
+	return after - before;
 }
 
 /* In a process of its own: whatever ends the test, the pipe closes. Pages still in use then go when
  * they are not. */
-static void give_back_at_the_end(int pipe_end, uint32_t pages)
+static void give_back_at_the_end(int pipe_end, int64_t pages)
 {
 	char byte;
 
@@ -48,21 +60,19 @@ static void give_back_at_the_end(int pipe_end, uint32_t pages)
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)setsid();
 	(void)!read(pipe_end, &byte, 1);
-	set_size(get(POOL "nr_hugepages") - pages);
+	(void)resize(-pages);
 	_exit(0);
 }
 
 bool huge_pool_open(uint32_t pages)
 {
-	const uint32_t before = get(POOL "nr_hugepages");
-	uint32_t more;
+	int64_t more;
 	pid_t keeper;
 	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return false;
-	set_size(before + pages);
-	more = get(POOL "nr_hugepages") - before;
+	more = resize(pages);
 	keeper = fork();
 	if (keeper == 0) {
 		(void)close(fds[1]);
@@ -70,7 +80,7 @@ bool huge_pool_open(uint32_t pages)
 	}
 	(void)close(fds[0]);
 	if (keeper < 0)
-		set_size(before);
+		(void)resize(-more);
 	return keeper > 0 && more == pages;
 }
 
