@@ -247,6 +247,14 @@ static void on_answer(void *ctx, json_t *answer, const char *why)
 	wh_ask_pass(ctx, answer, why);
 }
 
+/* Of a job that is over, the coordinator knows whether the move is. */
+static bool is_known_here(const struct wh_daemon *d, const char *migration)
+{
+	const struct wh_job *job = wh_job_find(d, migration);
+
+	return job && (!wh_job_is_over(job->state) || !wh_agent_connected(d->agent, NULL));
+}
+
 /* Whether @command of a client is answered here. */
 static bool is_ours(const struct wh_daemon *d, const struct command *command, const json_t *request)
 {
@@ -255,7 +263,7 @@ static bool is_ours(const struct wh_daemon *d, const struct command *command, co
 	if (!command || command->from == COORDINATOR)
 		return false;
 	return command->from == ANYBODY || json_is_true(json_object_get(request, "local")) ||
-	       (*name && wh_job_find(d, name));
+	       (*name && is_known_here(d, name));
 }
 
 /* Better than nothing, while the coordinator is away. */

@@ -209,9 +209,11 @@ static const struct wh_report_job *find_job(const struct wh_report *report, cons
  * Whether the target may still have a word to say of a move. One that has never reported has not:
  * it has a coordinator of its own, and is only a target here.
  */
-static bool may_speak(const struct wh_cluster *c, const struct wh_member *target)
+static bool may_speak(const struct wh_cluster *c, const struct wh_track *track)
 {
-	return target && target->seen && wh_member_alive(c, target);
+	const struct wh_member *target = track->target;
+
+	return !track->target_over && target && target->seen && wh_member_alive(c, target);
 }
 
 /* The source has ended it. The move is over once the target has, too. */
@@ -226,7 +228,7 @@ static void end_at_source(struct wh_cluster *c, struct wh_track *track, const ch
 	if (*reason || strcmp(outcome, move->outcome) != 0)
 		(void)snprintf(move->reason, sizeof(move->reason), "%s", reason);
 	(void)snprintf(move->outcome, sizeof(move->outcome), "%s", outcome);
-	if (!may_speak(c, track->target))
+	if (!may_speak(c, track))
 		wh_track_end(c, track, move->outcome, move->reason);
 }
 
@@ -274,13 +276,18 @@ static void hear_source(struct wh_cluster *c, struct wh_track *track,
 		actions->cancel(actions->ctx, move, move->reason);
 }
 
-/* A target that does not mention it may have spoken before it began. */
+/*
+ * A target says once that it has ended, and that may be before the source does. One that does not
+ * mention it has never begun, or has spoken to another coordinator.
+ */
 static void hear_target(struct wh_cluster *c, struct wh_track *track,
                         const struct wh_report_job *job)
 {
 	const uint64_t settled_ms = track->source_over_ms + SETTLE_MS;
 
-	if (track->source_over && (job ? job->over : c->now.mono_ms >= settled_ms))
+	if (job)
+		track->target_over = job->over;
+	if (track->source_over && (track->target_over || (!job && c->now.mono_ms >= settled_ms)))
 		wh_track_end(c, track, track->move.outcome, track->move.reason);
 }
 

@@ -43,6 +43,7 @@ struct wh_track {
 	struct wh_member *target; /* NULL until one is chosen */
 	bool unsaved;             /* the store has an older phase of it */
 	bool source_over; /* ended there, as outcome and reason say; the target has the last word */
+	bool target_over; /* ended there, too */
 	uint64_t source_over_ms; /* mono: when that was heard */
 	uint64_t ended_ms;       /* mono; 1 if that was before this coordinator's time */
 };

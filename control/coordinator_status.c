@@ -114,15 +114,18 @@ static void set_number(json_t *json, const char *key, uint64_t value)
 	(void)json_object_set_new(json, key, wh_json_number(value));
 }
 
-/* The queue's word on how it ended, and on what has not begun. */
+/*
+ * The queue's word on what has not begun, and on whether it is over: only then may the VM be moved
+ * again.
+ */
 static void lay_state_over(json_t *json, const struct wh_move *move, bool begun)
 {
 	uint64_t end_ms = move->ended_ms ? move->ended_ms : wh_coordinator_now().wall_ms;
 
-	if (begun && !wh_move_is_over(move))
-		return; /* what the node says is newer */
-	set(json, "state", state_name(move));
 	(void)json_object_set_new(json, "over", json_boolean(wh_move_is_over(move)));
+	if (begun && !wh_move_is_over(move))
+		return; /* what the node says of the state is newer */
+	set(json, "state", state_name(move));
 	set(json, "outcome", move->outcome);
 	set(json, "reason", move->reason);
 	if (begun)

@@ -117,12 +117,15 @@ static int fraction(char ret[WH_SCALAR_NUMBER_MAX], const char *number, bool neg
 	const char *point = whole + whole_len;
 	const size_t fraction_len = *point == '.' ? strspn(point + 1, DIGITS) : 0;
 	const char *exponent = point + (*point == '.') + fraction_len;
+	const char *end = fraction_len || *exponent ? exponent : ".0";
 
 	if (!isfinite(strtod(number, NULL)))
 		return -ERANGE;
+	if (!fraction_len && !*exponent && whole_number(ret, number, 10, negative) == 0)
+		return 0; /* "5." */
 	(void)snprintf(ret, WH_SCALAR_NUMBER_MAX, "%s%.*s%s%.*s%s", negative ? "-" : "",
 	               whole_len ? (int)whole_len : 1, whole_len ? whole : "0",
-	               fraction_len ? "." : "", (int)fraction_len, point + 1, exponent);
+	               fraction_len ? "." : "", (int)fraction_len, point + 1, end);
 	return 0;
 }
 
