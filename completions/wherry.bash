@@ -12,7 +12,7 @@ _wherry_options() {
 	delete) echo "-n --namespace" ;;
 	settings) echo "--json" ;;
 	explain) echo "-n --namespace --json" ;;
-	migrate) echo "-n --namespace --to --priority --wait --detach" ;;
+	migrate) echo "-n --namespace --to --priority --engine --wait --detach" ;;
 	cancel) echo "" ;;
 	postcopy) echo "" ;;
 	recover) echo "" ;;
@@ -53,6 +53,7 @@ _wherry_value() {
 	--to) _wherry_nodes ;;
 	-n | --namespace) _wherry_names namespaces ;;
 	-o | --output) echo "yaml json table" ;;
+	--engine) echo "auto offload native" ;;
 	--priority) echo "system-critical user-triggered system-maintenance" ;;
 	*) return 1 ;;
 	esac
@@ -78,7 +79,7 @@ _wherry() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--socket) wherry+=("${COMP_WORDS[i]}" "${COMP_WORDS[++i]}") ;;
-		-f | --filename | -n | --namespace | -o | --output | --to | --priority) i=$((i + 1)) ;;
+		-f | --filename | -n | --namespace | -o | --output | --to | --priority | --engine) i=$((i + 1)) ;;
 		-*) ;;
 		*)
 			if [ -z "$command" ]; then

@@ -259,6 +259,17 @@ static bool is_somewhere(const struct wh_cluster *cluster, const char *name_spac
 	return false;
 }
 
+/* "" is the node's own. */
+static bool is_engine(const char *name)
+{
+	static const char *const engines[] = { "", "auto", "offload", "native" };
+
+	for (size_t i = 0; i < sizeof(engines) / sizeof(*engines); i++)
+		if (!strcmp(name, engines[i]))
+			return true;
+	return false;
+}
+
 /*
  * A guest that was started a moment ago is in no report yet: then the node that asks is believed
  * to have it, and will say so if it has not.
@@ -267,10 +278,15 @@ static int do_migrate(struct query *q)
 {
 	char name_space[WH_NAME_MAX] = "";
 	char priority[WH_NAME_MAX] = "";
+	char engine[WH_NAME_MAX] = "";
 	char vm[WH_NAME_MAX] = "";
 	char to[WH_NAME_MAX] = "";
 	struct wh_cluster_request request = {
-		.name_space = name_space, .vm = vm, .to = to, .priority = WH_PRIORITY_USER
+		.name_space = name_space,
+		.vm = vm,
+		.to = to,
+		.engine = engine,
+		.priority = WH_PRIORITY_USER,
 	};
 	const struct wh_move *move = NULL;
 	int r = wh_json_string(q->request, "vm", vm, sizeof(vm), q->err);
@@ -279,6 +295,11 @@ static int do_migrate(struct query *q)
 		r = name_in(q, "namespace", name_space, sizeof(name_space));
 	if (r == 0)
 		r = name_in(q, "to", to, sizeof(to));
+	if (r == 0)
+		r = name_in(q, "engine", engine, sizeof(engine));
+	if (r == 0 && !is_engine(engine))
+		r = wh_fail(q->err, -EINVAL, "unknown engine '%s': it is auto, offload or native",
+		            engine);
 	if (r == 0)
 		r = name_in(q, "priority", priority, sizeof(priority));
 	if (r == 0 && *priority)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "job.h"
+#include "job_domain.h"
 #include "missing.h"
 #include "turn.h"
 
@@ -154,6 +155,34 @@ void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase)
 	copy.phase = phase;
 	job->staged_phase = phase;
 	job->staged = wh_journal_stage(job->daemon->config->state, &copy, &err) == 0;
+}
+
+void wh_job_describe(const struct wh_job *job, struct wh_node_message *msg)
+{
+	const struct wh_ram *ram = &job->guest.ram;
+
+	memcpy(msg->migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg->vm, job->record.vm, WH_NAME_MAX);
+	memcpy(msg->token, job->record.token, WH_TOKEN_BYTES);
+	msg->ram_count = ram->count;
+	for (uint32_t i = 0; i < ram->count; i++) {
+		memcpy(msg->ram[i].name, ram->files[i].name, WH_NAME_MAX);
+		msg->ram[i].bytes = ram->files[i].bytes;
+	}
+}
+
+char *wh_job_tunnel_line(const struct wh_job *job, enum wh_stream stream)
+{
+	struct wh_node_message msg = {
+		.type = WH_NODE_TUNNEL,
+		.version_max = WH_NODE_VERSION_MAX,
+		.stream = stream,
+		.running = job->record.running,
+	};
+
+	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
+	return wh_node_format(&msg);
 }
 
 int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
@@ -387,6 +416,7 @@ static void release(struct wh_job *job)
 		wh_child_forget(job->child);
 	job->child = NULL;
 	remove_socket(job);
+	wh_domain_close(job);
 	wh_guest_done(&job->guest);
 }
 
@@ -440,7 +470,8 @@ void wh_job_free(struct wh_job *job)
 bool wh_job_can_undo(const struct wh_job *job)
 {
 	if (job->record.role == WH_ROLE_TARGET)
-		return job->state < WH_JOB_CANCELLING && !wh_phase_is_committed(job->record.phase);
+		return job->state < WH_JOB_CANCELLING &&
+		       !wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job);
 	return job->state < WH_JOB_ASKING && !job->continued;
 }
 
@@ -451,8 +482,10 @@ bool wh_job_in_postcopy(const struct wh_job *job)
 
 void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason)
 {
-	if (!wh_job_can_undo(job))
+	if (!wh_job_can_undo(job)) {
+		wh_domain_give_up(job, reason);
 		return;
+	}
 	job->outcome = outcome;
 	if (reason != job->reason.text)
 		(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", reason);
