@@ -227,15 +227,18 @@ static int open_leaf(struct wh_job *job, struct wh_error *err)
 	return r < 0 ? wh_context(err, r, "cannot limit the bandwidth") : 0;
 }
 
+int wh_job_open_leaf(struct wh_job *job, struct wh_error *err)
+{
+	int r = open_leaf(job, err);
+
+	return r < 0 ? r : wh_cgroup_procs(job->leaf, err);
+}
+
 int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
                        struct wh_error *err)
 {
-	wh_cleanup(wh_closep) int procs = -1;
-	int r = open_leaf(job, err);
+	wh_cleanup(wh_closep) int procs = wh_job_open_leaf(job, err);
 
-	if (r < 0)
-		return r;
-	procs = wh_cgroup_procs(job->leaf, err);
 	if (procs < 0)
 		return procs;
 	return wh_worker_open(&job->worker,

@@ -98,6 +98,7 @@ struct wh_job {
 	enum wh_outcome outcome;
 	struct wh_error reason;      /* why it does not succeed */
 	struct wh_error note;        /* what it waits for */
+	struct wh_error engine_note; /* a domain: why QEMU moves its memory; "" if we do */
 	struct wh_settings settings; /* fixed when it began, but for the bandwidth */
 	struct wh_record record;     /* who, where, and what the journal holds */
 	bool journaled;
@@ -199,6 +200,9 @@ void wh_job_unrecord(struct wh_job *job);
  * that does not work, it makes all of them.
  */
 void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase);
+
+/* Make leaf and limit (source). Return: its cgroup.procs, the caller's, or -errno. */
+wh_must_check int wh_job_open_leaf(struct wh_job *job, struct wh_error *err);
 
 /* Make leaf, limit (source) and mover. Return: 0 or -errno. */
 wh_must_check int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,

@@ -128,6 +128,11 @@ void wh_ways_release(struct wh_job *job);
 void wh_ways_close(struct wh_job *job);
 
 /* job_domain_source.c */
+/*
+ * Choose the engine, where @why says why the memory cannot be moved by us; NULL if it can. Return: why the
+ * domain cannot be moved, or NULL.
+ */
+const char *wh_domain_choose(struct wh_job *job, const char *why);
 void wh_domain_expect(struct wh_job *job); /* WELCOME */
 void wh_domain_converged(struct wh_job *job);
 void wh_domain_event(struct wh_job *job, const char *name, const char *status);

@@ -12,6 +12,7 @@
 #include "job_domain.h"
 
 #include "wherry/clock.h"
+#include "wherry/fdpass.h"
 #include "wherry/log.h"
 
 #define TICK_NS (200 * WH_NSEC_PER_MSEC)

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #include "domain_xml.h"
+#include "files.h"
 #include "job_domain.h"
 
 #include "wherry/assert.h"
@@ -227,7 +228,7 @@ static void on_ignoring(void *ctx, const json_t *result, const char *error)
 	fail(job, err.text);
 }
 
-static int listen(struct wh_job *job, struct wh_error *err)
+static int listen_for_libvirt(struct wh_job *job, struct wh_error *err)
 {
 	char path[sizeof(((struct wh_lead *)0)->path)];
 	int n = snprintf(path, sizeof(path), "%s/%s.libvirt", job->daemon->socket_dir,
@@ -256,7 +257,7 @@ static void on_expected(struct wh_job *job, const char *directory)
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, &err);
 	if (r == 0)
-		r = listen(job, &err);
+		r = listen_for_libvirt(job, &err);
 	if (r < 0) {
 		fail(job, err.text);
 		return;
@@ -273,6 +274,32 @@ static void on_expected(struct wh_job *job, const char *directory)
 }
 
 /* Preparing. */
+
+static enum wh_engine_wish wish_of(const struct wh_job *job)
+{
+	if (!strcmp(job->move.engine, "auto"))
+		return WH_WISH_AUTO;
+	if (!strcmp(job->move.engine, "offload"))
+		return WH_WISH_OFFLOAD;
+	if (!strcmp(job->move.engine, "native"))
+		return WH_WISH_NATIVE;
+	return job->daemon->config->libvirt->engine;
+}
+
+const char *wh_domain_choose(struct wh_job *job, const char *why)
+{
+	const enum wh_engine_wish wish = wish_of(job);
+
+	if (wish == WH_WISH_OFFLOAD || (wish == WH_WISH_AUTO && !why))
+		return why;
+	job->record.engine = WH_ENGINE_NATIVE;
+	wh_ram_done(&job->guest.ram);
+	(void)snprintf(job->engine_note.text, sizeof(job->engine_note.text), "%s",
+	               why ? why : "asked for");
+	wh_log(WH_LOG_INFO, "migration.native", WH_STR("migration", job->record.id),
+	       WH_STR("vm", job->record.vm), WH_STR("reason", job->engine_note.text));
+	return NULL;
+}
 
 void wh_domain_expect(struct wh_job *job)
 {

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "job_domain.h"
 
 #include "wherry/assert.h"

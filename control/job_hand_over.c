@@ -28,6 +28,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "job.h"
 #include "job_domain.h"
 #include "turn.h"

@@ -379,11 +379,12 @@ static int check_state(struct wh_job *job, struct wh_error *err)
 
 static int begin(struct wh_job *job, struct wh_error *err)
 {
+	const bool native = job->record.engine == WH_ENGINE_NATIVE;
 	int r = check_state(job, err);
 
-	if (r == 0)
+	if (r == 0 && !native)
 		r = wh_ram_open(&job->guest.ram, job->record.vmm.pid, err);
-	if (r == 0 && wh_ram_copy(&job->record.ram, &job->guest.ram) < 0)
+	if (r == 0 && !native && wh_ram_copy(&job->record.ram, &job->guest.ram) < 0)
 		r = wh_fail(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
@@ -399,6 +400,8 @@ static void on_described(void *ctx, const char *why)
 
 	if (job->state != WH_JOB_PREPARING)
 		return;
+	if (job->domain)
+		why = wh_domain_choose(job, why);
 	if (why)
 		wh_job_fail(job, WH_OUTCOME_FAILED, why);
 	else if (begin(job, &err) < 0)

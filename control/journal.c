@@ -34,6 +34,12 @@ static const char *const engines[WH_ENGINES] = {
 	[WH_ENGINE_NATIVE] = "native",
 };
 
+const char *wh_engine_name(enum wh_engine engine)
+{
+	wh_assert(engine < WH_ENGINES);
+	return engines[engine];
+}
+
 static json_t *put_process(const struct wh_process *p)
 {
 	return json_pack("{s:i, s:I}", "pid", (int)p->pid, "start", (json_int_t)p->start);

@@ -106,6 +106,8 @@ struct wh_journal_visitor {
 wh_must_check int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visitor,
                                   struct wh_error *err);
 
+const char *wh_engine_name(enum wh_engine engine); /* "offload" */
+
 /* Whether the guest is at the target for good. */
 bool wh_phase_is_committed(enum wh_phase phase);
 

@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/worker.h"
 
