@@ -98,6 +98,7 @@ void wh_domain_close(struct wh_job *job)
 	wh_watch_stop(&d->vmm_watch);
 	wh_closep(&d->vmm_pidfd);
 	d->hook = wh_hook_close(d->hook);
+	wh_disks_remove(job);
 	wh_ways_close(job);
 	d->streams = wh_streams_close(d->streams);
 	free(d->live_xml);

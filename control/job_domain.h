@@ -30,6 +30,7 @@
  *
  *	job_domain.c          what both sides share
  *	job_domain_ways.c     sockets that lead to the other node, and what goes through them
+ *	job_domain_disks.c    disks that are not shared
  *	job_domain_source.c   a source, until libvirt has ended it; and undoing it
  *	job_domain_native.c   a source whose memory QEMU moves
  *	job_domain_target.c   a target
@@ -76,6 +77,10 @@ struct wh_job_domain {
 	int vmm_pidfd;
 	bool vmm_gone;
 	unsigned due; /* calls to libvirt whose answers come to this job */
+
+	struct wh_node_disk files[WH_DISKS_MAX]; /* source: that may have to be copied; target:
+	                                          * for which a file was made */
+	uint32_t file_count;
 
 	/* Source. */
 	bool migrating;           /* libvirt is at it; counted in @due */
@@ -127,12 +132,27 @@ void wh_ways_release(struct wh_job *job);
 /* Close all of them, both ends, and listen no more. */
 void wh_ways_close(struct wh_job *job);
 
+/* job_domain_disks.c */
+/* Source: find the domain's disks that are files, and mark their directories. 0 or -errno. */
+wh_must_check int wh_disks_find(struct wh_job *job, const char *xml, struct wh_error *err);
+/* Source: the target wants these to be copied. */
+void wh_disks_copy(struct wh_job *job, const struct wh_node_message *expected);
+/*
+ * Target: make a place for those that are not shared, and name them in @expected. What is in the way
+ * is left alone. Return: 0 or -errno.
+ */
+wh_must_check int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
+                                 struct wh_node_message *expected, struct wh_error *err);
+/* Source: the marks. Target: the places, unless the guest has come to use them. */
+void wh_disks_remove(struct wh_job *job);
+
 /* job_domain_source.c */
 /*
  * Choose the engine, where @why says why the memory cannot be moved by us; NULL if it can. Return: why the
  * domain cannot be moved, or NULL.
  */
 const char *wh_domain_choose(struct wh_job *job, const char *why);
+void wh_domain_begin(struct wh_job *job);  /* described, and in the journal */
 void wh_domain_expect(struct wh_job *job); /* WELCOME */
 void wh_domain_converged(struct wh_job *job);
 void wh_domain_event(struct wh_job *job, const char *name, const char *status);
@@ -147,6 +167,7 @@ void wh_domain_target_failed(struct wh_job *job, const char *why); /* after it w
 bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx));
 
 /* job_domain_native.c */
+/* Start the process that carries what is large, in the migration's cgroup. 0 or -errno. */
 wh_must_check int wh_native_open(struct wh_job *job, struct wh_error *err);
 void wh_native_begin(struct wh_job *job); /* libvirt has been told to */
 void wh_native_event(struct wh_job *job, const char *status);

@@ -153,64 +153,26 @@ static void migrate(struct wh_job *job)
 
 /* Its XML at the target: as it is, but for our monitor, which is another one each time. */
 
-static void on_persistent_xml(void *ctx, const char *text, const char *error)
-{
-	struct wh_job *job = ctx;
-	struct wh_error err;
-
-	if (!answered(job)) {
-		undo_further(job);
-		return;
-	}
-	if (!text)
-		(void)wh_fail(&err, 0, "libvirt does not tell the domain's configuration: %s",
-		              error);
-	if (!text || wh_domain_xml_monitor(&job->domain->persistent_xml, text, NULL, &err) < 0)
-		fail(job, err.text);
-	else
-		migrate(job);
-}
-
-static int change_live_xml(struct wh_job *job, const char *xml, struct wh_error *err)
+static int prepare_live_xml(struct wh_job *job, struct wh_error *err)
 {
 	char path[sizeof(((struct wh_lead *)0)->path)];
 	const bool offload = job->record.engine == WH_ENGINE_OFFLOAD;
+	wh_cleanup(wh_freep) char *as_it_is = wh_steal(job->domain->live_xml);
 	int r = wh_domain_path(job, WH_DOMAIN_MONITOR_PREFIX, "", path, sizeof(path));
 
 	if (r < 0)
 		return wh_fail(err, r, "the target's directory has too long a path");
-	return wh_domain_xml_monitor(&job->domain->live_xml, xml, offload ? path : NULL, err);
+	return wh_domain_xml_monitor(&job->domain->live_xml, as_it_is, offload ? path : NULL, err);
 }
 
-static void on_live_xml(void *ctx, const char *text, const char *error)
+static void prepare_xml(struct wh_job *job)
 {
-	struct wh_job *job = ctx;
 	struct wh_error err;
 
-	if (!answered(job)) {
-		undo_further(job);
-		return;
-	}
-	if (!text)
-		(void)wh_fail(&err, 0, "libvirt does not tell what the domain is: %s", error);
-	if (!text || change_live_xml(job, text, &err) < 0) {
+	if (prepare_live_xml(job, &err) < 0)
 		fail(job, err.text);
-		return;
-	}
-	if (!job->domain->persistent) {
+	else
 		migrate(job);
-		return;
-	}
-	job->domain->due++;
-	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_PERSISTENT,
-	               on_persistent_xml, job);
-}
-
-static void ask_xml(struct wh_job *job)
-{
-	job->domain->due++;
-	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_MIGRATABLE, on_live_xml,
-	               job);
 }
 
 static void on_ignoring(void *ctx, const json_t *result, const char *error)
@@ -221,7 +183,7 @@ static void on_ignoring(void *ctx, const json_t *result, const char *error)
 	if (job->state != WH_JOB_PREPARING)
 		return;
 	if (result) {
-		ask_xml(job);
+		prepare_xml(job);
 		return;
 	}
 	(void)wh_fail(&err, 0, "QEMU cannot leave the memory to us: %s", error);
@@ -247,13 +209,15 @@ static int listen_for_libvirt(struct wh_job *job, struct wh_error *err)
 	return wh_ways_listen(job, WH_STREAM_MEMORY, path, err);
 }
 
-static void on_expected(struct wh_job *job, const char *directory)
+static void on_expected(struct wh_job *job, const struct wh_node_message *expected)
 {
 	struct wh_error err;
 	int r;
 
-	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s", directory);
-	r = wh_dir_make(directory, &err);
+	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
+	               expected->directory);
+	wh_disks_copy(job, expected);
+	r = wh_dir_make(job->record.directory, &err);
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, &err);
 	if (r == 0)
@@ -262,11 +226,13 @@ static void on_expected(struct wh_job *job, const char *directory)
 		fail(job, err.text);
 		return;
 	}
+	if ((job->domain->disks || job->record.engine == WH_ENGINE_NATIVE) &&
+	    wh_native_open(job, &err) < 0) {
+		fail(job, err.text);
+		return;
+	}
 	if (job->record.engine == WH_ENGINE_NATIVE) {
-		if (wh_native_open(job, &err) < 0)
-			fail(job, err.text);
-		else
-			ask_xml(job);
+		prepare_xml(job);
 		return;
 	}
 	job->domain->ignoring = true;
@@ -301,6 +267,68 @@ const char *wh_domain_choose(struct wh_job *job, const char *why)
 	return NULL;
 }
 
+/* Preparing: what the domain is, before the target is asked. */
+
+static void call_target(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (wh_source_call(job, &err) < 0)
+		fail(job, err.text);
+}
+
+static void on_persistent_xml(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (!answered(job)) {
+		undo_further(job);
+		return;
+	}
+	if (!text)
+		(void)wh_fail(&err, 0, "libvirt does not tell the domain's configuration: %s",
+		              error);
+	if (!text || wh_domain_xml_monitor(&job->domain->persistent_xml, text, NULL, &err) < 0)
+		fail(job, err.text);
+	else
+		call_target(job);
+}
+
+static void on_live_xml(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (!answered(job)) {
+		undo_further(job);
+		return;
+	}
+	if (!text)
+		(void)wh_fail(&err, 0, "libvirt does not tell what the domain is: %s", error);
+	if (!text || wh_disks_find(job, text, &err) < 0) {
+		fail(job, err.text);
+		return;
+	}
+	job->domain->live_xml = strdup(text);
+	wh_assert(job->domain->live_xml);
+	if (!job->domain->persistent) {
+		call_target(job);
+		return;
+	}
+	job->domain->due++;
+	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_PERSISTENT,
+	               on_persistent_xml, job);
+}
+
+void wh_domain_begin(struct wh_job *job)
+{
+	job->domain->due++;
+	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_MIGRATABLE, on_live_xml,
+	               job);
+	wh_domain_watch_vmm(job, on_vmm_gone);
+}
+
 void wh_domain_expect(struct wh_job *job)
 {
 	struct wh_node_message msg = { .type = WH_NODE_EXPECT };
@@ -312,8 +340,9 @@ void wh_domain_expect(struct wh_job *job)
 	job->may_postcopy = job->settings.allow_post_copy;
 	msg.postcopy = job->may_postcopy;
 	wh_job_describe(job, &msg);
+	memcpy(msg.disks, job->domain->files, sizeof(msg.disks));
+	msg.disk_count = job->domain->file_count;
 	wh_peer_send(job->peer, &msg);
-	wh_domain_watch_vmm(job, on_vmm_gone);
 }
 
 static void on_ready(struct wh_job *job, uint16_t port)
@@ -331,7 +360,7 @@ bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg)
 	const bool preparing = job->state == WH_JOB_PREPARING;
 
 	if (preparing && msg->type == WH_NODE_EXPECTED && !*job->record.directory)
-		on_expected(job, msg->directory);
+		on_expected(job, msg);
 	else if (preparing && msg->type == WH_NODE_READY && job->domain->migrating && !job->worker)
 		on_ready(job, msg->port);
 	else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_RUNNING)

@@ -102,16 +102,9 @@ static int check(struct wh_daemon *daemon, const struct wh_node_message *expect,
 	return 0;
 }
 
-static void send_expected(const struct wh_job *job)
+static int begin(struct wh_job *job, const struct wh_node_message *expect, struct wh_error *err)
 {
-	struct wh_node_message msg = { .type = WH_NODE_EXPECTED };
-
-	memcpy(msg.directory, job->record.directory, sizeof(msg.directory));
-	wh_peer_send(job->peer, &msg);
-}
-
-static int begin(struct wh_job *job, struct wh_error *err)
-{
+	struct wh_node_message expected = { .type = WH_NODE_EXPECTED };
 	const struct wh_hook_config hook = {
 		.domain = job->record.vm,
 		.migration = job->record.id,
@@ -122,11 +115,16 @@ static int begin(struct wh_job *job, struct wh_error *err)
 	};
 	int r = wh_job_record(job, WH_PHASE_BEGUN, err);
 
+	if (r == 0)
+		r = wh_disks_place(job, expect, &expected, err);
+	if (r == 0 && (expected.disk_count > 0 || job->record.engine == WH_ENGINE_NATIVE))
+		r = wh_native_open(job, err);
 	if (r < 0)
 		return r;
 	if (job->record.engine == WH_ENGINE_OFFLOAD)
 		job->domain->hook = wh_hook_expect(job->daemon, &hook);
-	send_expected(job);
+	memcpy(expected.directory, job->record.directory, sizeof(expected.directory));
+	wh_peer_send(job->peer, &expected);
 	return 0;
 }
 
@@ -148,7 +146,7 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	               daemon->config->libvirt->directory);
 	wh_domain_open(job);
 	*ret = job;
-	if (begin(job, err) < 0)
+	if (begin(job, expect, err) < 0)
 		fail(job, err->text);
 	return 0;
 }

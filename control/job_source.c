@@ -388,7 +388,9 @@ static int begin(struct wh_job *job, struct wh_error *err)
 		r = wh_fail(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
-	if (r == 0)
+	if (r == 0 && job->domain)
+		wh_domain_begin(job);
+	else if (r == 0)
 		r = wh_source_call(job, err);
 	return r;
 }

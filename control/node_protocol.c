@@ -34,6 +34,8 @@ enum field {
 	HISTOGRAM = 1 << 15,
 	STREAM = 1 << 16,
 	DIRECTORY = 1 << 17,
+	DISKS = 1 << 18,
+	COPY = 1 << 19,
 };
 
 static const struct {
@@ -46,8 +48,8 @@ static const struct {
 	[WH_NODE_JOIN] = { "join", MIN | MAX | NODE, 0 },
 	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN, STREAM },
 	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY },
-	[WH_NODE_EXPECT] = { "expect", MIGRATION | TOKEN | VM, RAM | POSTCOPY },
-	[WH_NODE_EXPECTED] = { "expected", DIRECTORY, 0 },
+	[WH_NODE_EXPECT] = { "expect", MIGRATION | TOKEN | VM, RAM | POSTCOPY | DISKS },
+	[WH_NODE_EXPECTED] = { "expected", DIRECTORY, COPY },
 	[WH_NODE_READY] = { "ready", PORT, 0 },
 	[WH_NODE_PROCEED] = { "proceed", RUN, 0 },
 	[WH_NODE_LANDED] = { "landed", 0, 0 },
@@ -225,6 +227,58 @@ static int get_directory(const json_t *json, struct wh_node_message *m, struct w
 	return r;
 }
 
+static int get_disk(const json_t *json, struct wh_node_disk *ret, struct wh_error *err)
+{
+	int r = get_name(json, "target", ret->target, err);
+
+	if (r == 0)
+		r = wh_json_string(json, "path", ret->path, sizeof(ret->path), err);
+	if (r == 0)
+		r = get_name(json, "format", ret->format, err);
+	if (r == 0)
+		r = wh_json_u64(json, "bytes", INT64_MAX, &ret->bytes, err);
+	if (r == 0 && (ret->path[0] != '/' || strstr(ret->path, "/../")))
+		return wh_fail(err, -EPROTO, "'path' must be an absolute path");
+	return r;
+}
+
+static int get_disks(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *disks = json_object_get(json, "disks");
+	size_t count = json_array_size(disks);
+
+	if (count < 1 || count > WH_DISKS_MAX)
+		return wh_fail(err, -EPROTO, "'disks' must be a list of 1 to %u disks",
+		               WH_DISKS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		int r = get_disk(json_array_get(disks, i), &m->disks[i], err);
+
+		if (r < 0)
+			return wh_context(err, r, "'disks', entry %zu", i + 1);
+	}
+	m->disk_count = (uint32_t)count;
+	return 0;
+}
+
+static int get_copy(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *names = json_object_get(json, "copy");
+	size_t count = json_array_size(names);
+
+	if (count < 1 || count > WH_DISKS_MAX)
+		return wh_fail(err, -EPROTO, "'copy' must be a list of 1 to %u names",
+		               WH_DISKS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const char *name = json_string_value(json_array_get(names, i));
+
+		if (!name || !wh_node_is_name(name) || strlen(name) >= WH_NAME_MAX)
+			return wh_fail(err, -EPROTO, "'copy' must be a list of disks' names");
+		(void)snprintf(m->disks[i].target, WH_NAME_MAX, "%s", name);
+	}
+	m->disk_count = (uint32_t)count;
+	return 0;
+}
+
 static int get_count(const json_t *json, struct wh_node_message *m, struct wh_error *err)
 {
 	return wh_json_u64(json, "count", INT64_MAX, &m->faults, err);
@@ -382,6 +436,30 @@ static json_t *put_directory(const struct wh_node_message *m)
 	return json_string(m->directory);
 }
 
+static json_t *put_disks(const struct wh_node_message *m)
+{
+	json_t *list = m->disk_count ? json_array() : NULL;
+
+	for (uint32_t i = 0; i < m->disk_count; i++) {
+		const struct wh_node_disk *d = &m->disks[i];
+
+		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", "target",
+		                                            d->target, "path", d->path, "format",
+		                                            d->format, "bytes",
+		                                            (json_int_t)d->bytes));
+	}
+	return list;
+}
+
+static json_t *put_copy(const struct wh_node_message *m)
+{
+	json_t *list = m->disk_count ? json_array() : NULL;
+
+	for (uint32_t i = 0; i < m->disk_count; i++)
+		(void)json_array_append_new(list, json_string(m->disks[i].target));
+	return list;
+}
+
 static json_t *put_count(const struct wh_node_message *m)
 {
 	return wh_json_number(m->faults);
@@ -442,6 +520,8 @@ static const struct {
 	{ HISTOGRAM, "ns_log2", get_histogram, put_histogram },
 	{ STREAM, "stream", get_stream, put_stream },
 	{ DIRECTORY, "directory", get_directory, put_directory },
+	{ DISKS, "disks", get_disks, put_disks },
+	{ COPY, "copy", get_copy, put_copy },
 };
 
 #define FIELDS (sizeof(fields) / sizeof(*fields))

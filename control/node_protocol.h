@@ -68,6 +68,17 @@ enum wh_stream {
 /* Room for the path of a directory where a hypervisor may make sockets. */
 #define WH_DIRECTORY_MAX 64u
 
+/* A disk of a domain that is a file, and may not be shared. */
+#define WH_DISKS_MAX     16u
+#define WH_DISK_PATH_MAX 256u
+
+struct wh_node_disk {
+	char target[WH_NAME_MAX]; /* "vda" */
+	char path[WH_DISK_PATH_MAX];
+	char format[WH_NAME_MAX]; /* "raw" */
+	uint64_t bytes;           /* of the file */
+};
+
 /* Only the fields that the type has are valid. */
 struct wh_node_message {
 	enum wh_node_type type;
@@ -87,6 +98,8 @@ struct wh_node_message {
 	uint64_t faults;
 	uint64_t stall_ns;
 	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
+	struct wh_node_disk disks[WH_DISKS_MAX]; /* EXPECT; EXPECTED: to be copied, @target only */
+	uint32_t disk_count;
 	uint32_t ram_count; /* 1 to WH_REGIONS_MAX; EXPECT: 0 if QEMU brings the memory, too */
 	struct wh_worker_region ram[WH_REGIONS_MAX];
 };
