@@ -229,7 +229,7 @@ static int open_leaf(struct wh_job *job, struct wh_error *err)
 
 int wh_job_open_leaf(struct wh_job *job, struct wh_error *err)
 {
-	int r = open_leaf(job, err);
+	int r = job->leaf ? 0 : open_leaf(job, err);
 
 	return r < 0 ? r : wh_cgroup_procs(job->leaf, err);
 }

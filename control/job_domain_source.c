@@ -190,6 +190,16 @@ static void on_ignoring(void *ctx, const json_t *result, const char *error)
 	fail(job, err.text);
 }
 
+static int listen_for_qemu(struct wh_job *job, enum wh_stream stream, const char *suffix,
+                           struct wh_error *err)
+{
+	char path[sizeof(((struct wh_lead *)0)->path)];
+
+	if (wh_domain_path(job, WH_DOMAIN_SOCKET_PREFIX, suffix, path, sizeof(path)) < 0)
+		return wh_fail(err, -ENAMETOOLONG, "the target's directory has too long a path");
+	return wh_ways_listen(job, stream, path, err);
+}
+
 static int listen_for_libvirt(struct wh_job *job, struct wh_error *err)
 {
 	char path[sizeof(((struct wh_lead *)0)->path)];
@@ -203,10 +213,10 @@ static int listen_for_libvirt(struct wh_job *job, struct wh_error *err)
 		(void)wh_fail(err, r, "the directory of wherryd's socket has too long a path");
 	if (r < 0)
 		return r;
-	r = wh_domain_path(job, WH_DOMAIN_SOCKET_PREFIX, ".sock", path, sizeof(path));
-	if (r < 0)
-		return wh_fail(err, r, "the target's directory has too long a path");
-	return wh_ways_listen(job, WH_STREAM_MEMORY, path, err);
+	r = listen_for_qemu(job, WH_STREAM_MEMORY, ".sock", err);
+	if (r == 0 && job->domain->disks)
+		r = listen_for_qemu(job, WH_STREAM_DISKS, ".disks", err);
+	return r;
 }
 
 static void on_expected(struct wh_job *job, const struct wh_node_message *expected)
