@@ -2,6 +2,7 @@
 
 #include "job_domain.h"
 #include "domain_xml.h"
+#include "qmp_domain.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -41,10 +41,13 @@ int wh_native_open(struct wh_job *job, struct wh_error *err)
 		.ctx = job,
 	};
 	wh_cleanup(wh_closep) int procs = wh_job_open_leaf(job, err);
+	int links[WH_RATE_LINKS];
 
 	if (procs < 0)
 		return procs;
 	cfg.procs_fd = procs;
+	cfg.hold_fds = links;
+	cfg.hold_count = job->rate ? wh_rate_bpf_links(job->rate, links) : 0;
 	return wh_streams_open(&job->domain->streams, &cfg, err);
 }
 

@@ -19,6 +19,7 @@
 
 #include "job.h"
 #include "job_domain.h"
+#include "qmp_domain.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -458,8 +459,10 @@ int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx), struct wh_er
 	};
 
 	if (job->domain)
-		return wh_qmp_open_domain(&job->qmp, job->daemon->libvirt, job->record.vm,
-		                          job->record.vmm.pid, &handler, err);
+		return wh_qmp_open_domain(
+			&job->qmp, &job->daemon->domains,
+			&(struct wh_qmp_guest){ job->record.vm, job->record.vmm.pid }, &handler,
+			err);
 	if (!job->vm)
 		return wh_fail(err, -ENOENT, "VM '%s' is not in the configuration any more",
 		               job->record.vm);
