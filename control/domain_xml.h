@@ -80,11 +80,13 @@ void wh_domain_disks_done(struct wh_domain_disks *disks);
 
 /* One thing that was looked at. */
 struct wh_finding {
-	const char *rule;   /* "memory-shared": a stable name */
-	bool good;          /* nothing to be done */
-	bool fixable;       /* wh_domain_xml_fix() does it */
-	struct wh_error is; /* in plain words what is the case */
-	char *remedy;       /* the very XML or setting that would make it good; NULL if good */
+	const char *rule; /* "memory-shared": a stable name */
+	bool good;        /* nothing to be done */
+	bool note;        /* good, if what @is says is heeded */
+	bool fixable;     /* wh_domain_xml_fix() does it */
+	struct wh_error
+		is;   /* in plain words what is the case, and whether engine native would do */
+	char *remedy; /* the very XML or setting that would make it good; NULL if good */
 };
 
 struct wh_findings {
@@ -98,6 +100,9 @@ struct wh_findings {
  */
 wh_must_check int wh_domain_xml_check(struct wh_findings *ret, const char *xml,
                                       struct wh_error *err);
+
+/* The name of rule @i, in the order of findings; NULL past the last one. */
+const char *wh_domain_xml_rule(size_t i);
 
 /* The XML with all that is fixable fixed; what else it says is untouched. Return: 0 or -EINVAL. */
 wh_must_check int wh_domain_xml_fix(char **ret, const char *xml, struct wh_error *err);
