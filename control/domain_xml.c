@@ -196,3 +196,52 @@ void wh_domain_disks_done(struct wh_domain_disks *disks)
 	free(disks->items);
 	*disks = (struct wh_domain_disks){ 0 };
 }
+
+/* What a host must have. */
+
+static const char *text_of(const xmlNode *node)
+{
+	return node && node->children && node->children->content
+	               ? (const char *)node->children->content
+	               : "";
+}
+
+/* libvirt prints memory in KiB, whatever it was given in. */
+static uint64_t memory_of(const xmlNode *domain)
+{
+	const xmlNode *memory = wh_xml_first(domain, "memory");
+	const char *unit = wh_xml_attr(memory, "unit");
+
+	if (*unit && strcmp(unit, "KiB") != 0)
+		return 0;
+	return strtoull(text_of(memory), NULL, 10) * 1024;
+}
+
+int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml, struct wh_error *err)
+{
+	wh_cleanup(wh_xml_freep) xmlDoc *doc = NULL;
+	struct wh_domain_needs needs = { 0 };
+	const xmlNode *domain, *backing;
+	int r = parse_domain(&doc, xml, err);
+
+	if (r < 0)
+		return r;
+	domain = xmlDocGetRootElement(doc);
+	backing = wh_xml_first(domain, "memoryBacking");
+	needs.emulator = strdup(text_of(wh_xml_first(wh_xml_first(domain, "devices"), "emulator")));
+	wh_assert(needs.emulator);
+	(void)snprintf(needs.machine, sizeof(needs.machine), "%s",
+	               wh_xml_attr(wh_xml_first(wh_xml_first(domain, "os"), "type"), "machine"));
+	needs.memory_bytes = memory_of(domain);
+	needs.huge_pages = wh_xml_first(backing, "hugepages") != NULL;
+	needs.files = !needs.huge_pages &&
+	              wh_xml_has(wh_xml_first(backing, "source"), "type", "file");
+	*ret = needs;
+	return 0;
+}
+
+void wh_domain_needs_done(struct wh_domain_needs *needs)
+{
+	free(needs->emulator);
+	*needs = (struct wh_domain_needs){ 0 };
+}

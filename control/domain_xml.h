@@ -15,6 +15,8 @@
 #define WH_DOMAIN_XML_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "labels.h"
 
@@ -77,6 +79,19 @@ struct wh_domain_disks {
 wh_must_check int wh_domain_xml_disks(struct wh_domain_disks *ret, const char *xml,
                                       struct wh_error *err);
 void wh_domain_disks_done(struct wh_domain_disks *disks);
+
+/* What a host must have for it. Strings are "" where nothing is said. */
+struct wh_domain_needs {
+	char *emulator; /* its path; owned */
+	char machine[WH_NAME_MAX];
+	uint64_t memory_bytes; /* with memory devices; 0 if that cannot be read */
+	bool huge_pages;
+	bool files; /* RAM files in libvirt's directory */
+};
+
+wh_must_check int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml,
+                                      struct wh_error *err);
+void wh_domain_needs_done(struct wh_domain_needs *needs);
 
 /* One thing that was looked at. */
 struct wh_finding {
