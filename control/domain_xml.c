@@ -217,25 +217,38 @@ static uint64_t memory_of(const xmlNode *domain)
 	return strtoull(text_of(memory), NULL, 10) * 1024;
 }
 
+static void copy_word(char ret[WH_NAME_MAX], const xmlNode *node, const char *name)
+{
+	(void)snprintf(ret, WH_NAME_MAX, "%s", wh_xml_attr(node, name));
+}
+
+static void read_needs(struct wh_domain_needs *needs, const xmlNode *domain)
+{
+	const xmlNode *backing = wh_xml_first(domain, "memoryBacking");
+	const xmlNode *devices = wh_xml_first(domain, "devices");
+	const xmlNode *type = wh_xml_first(wh_xml_first(domain, "os"), "type");
+
+	needs->emulator = strdup(text_of(wh_xml_first(devices, "emulator")));
+	needs->cpu = wh_xml_format_node(wh_xml_first(domain, "cpu"));
+	wh_assert(needs->emulator);
+	copy_word(needs->arch, type, "arch");
+	copy_word(needs->machine, type, "machine");
+	copy_word(needs->type, domain, "type");
+	needs->memory_bytes = memory_of(domain);
+	needs->huge_pages = wh_xml_first(backing, "hugepages") != NULL;
+	needs->files = !needs->huge_pages &&
+	               wh_xml_has(wh_xml_first(backing, "source"), "type", "file");
+}
+
 int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml, struct wh_error *err)
 {
 	wh_cleanup(wh_xml_freep) xmlDoc *doc = NULL;
 	struct wh_domain_needs needs = { 0 };
-	const xmlNode *domain, *backing;
 	int r = parse_domain(&doc, xml, err);
 
 	if (r < 0)
 		return r;
-	domain = xmlDocGetRootElement(doc);
-	backing = wh_xml_first(domain, "memoryBacking");
-	needs.emulator = strdup(text_of(wh_xml_first(wh_xml_first(domain, "devices"), "emulator")));
-	wh_assert(needs.emulator);
-	(void)snprintf(needs.machine, sizeof(needs.machine), "%s",
-	               wh_xml_attr(wh_xml_first(wh_xml_first(domain, "os"), "type"), "machine"));
-	needs.memory_bytes = memory_of(domain);
-	needs.huge_pages = wh_xml_first(backing, "hugepages") != NULL;
-	needs.files = !needs.huge_pages &&
-	              wh_xml_has(wh_xml_first(backing, "source"), "type", "file");
+	read_needs(&needs, xmlDocGetRootElement(doc));
 	*ret = needs;
 	return 0;
 }
@@ -243,5 +256,6 @@ int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml, struct wh_
 void wh_domain_needs_done(struct wh_domain_needs *needs)
 {
 	free(needs->emulator);
+	free(needs->cpu);
 	*needs = (struct wh_domain_needs){ 0 };
 }

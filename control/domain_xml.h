@@ -83,8 +83,11 @@ void wh_domain_disks_done(struct wh_domain_disks *disks);
 /* What a host must have for it. Strings are "" where nothing is said. */
 struct wh_domain_needs {
 	char *emulator; /* its path; owned */
+	char *cpu;      /* its <cpu> element; owned */
+	char arch[WH_NAME_MAX];
 	char machine[WH_NAME_MAX];
-	uint64_t memory_bytes; /* with memory devices; 0 if that cannot be read */
+	char type[WH_NAME_MAX]; /* "kvm" */
+	uint64_t memory_bytes;  /* with memory devices; 0 if that cannot be read */
 	bool huge_pages;
 	bool files; /* RAM files in libvirt's directory */
 };

@@ -103,6 +103,20 @@ char *wh_xml_format(xmlDoc *doc)
 	return text;
 }
 
+char *wh_xml_format_node(xmlNode *node)
+{
+	xmlBuffer *buffer = xmlBufferCreate();
+	char *text;
+
+	wh_assert(buffer);
+	if (node)
+		wh_assert(xmlNodeDump(buffer, node->doc, node, 0, 0) >= 0);
+	text = strdup((const char *)xmlBufferContent(buffer));
+	wh_assert(text);
+	xmlBufferFree(buffer);
+	return text;
+}
+
 bool wh_xml_is(const xmlNode *node, const char *href, const char *name)
 {
 	if (node->type != XML_ELEMENT_NODE || strcmp((const char *)node->name, name) != 0)

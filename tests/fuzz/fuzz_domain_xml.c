@@ -98,6 +98,7 @@ static void check_fix(const char *text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct wh_domain_disks disks = { 0 };
+	struct wh_domain_needs needs = { 0 };
 	struct wh_error err = { 0 };
 	char *text = malloc(size + 1);
 	int r;
@@ -110,9 +111,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (r < 0) {
 		check_refusal(r, &err);
 	} else {
+		wh_assert(wh_domain_xml_needs(&needs, text, NULL) == 0);
 		check_monitor(text);
 		check_fix(text);
 	}
+	wh_domain_needs_done(&needs);
 	wh_domain_disks_done(&disks);
 	free(text);
 	return 0;
