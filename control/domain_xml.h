@@ -38,7 +38,10 @@ struct wh_domain_note {
 wh_must_check int wh_domain_note_parse(struct wh_domain_note *ret, const char *xml,
                                        struct wh_error *err);
 
-/* The element as XML; "" if there is nothing to say. Never NULL. */
+/*
+ * The element as XML, as libvirt takes it: without its namespace, which goes beside it; "" if there is
+ * nothing to say. Never NULL.
+ */
 char *wh_domain_note_format(const struct wh_domain_note *note);
 
 void wh_domain_note_done(struct wh_domain_note *note);

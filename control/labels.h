@@ -5,6 +5,7 @@
 #ifndef WH_LABELS_H
 #define WH_LABELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "wherry/cleanup.h"
@@ -22,6 +23,13 @@ struct wh_labels {
 	struct wh_label *items; /* owned, sorted by key, bytewise; each key once */
 	size_t count;
 };
+
+/* What Kubernetes takes as a key, with a prefix such as "example.com/" or without; and as a value. */
+bool wh_label_key_valid(const char *key);
+bool wh_label_value_valid(const char *value);
+
+/* Bring the items into their order. */
+void wh_labels_sort(struct wh_labels *labels);
 
 /*
  * Read a mapping of strings; NULL or a null value is an empty one. Keys and values follow the

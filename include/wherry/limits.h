@@ -165,6 +165,12 @@
 /* Characters of a quantity: far more than any sensible one, few enough to compute with exactly. */
 #define WH_QUANTITY_LEN_MAX 64u
 
+/* A libvirt domain as XML: what libvirt itself carries in one string. */
+#define WH_DOMAIN_XML_MAX (4u << 20)
+
+/* Labels of one VM: as many as a mapping of a manifest may have keys. */
+#define WH_LABELS_MAX WH_YAML_KEYS_MAX
+
 /* Manifest files in one directory: a cluster has one object with settings and some policies. */
 #define WH_MANIFEST_FILES_MAX 1024u
 
