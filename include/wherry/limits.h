@@ -58,6 +58,15 @@
 /* Name of a TCP congestion control, with the final NUL: the kernel's TCP_CA_NAME_MAX. */
 #define WH_CONGESTION_MAX 16u
 
+/* Streams of one migration: QEMU's own, one for each of its channels, and libvirt's, and some to spare. */
+#define WH_STREAMS_MAX 64u
+
+/* What a stream begins with: a line that says which migration it belongs to, without its newline. */
+#define WH_STREAM_LINE_MAX 1024u
+
+/* Bytes that came behind such a line: as much as may be read with it. A pipe holds them. */
+#define WH_STREAM_EARLY_MAX (64u << 10)
+
 /* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
 #define WH_NAME_MAX 64u
 
