@@ -157,6 +157,7 @@ static void read_disk(struct wh_domain_disk *disk, const xmlNode *node, const ch
 	wh_assert(disk->source);
 	disk->readonly = wh_xml_first(node, "readonly") || wh_xml_has(node, "device", "cdrom");
 	disk->shareable = wh_xml_first(node, "shareable") != NULL;
+	(void)snprintf(disk->format, sizeof(disk->format), "%s", wh_xml_attr(driver, "type"));
 	disk->direct = wh_xml_has(driver, "cache", "none") ||
 	               wh_xml_has(driver, "cache", "directsync") ||
 	               wh_xml_has(driver, "io", "native");

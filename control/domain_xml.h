@@ -66,6 +66,7 @@ wh_must_check int wh_domain_xml_monitor(char **ret, const char *xml, const char 
 struct wh_domain_disk {
 	char target[WH_NAME_MAX]; /* "vda" */
 	char *source;             /* its path */
+	char format[WH_NAME_MAX]; /* "raw"; "" if it is not said */
 	bool readonly;
 	bool shareable;
 	bool direct; /* cache is 'none' or 'directsync', or io is 'native': O_DIRECT */
