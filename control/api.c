@@ -14,6 +14,7 @@
 
 #include "agent.h"
 #include "events.h"
+#include "hook.h"
 #include "job.h"
 #include "quantity.h"
 #include "report.h"
@@ -280,6 +281,8 @@ void wh_api_request(struct wh_daemon *d, const json_t *request, struct wh_ask *a
 	const struct command *command = find_command(request);
 	struct wh_error why;
 
+	if (wh_hook_request(d, request, ask))
+		return;
 	if (is_ours(d, command, request))
 		run(d, command, request, ask);
 	else if (command && command->run == do_status && !json_object_get(request, "migration") &&

@@ -19,6 +19,7 @@ struct wh_agent;
 struct wh_clients;
 struct wh_coordinator;
 struct wh_events;
+struct wh_hook;
 struct wh_job;
 struct wh_node_server;
 struct wh_observe;
@@ -29,7 +30,8 @@ struct wh_daemon {
 	struct wh_config *config;
 	struct wh_settings settings; /* of the cluster; a migration's own come with its order */
 	int cgroup_parent_fd;
-	struct wh_job *jobs; /* newest first */
+	struct wh_job *jobs;   /* newest first */
+	struct wh_hook *hooks; /* of libvirt, that jobs count on */
 	struct wh_totals totals;
 	struct wh_node_server *nodes;
 	struct wh_clients *clients;

@@ -73,7 +73,7 @@ TABLES = [
         doc="docs/api.md",
         heading="The API of wherryd",
         columns={"command": NAME},
-        sources=("control/api.c", "control/coordinator_api.c"),
+        sources=("control/api.c", "control/coordinator_api.c", "control/hook.c"),
         code=r'\{ "([a-z-]+)", do_\w+',
     ),
     Table(
