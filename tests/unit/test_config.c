@@ -79,7 +79,14 @@ static void reads_every_key(void **state)
 	                  "    qmp: /run/vms/db1.qmp\n"
 	                  "    incoming: [/usr/libexec/start-db1, --incoming]\n"
 	                  "  - name: db2\n"
-	                  "    qmp: /run/vms/db2.qmp\n");
+	                  "    qmp: /run/vms/db2.qmp\n"
+	                  "libvirt:\n"
+	                  "  uri: qemu+unix:///system?socket=/run/a/libvirt-sock\n"
+	                  "  socket: /run/a/libvirt-sock\n"
+	                  "  directory: /run/a/qemu\n"
+	                  "  pids: /run/a/pids\n"
+	                  "  engine: offload\n"
+	                  "  tunnel: /usr/libexec/wherry-tunnel\n");
 
 	(void)state;
 	assert_string_equal(c->node, "a");
@@ -109,6 +116,12 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->vms[0].incoming[1], "--incoming");
 	assert_null(c->vms[0].incoming[2]);
 	assert_null(c->vms[1].incoming);
+	assert_string_equal(c->libvirt->uri, "qemu+unix:///system?socket=/run/a/libvirt-sock");
+	assert_string_equal(c->libvirt->socket, "/run/a/libvirt-sock");
+	assert_string_equal(c->libvirt->directory, "/run/a/qemu");
+	assert_string_equal(c->libvirt->pids, "/run/a/pids");
+	assert_int_equal(c->libvirt->engine, WH_WISH_OFFLOAD);
+	assert_string_equal(c->libvirt->tunnel, "/usr/libexec/wherry-tunnel");
 }
 
 static void fills_in_the_defaults(void **state)
@@ -119,7 +132,7 @@ static void fills_in_the_defaults(void **state)
 		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ncompression:\n"
 		"downtimeMs:\nmetrics:\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
-		LEAST "networks:\nnodes:\nvms:\n",
+		LEAST "networks:\nnodes:\nvms:\nlibvirt:\n",
 	};
 
 	(void)state;
@@ -138,6 +151,27 @@ static void fills_in_the_defaults(void **state)
 		assert_int_equal(c->network_count, 0);
 		assert_int_equal(c->node_count, 0);
 		assert_int_equal(c->vm_count, 0);
+		assert_null(c->libvirt);
+	}
+}
+
+static void libvirt_has_defaults_of_its_own(void **state)
+{
+	static const char *const table[] = {
+		LEAST "libvirt: {}\n",
+		LEAST "libvirt:\n  uri:\n  socket:\n  directory:\n  pids:\n  engine:\n  tunnel:\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(table); i++) {
+		wh_cleanup(wh_config_freep) struct wh_config *c = must_load(table[i]);
+
+		assert_string_equal(c->libvirt->uri, "qemu:///system");
+		assert_string_equal(c->libvirt->socket, "/run/libvirt/libvirt-sock");
+		assert_string_equal(c->libvirt->directory, "/var/lib/libvirt/qemu");
+		assert_string_equal(c->libvirt->pids, "/run/libvirt/qemu");
+		assert_int_equal(c->libvirt->engine, WH_WISH_AUTO);
+		assert_non_null(strstr(c->libvirt->tunnel, "/wherry-tunnel"));
 	}
 }
 
@@ -203,6 +237,7 @@ static void accepts_the_edges(void **state)
 		LEAST "cgroup: a/b/..c\n",
 		LEAST "networks: [{name: k, interface: i23456789012345}]",
 		LEAST "nodes: [{name: b, address: '::1'}]",
+		LEAST "libvirt: {uri: 'qemu:///session', engine: native}",
 	};
 
 	(void)state;
@@ -305,6 +340,17 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "vms: [{name: v, qmp: /q, incoming: [x]}]\n", "f:4:37: ", "absolute" },
 		{ LEAST "vms: [{name: v, qmp: /q, incoming: [/x, 5]}]\n", "f:4:41: ", "quotes" },
 		{ LEAST "vms: [{name: v, qmp: /q, incoming: [/x, [y]]}]\n", "f:4:41: ", "list" },
+		{ LEAST "libvirt: yes\n", "f:4:10: ", "mapping" },
+		{ LEAST "libvirt: {url: 'qemu:///system'}\n", "f:4:11: ", "'uri'" },
+		{ LEAST "libvirt: {uri: 'qemu+ssh://b/system'}\n", "f:4:16: ", "of this host" },
+		{ LEAST "libvirt: {uri: 'xen:///system'}\n", "f:4:16: ", "qemu:///system" },
+		{ LEAST "libvirt: {uri: ''}\n", "f:4:16: ", "empty" },
+		{ LEAST "libvirt: {socket: sock}\n", "f:4:19: ", "absolute" },
+		{ LEAST "libvirt: {socket: " LONG_PATH "}\n", "f:4:19: ", "107 bytes" },
+		{ LEAST "libvirt: {directory: qemu}\n", "f:4:22: ", "absolute" },
+		{ LEAST "libvirt: {pids: 5}\n", "f:4:17: ", "quotes" },
+		{ LEAST "libvirt: {engine: fast}\n", "f:4:19: ", "auto, offload or native" },
+		{ LEAST "libvirt: {tunnel: wherry-tunnel}\n", "f:4:19: ", "absolute" },
 	};
 
 	(void)state;
@@ -365,6 +411,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_key),
 		cmocka_unit_test(fills_in_the_defaults),
+		cmocka_unit_test(libvirt_has_defaults_of_its_own),
 		cmocka_unit_test(metrics_are_served_where_it_says),
 		cmocka_unit_test(finds_the_mover_beside_the_program_or_installed),
 		cmocka_unit_test(accepts_the_edges),
