@@ -20,6 +20,7 @@ struct wh_clients;
 struct wh_coordinator;
 struct wh_events;
 struct wh_job;
+struct wh_libvirt;
 struct wh_node_server;
 struct wh_observe;
 
@@ -31,6 +32,7 @@ struct wh_daemon {
 	int cgroup_parent_fd;
 	struct wh_job *jobs; /* newest first */
 	struct wh_totals totals;
+	struct wh_libvirt *libvirt; /* NULL if the configuration has none */
 	struct wh_node_server *nodes;
 	struct wh_clients *clients;
 	struct wh_coordinator *coordinator; /* NULL if another node is it */
