@@ -160,16 +160,14 @@ static bool unsupported(void)
 }
 
 /*
- * Each callback that is taken holds a reference, which libvirt gives back with it. Return: 0, or -1 and
- * libvirt's error.
+ * Each callback for events holds a reference, which libvirt gives back with it. That for the connection's
+ * end does not: some drivers take it and forget it. Return: 0, or -1 and libvirt's error.
  */
 static int listen_to(struct wh_libvirt *l, virConnectPtr c, struct listeners *ret)
 {
 	struct listeners on = { -1, -1, -1, false };
 
-	on.close = virConnectRegisterCloseCallback(c, on_close, wh_libvirt_ref(l), unref) == 0;
-	if (!on.close)
-		wh_libvirt_unref(l);
+	on.close = virConnectRegisterCloseCallback(c, on_close, l, NULL) == 0;
 	on.lifecycle = virConnectDomainEventRegisterAny(c, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
 	                                                VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle),
 	                                                wh_libvirt_ref(l), unref);
