@@ -254,7 +254,7 @@ void wh_stream_table_connect(struct wh_stream_table *t, int local,
 	struct wh_stream *s = NULL;
 	int r = fds[1] < 0 ? fds[1] : add(t, &s, fds, to->line, to->line_bytes);
 
-	if (r < 0) {
+	if (!s) {
 		wh_closep(&fds[0]);
 		wh_closep(&fds[1]);
 		refuse(t, r, "cannot connect");
@@ -272,7 +272,7 @@ void wh_stream_table_join(struct wh_stream_table *t, const int fds[2],
 	struct wh_stream *s = NULL;
 	int r = add(t, &s, fds, join->early, join->early_bytes);
 
-	if (r == 0) {
+	if (s) {
 		move(t, s);
 		return;
 	}

@@ -543,10 +543,11 @@ static void a_peer_that_does_not_accept_ends_the_local_socket(void **state)
 
 static void streams_beyond_the_limit_are_refused(void **state)
 {
+	const size_t last = WH_STREAMS_MAX; /* which is one too many */
 	int ends[2 * (WH_STREAMS_MAX + 1)];
 
 	(void)state;
-	for (size_t i = 0; i <= WH_STREAMS_MAX; i++) {
+	for (size_t i = 0; i <= last; i++) {
 		int a, b;
 
 		pair(&ends[2 * i], &a);
@@ -554,7 +555,7 @@ static void streams_beyond_the_limit_are_refused(void **state)
 		wh_streams_join(now.there, a, b, NULL, 0);
 	}
 
-	assert_hears_the_end(ends[2 * WH_STREAMS_MAX]);
+	assert_hears_the_end(ends[2 * last]);
 	for (int i = 0; i < QUIET_TURNS && !*now.refused; i++)
 		turn(NULL, 0);
 	assert_string_equal(now.refused, "cannot carry a stream: too many streams already");
