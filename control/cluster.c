@@ -286,6 +286,8 @@ static void fill_in(const struct wh_cluster *c, const struct wh_cluster_request 
 	(void)snprintf(ret->vm, sizeof(ret->vm), "%s", request->vm);
 	(void)snprintf(ret->source, sizeof(ret->source), "%s", place->member->name);
 	(void)snprintf(ret->target, sizeof(ret->target), "%s", request->to);
+	(void)snprintf(ret->engine, sizeof(ret->engine), "%s",
+	               request->engine ? request->engine : "");
 }
 
 int wh_request_plan(const struct wh_cluster *c, const struct wh_cluster_request *request,

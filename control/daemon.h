@@ -8,7 +8,9 @@
 #include <stdbool.h>
 
 #include "config.h"
+#include "libvirt.h"
 #include "loop.h"
+#include "qmp_domain.h"
 #include "settings.h"
 #include "totals.h"
 
@@ -33,6 +35,8 @@ struct wh_daemon {
 	struct wh_job *jobs;   /* newest first */
 	struct wh_hook *hooks; /* of libvirt, that jobs count on */
 	struct wh_totals totals;
+	struct wh_libvirt *libvirt; /* NULL if the configuration has none */
+	struct wh_qmp_domains domains;
 	struct wh_node_server *nodes;
 	struct wh_clients *clients;
 	struct wh_coordinator *coordinator; /* NULL if another node is it */

@@ -99,7 +99,7 @@ static xmlNode *make_commandline(xmlNode *domain)
 
 static int check_path(const char *path, struct wh_error *err)
 {
-	char value[sizeof(struct sockaddr_un)];
+	char value[sizeof(struct sockaddr_un) + sizeof("unix:")];
 
 	if (*path != '/' || strchr(path, ',') ||
 	    strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
@@ -157,6 +157,7 @@ static void read_disk(struct wh_domain_disk *disk, const xmlNode *node, const ch
 	wh_assert(disk->source);
 	disk->readonly = wh_xml_first(node, "readonly") || wh_xml_has(node, "device", "cdrom");
 	disk->shareable = wh_xml_first(node, "shareable") != NULL;
+	(void)snprintf(disk->format, sizeof(disk->format), "%s", wh_xml_attr(driver, "type"));
 	disk->direct = wh_xml_has(driver, "cache", "none") ||
 	               wh_xml_has(driver, "cache", "directsync") ||
 	               wh_xml_has(driver, "io", "native");
@@ -195,4 +196,67 @@ void wh_domain_disks_done(struct wh_domain_disks *disks)
 		free(disks->items[i].source);
 	free(disks->items);
 	*disks = (struct wh_domain_disks){ 0 };
+}
+
+/* What a host must have. */
+
+static const char *text_of(const xmlNode *node)
+{
+	return node && node->children && node->children->content
+	               ? (const char *)node->children->content
+	               : "";
+}
+
+/* libvirt prints memory in KiB, whatever it was given in. */
+static uint64_t memory_of(const xmlNode *domain)
+{
+	const xmlNode *memory = wh_xml_first(domain, "memory");
+	const char *unit = wh_xml_attr(memory, "unit");
+
+	if (*unit && strcmp(unit, "KiB") != 0)
+		return 0;
+	return strtoull(text_of(memory), NULL, 10) * 1024;
+}
+
+static void copy_word(char ret[WH_NAME_MAX], const xmlNode *node, const char *name)
+{
+	(void)snprintf(ret, WH_NAME_MAX, "%s", wh_xml_attr(node, name));
+}
+
+static void read_needs(struct wh_domain_needs *needs, const xmlNode *domain)
+{
+	const xmlNode *backing = wh_xml_first(domain, "memoryBacking");
+	const xmlNode *devices = wh_xml_first(domain, "devices");
+	const xmlNode *type = wh_xml_first(wh_xml_first(domain, "os"), "type");
+
+	needs->emulator = strdup(text_of(wh_xml_first(devices, "emulator")));
+	needs->cpu = wh_xml_format_node(wh_xml_first(domain, "cpu"));
+	wh_assert(needs->emulator);
+	copy_word(needs->arch, type, "arch");
+	copy_word(needs->machine, type, "machine");
+	copy_word(needs->type, domain, "type");
+	needs->memory_bytes = memory_of(domain);
+	needs->huge_pages = wh_xml_first(backing, "hugepages") != NULL;
+	needs->files = !needs->huge_pages &&
+	               wh_xml_has(wh_xml_first(backing, "source"), "type", "file");
+}
+
+int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml, struct wh_error *err)
+{
+	wh_cleanup(wh_xml_freep) xmlDoc *doc = NULL;
+	struct wh_domain_needs needs = { 0 };
+	int r = parse_domain(&doc, xml, err);
+
+	if (r < 0)
+		return r;
+	read_needs(&needs, xmlDocGetRootElement(doc));
+	*ret = needs;
+	return 0;
+}
+
+void wh_domain_needs_done(struct wh_domain_needs *needs)
+{
+	free(needs->emulator);
+	free(needs->cpu);
+	*needs = (struct wh_domain_needs){ 0 };
 }

@@ -103,6 +103,20 @@ char *wh_xml_format(xmlDoc *doc)
 	return text;
 }
 
+char *wh_xml_format_node(xmlNode *node)
+{
+	xmlBuffer *buffer = xmlBufferCreate();
+	char *text;
+
+	wh_assert(buffer);
+	if (node)
+		wh_assert(xmlNodeDump(buffer, node->doc, node, 0, 0) >= 0);
+	text = strdup((const char *)xmlBufferContent(buffer));
+	wh_assert(text);
+	xmlBufferFree(buffer);
+	return text;
+}
+
 bool wh_xml_is(const xmlNode *node, const char *href, const char *name)
 {
 	if (node->type != XML_ELEMENT_NODE || strcmp((const char *)node->name, name) != 0)
@@ -216,9 +230,29 @@ xmlNode *wh_xml_append(xmlNode *parent, xmlNs *ns, const char *name)
 	return node;
 }
 
+/* Take the last line of a text away, if it is blank. */
+static void cut_line(xmlNode *text)
+{
+	const char *content = (const char *)text->content;
+	const char *last = content ? strrchr(content, '\n') : NULL;
+	char *rest;
+
+	if (!last || last[strspn(last, "\n\t ")])
+		return;
+	if (last == content) {
+		drop(text);
+		return;
+	}
+	rest = strndup(content, (size_t)(last - content));
+	wh_assert(rest);
+	xmlNodeSetContent(text, NULL);
+	xmlNodeAddContent(text, BAD_CAST rest);
+	free(rest);
+}
+
 void wh_xml_remove(xmlNode *node)
 {
-	if (is_blank(node->prev))
-		drop(node->prev);
+	if (node->prev && node->prev->type == XML_TEXT_NODE)
+		cut_line(node->prev);
 	drop(node);
 }

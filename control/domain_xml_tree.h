@@ -29,6 +29,9 @@ WH_DEFINE_CLEANUP(xmlDoc, wh_xml_free)
 /* As UTF-8, from malloc(), without the line <?xml ...?>. */
 char *wh_xml_format(xmlDoc *doc);
 
+/* One element, likewise; "" for NULL. */
+char *wh_xml_format_node(xmlNode *node);
+
 /* Whether @node is the element @name in the namespace @href; NULL is none. */
 bool wh_xml_is(const xmlNode *node, const char *href, const char *name);
 

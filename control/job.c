@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "job.h"
+#include "job_domain.h"
 #include "missing.h"
 #include "turn.h"
 
@@ -156,6 +157,34 @@ void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase)
 	job->staged = wh_journal_stage(job->daemon->config->state, &copy, &err) == 0;
 }
 
+void wh_job_describe(const struct wh_job *job, struct wh_node_message *msg)
+{
+	const struct wh_ram *ram = &job->guest.ram;
+
+	memcpy(msg->migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg->vm, job->record.vm, WH_NAME_MAX);
+	memcpy(msg->token, job->record.token, WH_TOKEN_BYTES);
+	msg->ram_count = ram->count;
+	for (uint32_t i = 0; i < ram->count; i++) {
+		memcpy(msg->ram[i].name, ram->files[i].name, WH_NAME_MAX);
+		msg->ram[i].bytes = ram->files[i].bytes;
+	}
+}
+
+char *wh_job_tunnel_line(const struct wh_job *job, enum wh_stream stream)
+{
+	struct wh_node_message msg = {
+		.type = WH_NODE_TUNNEL,
+		.version_max = WH_NODE_VERSION_MAX,
+		.stream = stream,
+		.running = job->record.running,
+	};
+
+	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
+	return wh_node_format(&msg);
+}
+
 int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
 {
 	int n = snprintf(buf, size, "%s/%s.%s", job->daemon->socket_dir, job->record.id,
@@ -198,15 +227,18 @@ static int open_leaf(struct wh_job *job, struct wh_error *err)
 	return r < 0 ? wh_context(err, r, "cannot limit the bandwidth") : 0;
 }
 
+int wh_job_open_leaf(struct wh_job *job, struct wh_error *err)
+{
+	int r = job->leaf ? 0 : open_leaf(job, err);
+
+	return r < 0 ? r : wh_cgroup_procs(job->leaf, err);
+}
+
 int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
                        struct wh_error *err)
 {
-	wh_cleanup(wh_closep) int procs = -1;
-	int r = open_leaf(job, err);
+	wh_cleanup(wh_closep) int procs = wh_job_open_leaf(job, err);
 
-	if (r < 0)
-		return r;
-	procs = wh_cgroup_procs(job->leaf, err);
 	if (procs < 0)
 		return procs;
 	return wh_worker_open(&job->worker,
@@ -387,6 +419,7 @@ static void release(struct wh_job *job)
 		wh_child_forget(job->child);
 	job->child = NULL;
 	remove_socket(job);
+	wh_domain_close(job);
 	wh_guest_done(&job->guest);
 }
 
@@ -440,7 +473,8 @@ void wh_job_free(struct wh_job *job)
 bool wh_job_can_undo(const struct wh_job *job)
 {
 	if (job->record.role == WH_ROLE_TARGET)
-		return job->state < WH_JOB_CANCELLING && !wh_phase_is_committed(job->record.phase);
+		return job->state < WH_JOB_CANCELLING &&
+		       !wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job);
 	return job->state < WH_JOB_ASKING && !job->continued;
 }
 
@@ -451,8 +485,10 @@ bool wh_job_in_postcopy(const struct wh_job *job)
 
 void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason)
 {
-	if (!wh_job_can_undo(job))
+	if (!wh_job_can_undo(job)) {
+		wh_domain_give_up(job, reason);
 		return;
+	}
 	job->outcome = outcome;
 	if (reason != job->reason.text)
 		(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", reason);

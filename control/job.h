@@ -15,6 +15,7 @@
  *	job_target.c          a target, but for
  *	job_target_owed.c     PostCopy and PostCopyPaused of a target
  *	job_recover.c         what an earlier wherryd left in the journal
+ *	job_domain*.c         what is different where the guest is a domain of libvirt
  *
  * Threads: the loop's own.
  */
@@ -85,15 +86,19 @@ struct wh_job_stats {
 	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
 };
 
+struct wh_job_domain; /* job_domain.h */
+
 struct wh_job {
 	struct wh_job *next;
 	struct wh_daemon *daemon;
 	const struct wh_vm *vm; /* borrowed from the configuration; NULL if it is not there now */
+	struct wh_job_domain *domain; /* NULL if the guest is no domain of libvirt */
 	const struct wh_node *node; /* the other one, the same */
 	enum wh_job_state state;
 	enum wh_outcome outcome;
 	struct wh_error reason;      /* why it does not succeed */
 	struct wh_error note;        /* what it waits for */
+	struct wh_error engine_note; /* a domain: why QEMU moves its memory; "" if we do */
 	struct wh_settings settings; /* fixed when it began, but for the bandwidth */
 	struct wh_record record;     /* who, where, and what the journal holds */
 	bool journaled;
@@ -196,6 +201,9 @@ void wh_job_unrecord(struct wh_job *job);
  */
 void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase);
 
+/* Make leaf and limit (source). Return: its cgroup.procs, the caller's, or -errno. */
+wh_must_check int wh_job_open_leaf(struct wh_job *job, struct wh_error *err);
+
 /* Make leaf, limit (source) and mover. Return: 0 or -errno. */
 wh_must_check int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
                                      struct wh_error *err);
@@ -233,6 +241,12 @@ bool wh_job_can_undo(const struct wh_job *job);
 
 /* Whether it is in PostCopy or PostCopyPaused: the guest is at the target for good. */
 bool wh_job_in_postcopy(const struct wh_job *job);
+
+/* What both PREPARE and EXPECT say of the guest. */
+void wh_job_describe(const struct wh_job *job, struct wh_node_message *msg);
+
+/* The first line of a tunnel, from malloc(). Never NULL. */
+char *wh_job_tunnel_line(const struct wh_job *job, enum wh_stream stream);
 
 /* The unix socket of this migration's device state. -ENAMETOOLONG if it does not fit. */
 wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size);
@@ -319,9 +333,15 @@ wh_must_check int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
                                 const struct wh_node_message *prepare, struct wh_job **ret,
                                 struct wh_error *err);
 void wh_target_undo(struct wh_job *job);
+/* A job for a guest that comes in, as it is announced; NULL if its network is unusable. */
+struct wh_job *wh_target_job(struct wh_daemon *daemon, struct wh_peer *peer,
+                             const struct wh_node_message *announced, struct wh_error *err);
+/* Connect to the monitor of its hypervisor, which may not listen yet. */
+void wh_target_monitor(struct wh_job *job);
 /* The source's tunnel. @fd is owned by the job; @running: the guest is to run here. */
 struct wh_target_tunnel {
 	int fd;
+	enum wh_stream stream;
 	const void *early; /* bytes after the first line */
 	size_t early_len;
 	bool running;

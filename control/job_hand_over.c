@@ -28,7 +28,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "job.h"
+#include "job_domain.h"
 #include "turn.h"
 
 #include "wherry/assert.h"
@@ -53,6 +55,8 @@ static void on_too_late(void *ctx)
 {
 	struct wh_job *job = ctx;
 
+	if (job->domain && job->continued)
+		return; /* libvirt has its own patience */
 	if (job->continued)
 		wh_asking_enter(job, "the target does not say that the guest runs");
 	else
@@ -170,22 +174,12 @@ void wh_hand_over_converged(struct wh_job *job)
 
 static bool send_first_line(const struct wh_job *job)
 {
-	struct wh_node_message msg = {
-		.type = WH_NODE_TUNNEL,
-		.version_max = WH_NODE_VERSION_MAX,
-		.running = job->record.running,
-	};
-	char *line;
-	size_t len;
+	wh_cleanup(wh_freep) char *line = wh_job_tunnel_line(job, WH_STREAM_STATE);
+	size_t len = strlen(line);
 	ssize_t n;
 
-	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
-	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
-	line = wh_node_format(&msg);
-	len = strlen(line);
 	line[len] = '\n'; /* in place of the NUL: send() counts */
 	n = send(job->tunnel_fd, line, len + 1, MSG_NOSIGNAL);
-	free(line);
 	return n == (ssize_t)len + 1; /* a new connection has room for it */
 }
 
@@ -254,7 +248,9 @@ void wh_hand_over_enter(struct wh_job *job)
 		pause_first(job);
 	else
 		hand_over(job);
-	if (enter(job, &err) < 0)
+	if (job->domain)
+		wh_domain_converged(job);
+	else if (enter(job, &err) < 0)
 		fail(job, err.text);
 }
 
@@ -277,6 +273,10 @@ void wh_hand_over_landed(struct wh_job *job)
 		return;
 	if (job->state == WH_JOB_PAUSED)
 		hand_over(job);
+	if (job->domain) {
+		wh_domain_landed(job);
+		return;
+	}
 	job->times.landed_ns = now();
 	job->continued = true;
 	wh_qmp_call(job->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
@@ -342,7 +342,8 @@ void wh_hand_over_event(struct wh_job *job, const char *name, const char *status
 
 static void send_ask(struct wh_job *job)
 {
-	struct wh_node_message msg = { .type = job->closing ? WH_NODE_FINISHED : WH_NODE_ASK };
+	const enum wh_node_type question = job->domain ? WH_NODE_RUN : WH_NODE_ASK;
+	struct wh_node_message msg = { .type = job->closing ? WH_NODE_FINISHED : question };
 
 	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
 	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
@@ -458,6 +459,8 @@ static void on_retired(void *ctx)
 {
 	struct wh_job *job = ctx;
 
+	if (wh_domain_is_ending(job, on_retired))
+		return;
 	if (!job->worker || !wh_worker_stop(job->worker, SIGKILL, on_all_gone, job))
 		on_all_gone(job);
 }

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "job_domain.h"
 #include "units.h"
 
 #include "wherry/clock.h"
@@ -84,6 +85,8 @@ int wh_postcopy_ask(struct wh_job *job, struct wh_error *err)
 		                       : "migration %s must not use post-copy: allowPostCopy was "
 		                         "not set when it began",
 		               id, job->record.peer);
+	if (job->record.engine == WH_ENGINE_NATIVE)
+		return wh_native_postcopy(job, err);
 	return wh_source_switch(job, WH_SWITCH_POSTCOPY, "asked for by the operator", err);
 }
 

@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/worker.h"
 
@@ -193,6 +194,31 @@ int wh_ram_compare(const struct wh_ram *ram, const struct wh_worker_region *thei
 			               " at the source",
 			               mine->name, mine->bytes, theirs[i].bytes);
 	}
+	return 0;
+}
+
+/*
+ * libvirt removes the directory of a domain with all that is in it; the one above is everybody's.
+ * The name is a dot file: libvirt passes over it.
+ */
+int wh_ram_link(struct wh_ram_file *file, const char *id, uint32_t index, struct wh_error *err)
+{
+	char *path = NULL;
+	const char *slash = strrchr(file->path, '/');
+
+	if (!slash || slash == file->path)
+		return wh_fail(err, -EINVAL, "%s is in no directory", file->path);
+	wh_assert(asprintf(&path, "%.*s/../.wherry-%s-%u", (int)(slash - file->path), file->path,
+	                   id, index) > 0);
+	if (linkat(AT_FDCWD, file->path, AT_FDCWD, path, 0) < 0) {
+		int r = wh_fail(err, -errno, "cannot give %s a second name: %s", file->path,
+		                strerror(errno));
+
+		free(path);
+		return r;
+	}
+	free(file->path);
+	file->path = path;
 	return 0;
 }
 

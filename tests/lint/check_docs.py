@@ -77,6 +77,20 @@ TABLES = [
         code=r'\{ "([a-z-]+)", do_\w+',
     ),
     Table(
+        doc="docs/libvirt.md",
+        heading="What a domain needs",
+        columns={"rule": NAME, "native": ""},
+        sources=("control/domain_xml_check.c",),
+        code=r'^\t\{ "([a-z-]+)", \w+ \},$()',
+    ),
+    Table(
+        doc="docs/libvirt.md",
+        heading="What the hosts need",
+        columns={"rule": NAME},
+        sources=("control/check*.c",),
+        code=r'wh_check_(?:yes|no|heed)\((?:&c->)?list, "([a-z-]+)"',
+    ),
+    Table(
         doc="docs/configuration.md",
         heading="The cluster: manifests",
         columns={"kind": NAME, "apiVersion": NAME},

@@ -357,6 +357,28 @@ static void disks_are_files_and_devices(void **state)
 	assert_true(disks.items[3].readonly && disks.items[3].direct);
 }
 
+static void what_a_host_must_have_is_read(void **state)
+{
+	wh_cleanup(wh_domain_needs_done) struct wh_domain_needs needs = { 0 };
+	wh_cleanup(wh_domain_needs_done) struct wh_domain_needs none = { 0 };
+	wh_cleanup(wh_freep) char *xml = read_domain("good");
+
+	(void)state;
+	assert_int_equal(wh_domain_xml_needs(&needs, xml, NULL), 0);
+	assert_string_equal(needs.emulator, "/usr/bin/qemu-system-x86_64");
+	assert_string_equal(needs.machine, "pc-q35-7.2");
+	assert_string_equal(needs.arch, "x86_64");
+	assert_string_equal(needs.type, "kvm");
+	assert_memory_equal(needs.cpu, "<cpu mode=\"custom\"", strlen("<cpu mode=\"custom\""));
+	assert_true(needs.memory_bytes == 8ull << 30);
+	assert_true(needs.files && !needs.huge_pages);
+
+	assert_int_equal(wh_domain_xml_needs(&none, "<domain/>", NULL), 0);
+	assert_string_equal(none.emulator, "");
+	assert_string_equal(none.cpu, "");
+	assert_true(none.memory_bytes == 0 && !none.files && !none.huge_pages);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -374,6 +396,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_domain_is_refused),
 		cmocka_unit_test(xml_that_is_too_deep_or_too_large_is_refused),
 		cmocka_unit_test(disks_are_files_and_devices),
+		cmocka_unit_test(what_a_host_must_have_is_read),
 	};
 
 	return cmocka_run_group_tests_name("domain_xml", tests, NULL, NULL);

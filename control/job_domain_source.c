@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A source whose guest is a domain - from the target's leave to begin until libvirt has ended it.
+ *
+ *	expected  -> sockets that lead there -> x-ignore-shared on -> XML -> libvirt begins
+ *	ready     -> mover, as ever
+ *	converged -> journal: asking -> proceed -> QEMU's stream comes, and is held back
+ *	          -> the guest stands still and its I/O is drained: FINISH to the mover
+ *	landed    -> the stream is let go -> libvirt ends QEMU -> journal: done or postcopy -> run
+ *
+ * libvirt rules: it stops the guest, and resumes it if its migration fails. What is undone here is
+ * what was done here. After the stream was let go only the end of QEMU's process says that the
+ * guest has moved, and only the end of libvirt's migration that it has not.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "domain_xml.h"
+#include "files.h"
+#include "job_domain.h"
+
+#include "wherry/assert.h"
+#include "wherry/clock.h"
+#include "wherry/log.h"
+
+#define AGAIN_NS WH_NSEC_PER_SEC
+
+static uint64_t now(void)
+{
+	return wh_now_ns(&wh_clock_monotonic);
+}
+
+static void fail(struct wh_job *job, const char *why)
+{
+	wh_job_fail(job, WH_OUTCOME_FAILED, why);
+}
+
+/* Each call to libvirt that answers to this job ends with this. Return: whether the job goes on. */
+static bool answered(struct wh_job *job)
+{
+	wh_assert(job->domain->due > 0);
+	job->domain->due--;
+	return job->state != WH_JOB_CANCELLING;
+}
+
+static void undo_further(struct wh_job *job);
+
+/* The guest has moved. */
+
+static void send_run(struct wh_job *job)
+{
+	struct wh_node_message msg = { .type = WH_NODE_RUN };
+
+	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
+	wh_peer_send(job->peer, &msg);
+}
+
+void wh_domain_moved(struct wh_job *job)
+{
+	struct wh_error err;
+
+	job->domain->moved = true;
+	if (job->state == WH_JOB_PRECOPY || job->state == WH_JOB_PAUSED)
+		wh_job_move(job, WH_JOB_HAND_OVER); /* its last moments were missed */
+	/* Without this record the next wherryd finds QEMU gone, and knows as much. */
+	if (wh_job_record(job, job->postcopy ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0)
+		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+	if (job->peer)
+		send_run(job);
+	else
+		wh_asking_enter(job, "the connection to the target is lost");
+}
+
+static void on_vmm_gone(void *ctx, uint32_t events)
+{
+	struct wh_job *job = ctx;
+
+	(void)events;
+	wh_watch_stop(&job->domain->vmm_watch);
+	job->domain->vmm_gone = true;
+	if (job->state == WH_JOB_CANCELLING)
+		undo_further(job);
+	else if (job->continued)
+		wh_domain_moved(job);
+	else
+		fail(job, "the source's QEMU is gone");
+}
+
+/* libvirt. */
+
+static void on_migrated(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	job->domain->migrating = false;
+	if (!answered(job)) {
+		undo_further(job);
+		return;
+	}
+	if (job->domain->ended) {
+		job->domain->ended(job);
+		return;
+	}
+	if (text || job->domain->vmm_gone)
+		return; /* the end of its QEMU leads on */
+	(void)wh_fail(&err, 0, "libvirt: %s", error);
+	job->continued = false; /* QEMU lives, and libvirt lets the guest go on in it */
+	fail(job, err.text);
+}
+
+static void migrate(struct wh_job *job)
+{
+	struct wh_job_domain *d = job->domain;
+	char destination[sizeof(d->leads[0].path) + 64];
+	char memory[sizeof(d->leads[0].path) + 16];
+	char disks[sizeof(d->leads[0].path) + 16];
+	struct wh_libvirt_migration m = {
+		.domain = job->record.vm,
+		.destination = destination,
+		.memory_uri = memory,
+		.disks_uri = d->disks ? disks : NULL,
+		.disks = d->disks,
+		.live_xml = d->live_xml,
+		.persistent_xml = d->persistent_xml,
+		.persistent = d->persistent,
+		.paused = true,
+	};
+	const bool native = job->record.engine == WH_ENGINE_NATIVE;
+
+	/* Post-copy is a guest that runs there while QEMU here still has its memory. */
+	m.postcopy = native && job->may_postcopy;
+	m.paused = !m.postcopy;
+
+	(void)snprintf(destination, sizeof(destination), "qemu+unix:///system?socket=%s",
+	               d->leads[WH_STREAM_LIBVIRT].path);
+	(void)snprintf(memory, sizeof(memory), "unix://%s", d->leads[WH_STREAM_MEMORY].path);
+	(void)snprintf(disks, sizeof(disks), "unix://%s", d->leads[WH_STREAM_DISKS].path);
+	d->migrating = true;
+	d->due++;
+	wh_libvirt_migrate(job->daemon->libvirt, &m, on_migrated, job);
+	if (native)
+		wh_native_begin(job);
+}
+
+/* Its XML at the target: as it is, but for our monitor, which is another one each time. */
+
+static int prepare_live_xml(struct wh_job *job, struct wh_error *err)
+{
+	char path[sizeof(((struct wh_lead *)0)->path)];
+	const bool offload = job->record.engine == WH_ENGINE_OFFLOAD;
+	wh_cleanup(wh_freep) char *as_it_is = wh_steal(job->domain->live_xml);
+	int r = wh_domain_path(job, WH_DOMAIN_MONITOR_PREFIX, "", path, sizeof(path));
+
+	if (r < 0)
+		return wh_fail(err, r, "the target's directory has too long a path");
+	return wh_domain_xml_monitor(&job->domain->live_xml, as_it_is, offload ? path : NULL, err);
+}
+
+static void prepare_xml(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (prepare_live_xml(job, &err) < 0)
+		fail(job, err.text);
+	else
+		migrate(job);
+}
+
+static void on_ignoring(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (job->state != WH_JOB_PREPARING)
+		return;
+	if (result) {
+		prepare_xml(job);
+		return;
+	}
+	(void)wh_fail(&err, 0, "QEMU cannot leave the memory to us: %s", error);
+	fail(job, err.text);
+}
+
+static int listen_for_qemu(struct wh_job *job, enum wh_stream stream, const char *suffix,
+                           struct wh_error *err)
+{
+	char path[sizeof(((struct wh_lead *)0)->path)];
+
+	if (wh_domain_path(job, WH_DOMAIN_SOCKET_PREFIX, suffix, path, sizeof(path)) < 0)
+		return wh_fail(err, -ENAMETOOLONG, "the target's directory has too long a path");
+	return wh_ways_listen(job, stream, path, err);
+}
+
+static int listen_for_libvirt(struct wh_job *job, struct wh_error *err)
+{
+	char path[sizeof(((struct wh_lead *)0)->path)];
+	int n = snprintf(path, sizeof(path), "%s/%s.libvirt", job->daemon->socket_dir,
+	                 job->record.id);
+	int r = n > 0 && (size_t)n < sizeof(path) ? 0 : -ENAMETOOLONG;
+
+	if (r == 0)
+		r = wh_ways_listen(job, WH_STREAM_LIBVIRT, path, err);
+	else
+		(void)wh_fail(err, r, "the directory of wherryd's socket has too long a path");
+	if (r < 0)
+		return r;
+	r = listen_for_qemu(job, WH_STREAM_MEMORY, ".sock", err);
+	if (r == 0 && job->domain->disks)
+		r = listen_for_qemu(job, WH_STREAM_DISKS, ".disks", err);
+	return r;
+}
+
+static void on_expected(struct wh_job *job, const struct wh_node_message *expected)
+{
+	struct wh_error err;
+	int r;
+
+	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
+	               expected->directory);
+	wh_disks_copy(job, expected);
+	r = wh_dir_make(job->record.directory, &err);
+	if (r == 0)
+		r = wh_job_record(job, WH_PHASE_BEGUN, &err);
+	if (r == 0)
+		r = listen_for_libvirt(job, &err);
+	if (r < 0) {
+		fail(job, err.text);
+		return;
+	}
+	if ((job->domain->disks || job->record.engine == WH_ENGINE_NATIVE) &&
+	    wh_native_open(job, &err) < 0) {
+		fail(job, err.text);
+		return;
+	}
+	if (job->record.engine == WH_ENGINE_NATIVE) {
+		prepare_xml(job);
+		return;
+	}
+	job->domain->ignoring = true;
+	wh_domain_ignore_shared(job, true, on_ignoring);
+}
+
+/* Preparing. */
+
+static enum wh_engine_wish wish_of(const struct wh_job *job)
+{
+	if (!strcmp(job->move.engine, "auto"))
+		return WH_WISH_AUTO;
+	if (!strcmp(job->move.engine, "offload"))
+		return WH_WISH_OFFLOAD;
+	if (!strcmp(job->move.engine, "native"))
+		return WH_WISH_NATIVE;
+	return job->daemon->config->libvirt->engine;
+}
+
+const char *wh_domain_choose(struct wh_job *job, const char *why)
+{
+	const enum wh_engine_wish wish = wish_of(job);
+
+	if (wish == WH_WISH_OFFLOAD || (wish == WH_WISH_AUTO && !why))
+		return why;
+	job->record.engine = WH_ENGINE_NATIVE;
+	wh_ram_done(&job->guest.ram);
+	(void)snprintf(job->engine_note.text, sizeof(job->engine_note.text), "%s",
+	               why ? why : "asked for");
+	wh_log(WH_LOG_INFO, "migration.native", WH_STR("migration", job->record.id),
+	       WH_STR("vm", job->record.vm), WH_STR("reason", job->engine_note.text));
+	return NULL;
+}
+
+/* Preparing: what the domain is, before the target is asked. */
+
+static void call_target(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (wh_source_call(job, &err) < 0)
+		fail(job, err.text);
+}
+
+static void on_persistent_xml(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (!answered(job)) {
+		undo_further(job);
+		return;
+	}
+	if (!text)
+		(void)wh_fail(&err, 0, "libvirt does not tell the domain's configuration: %s",
+		              error);
+	if (!text || wh_domain_xml_monitor(&job->domain->persistent_xml, text, NULL, &err) < 0)
+		fail(job, err.text);
+	else
+		call_target(job);
+}
+
+static void on_live_xml(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (!answered(job)) {
+		undo_further(job);
+		return;
+	}
+	if (!text)
+		(void)wh_fail(&err, 0, "libvirt does not tell what the domain is: %s", error);
+	if (!text || wh_disks_find(job, text, &err) < 0) {
+		fail(job, err.text);
+		return;
+	}
+	job->domain->live_xml = strdup(text);
+	wh_assert(job->domain->live_xml);
+	if (!job->domain->persistent) {
+		call_target(job);
+		return;
+	}
+	job->domain->due++;
+	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_PERSISTENT,
+	               on_persistent_xml, job);
+}
+
+void wh_domain_begin(struct wh_job *job)
+{
+	job->domain->due++;
+	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_MIGRATABLE, on_live_xml,
+	               job);
+	wh_domain_watch_vmm(job, on_vmm_gone);
+}
+
+void wh_domain_expect(struct wh_job *job)
+{
+	struct wh_node_message msg = { .type = WH_NODE_EXPECT };
+
+	if (!wh_peer_knows_domains(job->peer)) {
+		fail(job, "the target's wherryd is too old to take domains of libvirt");
+		return;
+	}
+	job->may_postcopy = job->settings.allow_post_copy;
+	msg.postcopy = job->may_postcopy;
+	wh_job_describe(job, &msg);
+	memcpy(msg.disks, job->domain->files, sizeof(msg.disks));
+	msg.disk_count = job->domain->file_count;
+	wh_peer_send(job->peer, &msg);
+}
+
+static void on_ready(struct wh_job *job, uint16_t port)
+{
+	struct wh_error err;
+
+	job->mover_port = port;
+	job->times.ready_ns = now();
+	if (wh_source_start_mover(job, false, &err) < 0)
+		fail(job, err.text);
+}
+
+bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg)
+{
+	const bool preparing = job->state == WH_JOB_PREPARING;
+
+	if (preparing && msg->type == WH_NODE_EXPECTED && !*job->record.directory)
+		on_expected(job, msg);
+	else if (preparing && msg->type == WH_NODE_READY && job->domain->migrating && !job->worker)
+		on_ready(job, msg->port);
+	else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_RUNNING)
+		wh_asking_answer(job, true, job->postcopy);
+	else
+		return false;
+	return true;
+}
+
+/* It holds the guest, or nobody does. */
+void wh_domain_target_failed(struct wh_job *job, const char *why)
+{
+	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
+	wh_log(WH_LOG_ERROR, "migration.target-failed", WH_STR("migration", job->record.id),
+	       WH_STR("vm", job->record.vm), WH_STR("reason", why));
+}
+
+/* The hand-over. */
+
+/*
+ * libvirt removes the RAM files with their domain. In post-copy they are the guest's memory, and a
+ * wherryd that is killed must find them again: by second names.
+ */
+static int keep_memory(struct wh_job *job, struct wh_error *err)
+{
+	struct wh_ram *ram = &job->record.ram;
+
+	for (uint32_t i = 0; i < ram->count; i++) {
+		int r = wh_ram_link(&ram->files[i], job->record.id, i, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void wh_domain_converged(struct wh_job *job)
+{
+	struct wh_node_message msg = { .type = WH_NODE_PROCEED, .running = job->record.running };
+	struct wh_error err;
+	int r = job->switching == WH_SWITCH_POSTCOPY ? keep_memory(job, &err) : 0;
+
+	wh_throttle_lift(job);
+	if (r == 0)
+		r = wh_job_record(job, WH_PHASE_ASKING, &err);
+	if (r < 0) {
+		fail(job, err.text);
+		return;
+	}
+	if (job->peer)
+		wh_peer_send(job->peer, &msg);
+}
+
+static void finish_pages(struct wh_job *job)
+{
+	struct wh_error err;
+
+	job->drained = true;
+	job->times.drained_ns = now();
+	if (job->worker && wh_worker_finish(job->worker, &err) < 0)
+		fail(job, err.text);
+}
+
+void wh_domain_event(struct wh_job *job, const char *name, const char *status)
+{
+	const bool drained = !strcmp(status, "pre-switchover") || !strcmp(status, "device");
+
+	if (job->record.engine == WH_ENGINE_NATIVE && !strcmp(name, "MIGRATION"))
+		wh_native_event(job, status);
+	if (!wh_hand_over_is_on(job)) {
+		if (!strcmp(name, "STOP"))
+			job->record.running = false;
+		else if (!strcmp(name, "RESUME"))
+			job->record.running = true;
+		return;
+	}
+	if (!strcmp(name, "STOP") && job->times.stopped_ns == 0)
+		job->times.stopped_ns = now();
+	else if (!strcmp(name, "MIGRATION") && drained && !job->drained)
+		finish_pages(job);
+	else if (!strcmp(name, "MIGRATION") && !strcmp(status, "completed"))
+		job->times.completed_ns = now();
+}
+
+void wh_domain_landed(struct wh_job *job)
+{
+	if (!job->landed_here || !job->landed_there || !job->drained)
+		return;
+	job->times.landed_ns = now();
+	job->continued = true;
+	wh_ways_release(job);
+}
+
+bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx))
+{
+	if (!job->domain || !job->domain->migrating)
+		return false;
+	job->domain->ended = ended;
+	return true;
+}
+
+/* Undoing. */
+
+static void end_undo(struct wh_job *job)
+{
+	job->domain->ignoring = false;
+	wh_job_unrecord(job);
+	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
+}
+
+static void trouble(const struct wh_job *job, const char *what, const char *why)
+{
+	wh_log(WH_LOG_ERROR, "migration.undo-failed", WH_STR("migration", job->record.id),
+	       WH_STR("vm", job->record.vm), WH_STR("what", what), WH_STR("reason", why));
+}
+
+static void on_resumed(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	(void)answered(job);
+	if (!text)
+		trouble(job, "the guest could not be resumed", error);
+	end_undo(job);
+}
+
+/* libvirt resumes it by itself, unless it was restarted in the middle of that. */
+static void on_status(void *ctx, const json_t *result, const char *error)
+{
+	const char *status = wh_json_text(result, "status");
+	struct wh_job *job = ctx;
+
+	(void)error;
+	if (!job->record.running || !result || !strcmp(status, "running")) {
+		end_undo(job);
+		return;
+	}
+	job->domain->due++;
+	wh_libvirt_resume(job->daemon->libvirt, job->record.vm, on_resumed, job);
+}
+
+static void on_restored(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	if (!result)
+		trouble(job, "x-ignore-shared is still on", error);
+	wh_qmp_call(job->qmp, "query-status", NULL, on_status, job);
+}
+
+static void on_again(void *ctx)
+{
+	undo_further(ctx);
+}
+
+static void on_monitor(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->qmp_ready = true;
+	undo_further(job);
+}
+
+/* libvirtd may be away at the moment: its domain is not. */
+static void wait_for_monitor(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (job->qmp || wh_source_monitor(job, on_monitor, &err) == 0)
+		return;
+	(void)wh_fail(&job->note, 0, "waits for libvirt, to undo what was prepared: %s", err.text);
+	job->domain->again = (struct wh_timer){ .fired = on_again, .ctx = job };
+	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
+}
+
+static void on_aborted(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	(void)text;
+	(void)error; /* what counts is that the migration ends */
+	(void)answered(job);
+	undo_further(job);
+}
+
+/* Whatever is due leads here again. */
+static void undo_further(struct wh_job *job)
+{
+	struct wh_job_domain *d = job->domain;
+
+	if (d->due > 0)
+		return;
+	if (!d->ignoring || d->vmm_gone)
+		end_undo(job);
+	else if (job->qmp_ready)
+		wh_domain_ignore_shared(job, false, on_restored);
+	else
+		wait_for_monitor(job);
+}
+
+static void go_on(void *ctx)
+{
+	struct wh_job *job = ctx;
+	struct wh_job_domain *d = job->domain;
+
+	wh_job_drop_worker(job);
+	if (d->migrating) {
+		d->due++;
+		wh_libvirt_abort(job->daemon->libvirt, job->record.vm, on_aborted, job);
+	}
+	undo_further(job);
+}
+
+void wh_domain_undo(struct wh_job *job)
+{
+	/* libvirt's migration fails for want of its ways, and the guest goes on if it stood still. */
+	wh_ways_close(job);
+	if (job->times.stopped_ns || !job->worker ||
+	    !wh_worker_stop(job->worker, SIGTERM, go_on, job))
+		go_on(job);
+}
+
+void wh_domain_monitor_lost(struct wh_job *job, const char *why)
+{
+	if (job->state == WH_JOB_CANCELLING)
+		undo_further(job);
+	else if (!job->domain->migrating)
+		fail(job, why); /* else libvirt's answer comes, too */
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Fake libvirt - takes the place of control/libvirt.c: keeps what its monitor is told, and answers when
+ * the test says so.
+ */
+
+#ifndef WH_FAKE_LIBVIRT_H
+#define WH_FAKE_LIBVIRT_H
+
+#include <stddef.h>
+
+#include "libvirt.h"
+
+struct wh_libvirt *fake_libvirt_new(void);
+
+/* Accepts NULL. */
+void fake_libvirt_free(struct wh_libvirt *libvirt);
+
+/* "" is connected, which a new one is. */
+void fake_libvirt_connection(struct wh_libvirt *libvirt, const char *why_not);
+
+/* Calls not answered so far, those included that nobody waits for any more. */
+size_t fake_libvirt_due(const struct wh_libvirt *libvirt);
+
+/* The oldest of them: "DOMAIN COMMAND", borrowed. There must be one. */
+const char *fake_libvirt_oldest(const struct wh_libvirt *libvirt);
+
+/* Answer it, as wh_libvirt_reply_fn is told. */
+void fake_libvirt_answer(struct wh_libvirt *libvirt, const char *text, const char *error);
+
+#endif
