@@ -12,6 +12,7 @@
 #include "coordinator.h"
 #include "explain.h"
 #include "job.h"
+#include "labels_json.h"
 #include "status.h"
 
 #include "wherry/assert.h"
@@ -123,10 +124,12 @@ static json_t *vms_of(const struct wh_cluster_node *node)
 	for (size_t i = 0; i < node->vm_count; i++) {
 		const struct wh_report_vm *vm = &node->vms[i];
 
-		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "namespace",
-		                                            vm->name_space, "name", vm->name,
-		                                            "here", vm->here, "memory_bytes",
-		                                            wh_json_number(vm->memory_bytes)));
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "namespace", vm->name_space,
+		                  "name", vm->name, "here", vm->here, "libvirt", vm->libvirt,
+		                  "memory_bytes", wh_json_number(vm->memory_bytes), "labels",
+		                  wh_labels_to_json(&vm->labels)));
 	}
 	return list;
 }
@@ -136,9 +139,10 @@ static json_t *node_json(const struct wh_coordinator *c, const struct wh_cluster
 {
 	uint64_t ago_ms = node->seen ? now.mono_ms - node->reported_ms : 0;
 
-	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:o}", "name", node->name,
-	                 "alive", node->alive, "seen", node->seen, "drained", node->drained,
-	                 "coordinator", !strcmp(node->name, c->daemon->config->node), "reported_ms",
+	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:o}", "name",
+	                 node->name, "alive", node->alive, "seen", node->seen, "drained",
+	                 node->drained, "libvirt", node->libvirt, "coordinator",
+	                 !strcmp(node->name, c->daemon->config->node), "reported_ms",
 	                 wh_json_number(ago_ms), "memory_bytes", wh_json_number(node->memory_bytes),
 	                 "free_bytes", wh_json_number(node->free_bytes), "outbound",
 	                 (int)node->outbound, "vms", vms_of(node));

@@ -152,6 +152,38 @@ const char *wh_labels_get(const struct wh_labels *labels, const char *key)
 	return NULL;
 }
 
+bool wh_labels_equal(const struct wh_labels *a, const struct wh_labels *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
+		    strcmp(a->items[i].value, b->items[i].value) != 0)
+			return false;
+	return true;
+}
+
+int wh_labels_copy(struct wh_labels *ret, const struct wh_labels *from)
+{
+	struct wh_labels labels = { .items = calloc(from->count + 1, sizeof(*labels.items)) };
+
+	if (!labels.items)
+		return -ENOMEM;
+	for (; labels.count < from->count; labels.count++) {
+		struct wh_label *label = &labels.items[labels.count];
+
+		label->key = strdup(from->items[labels.count].key);
+		label->value = strdup(from->items[labels.count].value);
+		if (label->key && label->value)
+			continue;
+		labels.count++; /* it may be half there */
+		wh_labels_done(&labels);
+		return -ENOMEM;
+	}
+	*ret = labels;
+	return 0;
+}
+
 void wh_labels_done(struct wh_labels *labels)
 {
 	for (size_t i = 0; i < labels->count; i++) {

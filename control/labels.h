@@ -41,6 +41,11 @@ wh_must_check int wh_labels_parse(struct wh_labels *ret, const struct wh_yaml_no
 /* The value of @key, borrowed; NULL if it is not there. */
 const char *wh_labels_get(const struct wh_labels *labels, const char *key);
 
+bool wh_labels_equal(const struct wh_labels *a, const struct wh_labels *b);
+
+/* Return: 0 or -ENOMEM. */
+wh_must_check int wh_labels_copy(struct wh_labels *ret, const struct wh_labels *from);
+
 void wh_labels_done(struct wh_labels *labels);
 
 #endif

@@ -466,7 +466,7 @@ static void a_large_xml_is_read_to_its_end(void **state)
 
 	assert_non_null(xml);
 	memset(xml, ' ', large);
-	(void)strcpy(xml + large, XML);
+	memcpy(xml + large, XML, sizeof(XML));
 	expect(f, 60 * WH_NSEC_PER_SEC);
 	run_for(f, "guest", "started", xml);
 	free(xml);
