@@ -138,6 +138,7 @@ static void on_domains_changed(void *ctx)
 	struct wh_daemon *d = ctx;
 
 	wh_qmp_domains_changed(&d->domains);
+	wh_turn(d); /* the coordinator shall know */
 }
 
 static void on_domain_event(void *ctx, const char *domain, const char *event, const json_t *data)
