@@ -67,7 +67,7 @@ static void on_event(void *ctx, const char *domain, const char *event, const jso
 static void on_answer(void *ctx, const char *text, const char *error)
 {
 	struct asked *asked = ctx;
-	const char *words = error ? error : text;
+	const char *words = error ? error : text ? text : "";
 
 	(void)printf("%s %u %.*s\n", error ? "error" : "answer", asked->line,
 	             (int)strcspn(words, "\n"), words);
@@ -79,8 +79,18 @@ static void on_job(void *ctx, const struct wh_libvirt_job *job, const char *erro
 	on_answer(ctx, !job ? NULL : job->active ? "active" : "none", error);
 }
 
+/* End @text at its first space. Return: what comes after that, or NULL. */
+static char *cut(char *text)
+{
+	char *space = strchr(text, ' ');
+
+	if (space)
+		*space++ = '\0';
+	return space;
+}
+
 /* Return: 0, or -1 if there is no such call. */
-static int call(struct tool *t, char *line)
+static int call(struct tool *t, char *name)
 {
 	static const struct {
 		const char *name;
@@ -93,9 +103,11 @@ static int call(struct tool *t, char *line)
 		{ "abort", wh_libvirt_abort },
 	};
 	struct asked *asked = calloc(1, sizeof(*asked));
-	char *name = strsep(&line, " ");
-	char *domain = line;
+	char *domain = cut(name);
+	char *json;
 
+	if (!asked)
+		return -1;
 	asked->line = ++t->lines;
 	for (size_t i = 0; domain && i < sizeof(plain) / sizeof(*plain); i++)
 		if (!strcmp(name, plain[i].name)) {
@@ -104,16 +116,16 @@ static int call(struct tool *t, char *line)
 		}
 	if (!strcmp(name, "capabilities"))
 		wh_libvirt_capabilities(t->libvirt, "", "", on_answer, asked);
-	else if (!strcmp(name, "cpu") && line)
-		wh_libvirt_compare_cpu(t->libvirt,
-		                       &(struct wh_libvirt_cpu){ .xml = line, .virt_type = "qemu" },
-		                       on_answer, asked);
+	else if (!strcmp(name, "cpu") && domain)
+		wh_libvirt_compare_cpu(
+			t->libvirt, &(struct wh_libvirt_cpu){ .xml = domain, .virt_type = "qemu" },
+			on_answer, asked);
 	else if (!strcmp(name, "xml") && domain)
 		wh_libvirt_xml(t->libvirt, domain, WH_DOMAIN_XML_MIGRATABLE, on_answer, asked);
 	else if (!strcmp(name, "job") && domain)
 		wh_libvirt_job(t->libvirt, domain, on_job, asked);
-	else if (!strcmp(name, "monitor") && domain && strsep(&line, " ") && line)
-		wh_libvirt_monitor(t->libvirt, domain, line, on_answer, asked);
+	else if (!strcmp(name, "monitor") && domain && (json = cut(domain)))
+		wh_libvirt_monitor(t->libvirt, domain, json, on_answer, asked);
 	else
 		return -1;
 	return 0;
