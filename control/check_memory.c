@@ -184,6 +184,12 @@ void wh_check_memory_files(struct wh_check_list *list, pid_t pid)
 	char path[64];
 	FILE *maps;
 
+	if (pid <= 0) {
+		wh_check_no(
+			list, "memory-files", "'pids' in the configuration, as libvirt has it",
+			"the process of its QEMU is not known: libvirt's pid file cannot be read");
+		return;
+	}
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	maps = fopen(path, "re");
 	if (!maps) {

@@ -34,12 +34,14 @@ struct vm_check {
 	char to[WH_NAME_MAX]; /* "" for no node */
 	char *xml;            /* of a domain; owned */
 	bool active;
-	struct wh_qmp *qmp; /* of one that is no domain */
+	struct wh_qmp *qmp;       /* of one that is no domain */
+	struct wh_timer patience; /* with it: a monitor has one client at a time */
 	struct wh_guest guest;
 };
 
 static void end(struct vm_check *c)
 {
+	wh_timer_stop(&c->patience);
 	c->qmp = wh_qmp_close(c->qmp);
 	wh_guest_done(&c->guest);
 	wh_check_list_done(&c->list);
@@ -224,6 +226,7 @@ static void on_described(void *ctx, const char *why)
 {
 	struct vm_check *c = ctx;
 
+	wh_timer_stop(&c->patience);
 	wh_check_about(&c->list, "guest");
 	if (why)
 		wh_check_no(&c->list, "guest", "start its QEMU as docs/configuration.md says", "%s",
@@ -248,6 +251,15 @@ static void on_closed(void *ctx, const char *why)
 	refuse(c, "VM '%s': its QEMU cannot be asked: %s", c->vm, why);
 }
 
+static void on_patience_over(void *ctx)
+{
+	struct vm_check *c = ctx;
+
+	refuse(c,
+	       "VM '%s': its QEMU does not answer; maybe it is being migrated, or asked by others",
+	       c->vm);
+}
+
 static void check_guest(struct vm_check *c, const struct wh_vm *vm)
 {
 	const struct wh_qmp_handler handler = { .ready = on_ready, .closed = on_closed, .ctx = c };
@@ -255,9 +267,12 @@ static void check_guest(struct vm_check *c, const struct wh_vm *vm)
 
 	c->guest.done = on_described;
 	c->guest.ctx = c;
+	c->patience = (struct wh_timer){ .fired = on_patience_over, .ctx = c };
 	if (wh_qmp_open(&c->qmp, c->daemon->loop, vm->qmp, &handler, &err) < 0)
 		refuse(c, "VM '%s' does not run on node %s: %s", c->vm, c->daemon->config->node,
 		       err.text);
+	else
+		wh_timer_start(&c->patience, c->daemon->loop, WH_QMP_REPLY_NS);
 }
 
 /* The request. */

@@ -223,6 +223,16 @@ static void copy_word(char ret[WH_NAME_MAX], const xmlNode *node, const char *na
 	(void)snprintf(ret, WH_NAME_MAX, "%s", wh_xml_attr(node, name));
 }
 
+/* As domain_xml_memory.c says. */
+static bool is_in_files(const xmlNode *backing)
+{
+	const xmlNode *source = wh_xml_first(backing, "source");
+
+	return wh_xml_has(source, "type", "file") ||
+	       (*wh_xml_attr(wh_xml_first(backing, "access"), "mode") &&
+	        !wh_xml_has(source, "type", "memfd"));
+}
+
 static void read_needs(struct wh_domain_needs *needs, const xmlNode *domain)
 {
 	const xmlNode *backing = wh_xml_first(domain, "memoryBacking");
@@ -237,8 +247,7 @@ static void read_needs(struct wh_domain_needs *needs, const xmlNode *domain)
 	copy_word(needs->type, domain, "type");
 	needs->memory_bytes = memory_of(domain);
 	needs->huge_pages = wh_xml_first(backing, "hugepages") != NULL;
-	needs->files = !needs->huge_pages &&
-	               wh_xml_has(wh_xml_first(backing, "source"), "type", "file");
+	needs->files = !needs->huge_pages && is_in_files(backing);
 }
 
 int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml, struct wh_error *err)

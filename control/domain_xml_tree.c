@@ -63,7 +63,7 @@ int wh_xml_parse(xmlDoc **ret, const char *text, const char *root, struct wh_err
 	wh_cleanup(wh_xml_freep) xmlDoc *doc = NULL;
 	size_t len = strlen(text);
 	xmlParserCtxt *ctxt;
-	int r = 0;
+	int r;
 
 	if (len > WH_DOMAIN_XML_MAX)
 		return wh_fail(err, -EINVAL, "it has more than %u bytes", WH_DOMAIN_XML_MAX);
@@ -71,11 +71,8 @@ int wh_xml_parse(xmlDoc **ret, const char *text, const char *root, struct wh_err
 	wh_assert(ctxt);
 	ctxt->sax->entityDecl = NULL; /* not even while the document type is being read */
 	doc = xmlCtxtReadMemory(ctxt, text, (int)len, NULL, NULL, OPTIONS);
-	if (!doc)
-		r = fail_parse(ctxt, err);
+	r = doc ? check_document(doc, root, err) : fail_parse(ctxt, err);
 	xmlFreeParserCtxt(ctxt);
-	if (r == 0)
-		r = check_document(doc, root, err);
 	if (r == 0)
 		*ret = wh_steal(doc);
 	return r;

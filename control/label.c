@@ -45,18 +45,21 @@ static void write_note(struct wh_daemon *d, const char *vm, const struct wh_doma
 	wh_libvirt_set_metadata(d->libvirt, vm, xml, on_written, l);
 }
 
-static int find(const struct wh_daemon *d, const char *vm, const struct wh_domain **ret,
-                struct wh_error *err)
+/* Return: 0, or -errno if there is no domain of this name. */
+static int read_note(const struct wh_daemon *d, const char *vm, struct wh_domain_note *ret,
+                     struct wh_error *err)
 {
+	const struct wh_domain *domain = d->libvirt ? wh_libvirt_domain(d->libvirt, vm) : NULL;
+
 	if (wh_find_vm(d->config, vm))
 		return wh_fail(
 			err, -EINVAL,
 			"VM '%s' is one of the configuration: its labels are in a manifest, see "
 			"'wherry apply'",
 			vm);
-	*ret = d->libvirt ? wh_libvirt_domain(d->libvirt, vm) : NULL;
-	return *ret ? 0
-	            : wh_fail(err, -ENOENT, "there is no VM '%s' on node %s", vm, d->config->node);
+	if (!domain)
+		return wh_fail(err, -ENOENT, "there is no VM '%s' on node %s", vm, d->config->node);
+	return wh_domain_note_parse(ret, domain->metadata, err);
 }
 
 static bool changes(const json_t *request)
@@ -69,15 +72,12 @@ static bool changes(const json_t *request)
 void wh_label_request(struct wh_daemon *d, const json_t *request, struct wh_ask *ask)
 {
 	wh_cleanup(wh_domain_note_done) struct wh_domain_note note = { 0 };
-	const struct wh_domain *domain = NULL;
 	char vm[WH_NAME_MAX];
 	struct wh_error err;
 	int r = wh_json_string(request, "vm", vm, sizeof(vm), &err);
 
 	if (r == 0)
-		r = find(d, vm, &domain, &err);
-	if (r == 0)
-		r = wh_domain_note_parse(&note, domain->metadata, &err);
+		r = read_note(d, vm, &note, &err);
 	if (r == 0)
 		r = wh_label_change(&note, request, &err);
 	if (r < 0)
