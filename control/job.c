@@ -223,6 +223,7 @@ static int open_leaf(struct wh_job *job, struct wh_error *err)
 
 	if (r < 0 || job->record.role == WH_ROLE_TARGET)
 		return r; /* what a target sends is a trickle */
+	wh_assert(job->leaf);
 	r = wh_rate_bpf_open(&job->rate, job->leaf->dir_fd, job->settings.bandwidth_bps, err);
 	return r < 0 ? wh_context(err, r, "cannot limit the bandwidth") : 0;
 }

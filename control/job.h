@@ -93,7 +93,7 @@ struct wh_job {
 	struct wh_daemon *daemon;
 	const struct wh_vm *vm; /* borrowed from the configuration; NULL if it is not there now */
 	struct wh_job_domain *domain; /* NULL if the guest is no domain of libvirt */
-	const struct wh_node *node; /* the other one, the same */
+	const struct wh_node *node;   /* the other one, the same */
 	enum wh_job_state state;
 	enum wh_outcome outcome;
 	struct wh_error reason;      /* why it does not succeed */

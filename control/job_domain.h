@@ -152,8 +152,7 @@ void wh_disks_remove(struct wh_job *job);
  * domain cannot be moved, or NULL.
  */
 const char *wh_domain_choose(struct wh_job *job, const char *why);
-void wh_domain_begin(struct wh_job *job);  /* described, and in the journal */
-void wh_domain_expect(struct wh_job *job); /* WELCOME */
+void wh_domain_begin(struct wh_job *job); /* described, and in the journal */
 void wh_domain_converged(struct wh_job *job);
 void wh_domain_event(struct wh_job *job, const char *name, const char *status);
 void wh_domain_landed(struct wh_job *job);
@@ -169,7 +168,8 @@ bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx));
 /* job_domain_native.c */
 /* Start the process that carries what is large, in the migration's cgroup. 0 or -errno. */
 wh_must_check int wh_native_open(struct wh_job *job, struct wh_error *err);
-void wh_native_begin(struct wh_job *job); /* libvirt has been told to */
+void wh_native_begin(struct wh_job *job);  /* libvirt has been told to */
+void wh_native_leaves(struct wh_job *job); /* QEMU begins to send */
 void wh_native_event(struct wh_job *job, const char *status);
 /* Somebody wants post-copy. Return: 0 or -errno. */
 wh_must_check int wh_native_postcopy(struct wh_job *job, struct wh_error *err);

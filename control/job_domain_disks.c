@@ -98,9 +98,10 @@ static int make_place(struct wh_job *job, const struct wh_node_disk *disk, struc
 	wh_cleanup(wh_closep) int fd = -1;
 
 	if (strcmp(disk->format, "raw") != 0)
-		return wh_fail(err, -EOPNOTSUPP,
-		               "disk '%s' is not shared and has format %s: only raw ones are copied",
-		               disk->target, disk->format);
+		return wh_fail(
+			err, -EOPNOTSUPP,
+			"disk '%s' is not shared and has format %s: only raw ones are copied",
+			disk->target, disk->format);
 	fd = open(disk->path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == EEXIST)
 		return wh_fail(err, -EEXIST,

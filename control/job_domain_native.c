@@ -167,6 +167,17 @@ void wh_native_begin(struct wh_job *job)
 	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }
 
+void wh_native_leaves(struct wh_job *job)
+{
+	struct wh_node_message msg = { .type = WH_NODE_PROCEED, .running = job->record.running };
+	struct wh_error err;
+
+	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0)
+		fail(job, err.text);
+	else if (job->peer)
+		wh_peer_send(job->peer, &msg);
+}
+
 /* From here on the end of QEMU is that of the guest here. */
 void wh_native_event(struct wh_job *job, const char *status)
 {

@@ -339,7 +339,7 @@ void wh_domain_begin(struct wh_job *job)
 	wh_domain_watch_vmm(job, on_vmm_gone);
 }
 
-void wh_domain_expect(struct wh_job *job)
+static void expect(struct wh_job *job)
 {
 	struct wh_node_message msg = { .type = WH_NODE_EXPECT };
 
@@ -369,7 +369,9 @@ bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg)
 {
 	const bool preparing = job->state == WH_JOB_PREPARING;
 
-	if (preparing && msg->type == WH_NODE_EXPECTED && !*job->record.directory)
+	if (preparing && msg->type == WH_NODE_WELCOME)
+		expect(job);
+	else if (preparing && msg->type == WH_NODE_EXPECTED && !*job->record.directory)
 		on_expected(job, msg);
 	else if (preparing && msg->type == WH_NODE_READY && job->domain->migrating && !job->worker)
 		on_ready(job, msg->port);

@@ -27,7 +27,7 @@
 #define RETRY_NS WH_NSEC_PER_SEC
 
 /* Longer than any migration; one that nobody cancels shall not hold libvirt for ever. */
-#define HOLD_NS (7 * 24 * 3600 * WH_NSEC_PER_SEC)
+#define HOLD_NS (UINT64_C(604800) * WH_NSEC_PER_SEC)
 
 static void fail(struct wh_job *job, const char *why)
 {
@@ -153,15 +153,24 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 
 void wh_domain_proceed(struct wh_job *job, bool running)
 {
+	const bool native = job->record.engine == WH_ENGINE_NATIVE;
 	struct wh_error err;
 
 	job->record.running = running;
-	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0) {
+	if ((native && wh_domain_find_vmm(job, &err) < 0) ||
+	    wh_job_record(job, WH_PHASE_ASKING, &err) < 0) {
 		fail(job, err.text);
 		return;
 	}
 	job->domain->proceeded = true;
-	wh_hook_proceed(job->domain->hook);
+	if (native) {
+		wh_job_move(job, WH_JOB_PRECOPY);
+		wh_domain_watch_vmm(job, on_vmm_gone);
+		return;
+	}
+	if (job->domain->hook &&
+	    wh_hook_waits(job->domain->hook)) /* else it was lost this very moment, and says so */
+		wh_hook_proceed(job->domain->hook);
 }
 
 bool wh_domain_is_claimed(const struct wh_job *job)
@@ -250,6 +259,8 @@ void wh_domain_run(struct wh_job *job, struct wh_peer *peer)
 		wh_target_tell(job, WH_NODE_RUNNING);
 		return;
 	}
+	if (job->state == WH_JOB_PRECOPY && job->record.engine == WH_ENGINE_NATIVE)
+		wh_job_move(job, WH_JOB_HAND_OVER); /* QEMU has all of it */
 	if (job->state != WH_JOB_HAND_OVER)
 		return; /* the end of its QEMU ends this */
 	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {

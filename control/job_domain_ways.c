@@ -195,6 +195,8 @@ static void on_accept(void *ctx, uint32_t events)
 	if (fd < 0)
 		return;
 	if (is_large(job, lead->stream)) {
+		if (lead->stream == WH_STREAM_MEMORY)
+			wh_native_leaves(job);
 		carry_by_streams(job, lead->stream, fd);
 		return;
 	}

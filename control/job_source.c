@@ -276,17 +276,14 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 {
 	struct wh_job *job = ctx;
 
+	if (job->domain && wh_domain_message(job, msg))
+		return;
 	if (msg->type == WH_NODE_FAULTS) {
 		wh_postcopy_faults(job, msg);
 	} else if (wh_job_in_postcopy(job)) {
 		wh_postcopy_message(job, msg);
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_WELCOME) {
-		if (job->domain)
-			wh_domain_expect(job);
-		else
-			send_prepare(job);
-	} else if (job->domain && wh_domain_message(job, msg)) {
-		return;
+		send_prepare(job);
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
 		job->mover_port = msg->port;
 		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);

@@ -421,9 +421,10 @@ static void try_monitor(void *ctx)
 	if (r == 0)
 		return;
 	if (now() - job->times.begun_ns > WH_INCOMING_NS) {
-		(void)wh_context(&err, r, job->domain ? "the QEMU of '%s' does not answer"
-		                                      : "the 'incoming' command of VM '%s' did not "
-		                                        "come up",
+		(void)wh_context(&err, r,
+		                 job->domain ? "the QEMU of '%s' does not answer"
+		                             : "the 'incoming' command of VM '%s' did not "
+		                               "come up",
 		                 job->record.vm);
 		fail(job, err.text);
 		return;

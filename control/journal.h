@@ -66,7 +66,7 @@ struct wh_record {
 	enum wh_phase phase;
 	enum wh_engine engine;
 	char directory[WH_DIRECTORY_MAX]; /* domain: where its QEMU's sockets are, on both nodes */
-	bool running; /* the guest ran before the migration */
+	bool running;                     /* the guest ran before the migration */
 	uint8_t token[WH_TOKEN_BYTES];
 	struct wh_process vmm;
 	struct wh_process launcher;        /* target: what "incoming" started */

@@ -443,10 +443,10 @@ static json_t *put_disks(const struct wh_node_message *m)
 	for (uint32_t i = 0; i < m->disk_count; i++) {
 		const struct wh_node_disk *d = &m->disks[i];
 
-		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", "target",
-		                                            d->target, "path", d->path, "format",
-		                                            d->format, "bytes",
-		                                            (json_int_t)d->bytes));
+		(void)json_array_append_new(list,
+		                            json_pack("{s:s, s:s, s:s, s:I}", "target", d->target,
+		                                      "path", d->path, "format", d->format, "bytes",
+		                                      (json_int_t)d->bytes));
 	}
 	return list;
 }

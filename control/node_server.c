@@ -119,10 +119,10 @@ static struct wh_job *job_of(const struct caller *c, const struct wh_node_messag
 
 static void on_prepare(struct caller *c, const struct wh_node_message *msg)
 {
-	int (*announce)(struct wh_daemon *daemon, struct wh_peer *peer,
+	int (*announce)(struct wh_daemon * daemon, struct wh_peer * peer,
 	                const struct wh_node_message *msg, struct wh_job **ret,
-	                struct wh_error *err) =
-		msg->type == WH_NODE_EXPECT ? wh_domain_target_new : wh_target_new;
+	                struct wh_error *err) = msg->type == WH_NODE_EXPECT ? wh_domain_target_new
+	                                                                    : wh_target_new;
 	struct wh_node_message prepare = *msg;
 	struct wh_error err;
 
@@ -230,7 +230,7 @@ static void on_proceed(struct caller *c, const struct wh_node_message *msg)
 {
 	struct wh_job *job = c->job;
 
-	if (job && job->domain && job->state == WH_JOB_PRECOPY && !job->domain->proceeded)
+	if (job && job->domain && job->state < WH_JOB_HAND_OVER && !job->domain->proceeded)
 		wh_domain_proceed(job, msg->running);
 }
 
@@ -339,8 +339,7 @@ static void on_hello(struct caller *c, const struct wh_node_message *hello)
 		refuse(c, "that node has another address in the configuration");
 	else if (hello->version_min > WH_NODE_VERSION_MAX ||
 	         hello->version_max < WH_NODE_VERSION_MIN)
-		refuse(c,
-		       "no version of the protocol in common: this node speaks versions 1 to 3");
+		refuse(c, "no version of the protocol in common: this node speaks versions 1 to 3");
 	else if (hello->type == WH_NODE_JOIN)
 		take_member(c, hello);
 	else
