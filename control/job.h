@@ -336,6 +336,8 @@ void wh_target_undo(struct wh_job *job);
 /* A job for a guest that comes in, as it is announced; NULL if its network is unusable. */
 struct wh_job *wh_target_job(struct wh_daemon *daemon, struct wh_peer *peer,
                              const struct wh_node_message *announced, struct wh_error *err);
+/* Say in its record where the missing file of post-copy is to be. Return: 0 or -errno. */
+wh_must_check int wh_target_name_missing(struct wh_job *job, struct wh_error *err);
 /* Connect to the monitor of its hypervisor, which may not listen yet. */
 void wh_target_monitor(struct wh_job *job);
 /* The source's tunnel. @fd is owned by the job; @running: the guest is to run here. */

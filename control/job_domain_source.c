@@ -442,7 +442,7 @@ void wh_domain_event(struct wh_job *job, const char *name, const char *status)
 
 	if (job->record.engine == WH_ENGINE_NATIVE && !strcmp(name, "MIGRATION"))
 		wh_native_event(job, status);
-	if (!wh_hand_over_is_on(job)) {
+	if (job->record.phase != WH_PHASE_ASKING) { /* nor can libvirt have stopped it */
 		if (!strcmp(name, "STOP"))
 			job->record.running = false;
 		else if (!strcmp(name, "RESUME"))

@@ -113,8 +113,10 @@ static int begin(struct wh_job *job, const struct wh_node_message *expect, struc
 		.lost = on_hook_lost,
 		.ctx = job,
 	};
-	int r = wh_job_record(job, WH_PHASE_BEGUN, err);
+	int r = job->may_postcopy ? wh_target_name_missing(job, err) : 0;
 
+	if (r == 0)
+		r = wh_job_record(job, WH_PHASE_BEGUN, err);
 	if (r == 0)
 		r = wh_disks_place(job, expect, &expected, err);
 	if (r == 0 && (expected.disk_count > 0 || job->record.engine == WH_ENGINE_NATIVE))

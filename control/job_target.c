@@ -454,7 +454,7 @@ static void on_child_ended(void *ctx, const char *how)
 }
 
 /* Beside the socket; the record has it before it is made. */
-static int name_missing(struct wh_job *job, struct wh_error *err)
+int wh_target_name_missing(struct wh_job *job, struct wh_error *err)
 {
 	int n = snprintf(job->record.missing, sizeof(job->record.missing), "%s/%s.missing",
 	                 job->daemon->socket_dir, job->record.id);
@@ -467,7 +467,7 @@ static int name_missing(struct wh_job *job, struct wh_error *err)
 
 static int launch(struct wh_job *job, struct wh_error *err)
 {
-	int r = job->may_postcopy ? name_missing(job, err) : 0;
+	int r = job->may_postcopy ? wh_target_name_missing(job, err) : 0;
 
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
