@@ -88,6 +88,31 @@ void wh_target_restore(struct wh_job *job, wh_qmp_reply_fn reply)
 		wh_guest_restore(job->qmp, reply, job);
 }
 
+static void unlink_ours(const struct wh_job *job, const char *prefix, const char *suffix)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+	if (wh_domain_path(job, prefix, suffix, path, sizeof(path)) == 0)
+		(void)unlink(path); /* QEMU may have removed it, or never made it */
+}
+
+/* What a QEMU that was killed leaves: libvirt knows nothing of it. */
+static void remove_sockets(const struct wh_job *job)
+{
+	const bool target = job->record.role == WH_ROLE_TARGET;
+
+	if (!*job->record.directory)
+		return;
+	if (!target && job->domain->moved && *job->domain->old_monitor)
+		(void)unlink(job->domain->old_monitor);
+	if (!target)
+		return;
+	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".sock");
+	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".disks");
+	if (!wh_phase_is_committed(job->record.phase))
+		unlink_ours(job, WH_DOMAIN_MONITOR_PREFIX, "");
+}
+
 void wh_domain_close(struct wh_job *job)
 {
 	struct wh_job_domain *d = job->domain;
@@ -100,6 +125,7 @@ void wh_domain_close(struct wh_job *job)
 	wh_closep(&d->vmm_pidfd);
 	d->hook = wh_hook_close(d->hook);
 	wh_disks_remove(job);
+	remove_sockets(job);
 	wh_ways_close(job);
 	d->streams = wh_streams_close(d->streams);
 	free(d->live_xml);

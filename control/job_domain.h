@@ -88,6 +88,7 @@ struct wh_job_domain {
 	void (*ended)(void *ctx); /* to be called when libvirt is done; NULL for nothing */
 	bool ignoring;            /* x-ignore-shared may be on */
 	bool persistent;
+	char old_monitor[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of our last move */
 	char *live_xml;
 	char *persistent_xml;
 	char *disks; /* to be copied, "vda,vdb"; NULL if none is */
@@ -127,6 +128,12 @@ wh_must_check int wh_ways_listen(struct wh_job *job, enum wh_stream stream, cons
                                  struct wh_error *err);
 /* The source's connection of @stream has come. */
 void wh_ways_arrive(struct wh_job *job, const struct wh_target_tunnel *tunnel);
+/*
+ * Target: let the source's libvirtd wait for the answers of ours, and no longer. Return: whether there is a
+ * connection of its.
+ */
+bool wh_ways_hold_replies(struct wh_job *job);
+void wh_ways_release_replies(struct wh_job *job);
 /* Let go what is held back, now or when it comes. */
 void wh_ways_release(struct wh_job *job);
 /* Close all of them, both ends, and listen no more. */

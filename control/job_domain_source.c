@@ -305,6 +305,19 @@ static void on_persistent_xml(void *ctx, const char *text, const char *error)
 		call_target(job);
 }
 
+/* "unix:PATH,server=on,..." in its command line, as wh_domain_xml_monitor() has written it. */
+static void note_old_monitor(struct wh_job *job, const char *xml)
+{
+	const char *name = strstr(xml, "/" WH_DOMAIN_MONITOR_PREFIX);
+	const char *path = name;
+
+	while (path && path > xml && path[-1] != ':' && path[-1] != '\'' && path[-1] != '"')
+		path--;
+	if (path && *path == '/' && strcspn(path, ",") < sizeof(job->domain->old_monitor))
+		(void)snprintf(job->domain->old_monitor, sizeof(job->domain->old_monitor), "%.*s",
+		               (int)strcspn(path, ","), path);
+}
+
 static void on_live_xml(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
@@ -322,6 +335,7 @@ static void on_live_xml(void *ctx, const char *text, const char *error)
 	}
 	job->domain->live_xml = strdup(text);
 	wh_assert(job->domain->live_xml);
+	note_old_monitor(job, text);
 	if (!job->domain->persistent) {
 		call_target(job);
 		return;

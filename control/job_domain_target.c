@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A target whose guest is a domain - libvirt makes its QEMU, and waits in our hook while memory comes.
+ * A target whose guest is a domain - libvirt makes its QEMU, and the source's libvirt waits to hear of that
+ * for as long as memory comes. In its hook libvirt waits for moments only: meanwhile nobody else can ask
+ * this libvirtd for its domains.
  *
  *	expect    -> journal: begun -> the hook is expected -> expected
- *	hook      -> our monitor -> compare RAM -> x-ignore-shared on -> mover -> ready
- *	proceed   -> journal: asking -> libvirt goes on
+ *	hook      -> libvirtd's answer is to be held -> our monitor -> compare RAM
+ *	          -> x-ignore-shared on -> the hook is let go -> mover -> ready
+ *	proceed   -> journal: asking -> the answer is let go
  *	landed    -> its QEMU loads the device state; libvirt leaves the domain paused
  *	run       -> journal: done or postcopy (the commit) -> resume the domain -> running
  *
@@ -52,7 +55,12 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 
 static void on_hook_waits(void *ctx)
 {
-	wh_target_monitor(ctx);
+	struct wh_job *job = ctx;
+
+	if (wh_ways_hold_replies(job))
+		wh_target_monitor(job);
+	else
+		fail(job, "libvirt's hook was called, and not by the source's libvirt");
 }
 
 static void on_hook_lost(void *ctx)
@@ -67,9 +75,15 @@ static void on_ignoring(void *ctx, const json_t *result, const char *error)
 
 	if (job->state != WH_JOB_PREPARING)
 		return;
-	if (!result)
+	if (!result) {
 		(void)wh_fail(&err, 0, "QEMU cannot leave the memory to us: %s", error);
-	if (!result || wh_target_start_mover(job, false, &err) < 0)
+		fail(job, err.text);
+		return;
+	}
+	/* libvirt would hold the domain, and all who ask for it, for as long as its hook takes. */
+	if (wh_hook_waits(job->domain->hook))
+		wh_hook_proceed(job->domain->hook);
+	if (wh_target_start_mover(job, false, &err) < 0)
 		fail(job, err.text);
 }
 
@@ -170,9 +184,7 @@ void wh_domain_proceed(struct wh_job *job, bool running)
 		wh_domain_watch_vmm(job, on_vmm_gone);
 		return;
 	}
-	if (job->domain->hook &&
-	    wh_hook_waits(job->domain->hook)) /* else it was lost this very moment, and says so */
-		wh_hook_proceed(job->domain->hook);
+	wh_ways_release_replies(job);
 }
 
 bool wh_domain_is_claimed(const struct wh_job *job)

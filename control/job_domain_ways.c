@@ -287,7 +287,36 @@ void wh_ways_arrive(struct wh_job *job, const struct wh_target_tunnel *t)
 		return;
 	}
 	way = new_way(job, t->stream, fd); /* what came early came from there */
+	if (t->stream == WH_STREAM_LIBVIRT)
+		way->mode = WH_TUNNEL_RPC;
 	carry(way, local, t);
+}
+
+/* Between libvirtd's connections here, the one that its hook was called for. */
+static struct wh_way *rpc_way(const struct wh_job *job)
+{
+	struct wh_way *way = job->domain->ways;
+
+	while (way && (way->mode != WH_TUNNEL_RPC || !way->tunnel))
+		way = way->next;
+	return way;
+}
+
+bool wh_ways_hold_replies(struct wh_job *job)
+{
+	struct wh_way *way = rpc_way(job);
+
+	if (way)
+		wh_tunnel_hold_replies(way->tunnel);
+	return way != NULL;
+}
+
+void wh_ways_release_replies(struct wh_job *job)
+{
+	struct wh_way *way = rpc_way(job);
+
+	if (way)
+		wh_tunnel_release(way->tunnel);
 }
 
 /* Both. */

@@ -23,6 +23,7 @@
 
 #include "files.h"
 #include "return_path.h"
+#include "rpc_frames.h"
 
 #include "wherry/fdpass.h"
 
@@ -33,6 +34,8 @@ struct pipe {
 	char *data;
 	size_t start;
 	size_t end;
+	size_t ready; /* what is sorted: the rest may not pass yet */
+	bool sorted;  /* else all is ready as it comes */
 	size_t limit; /* that @end may reach */
 	bool hold;    /* take what is there and no more */
 	bool held;    /* nothing was */
@@ -49,6 +52,10 @@ struct wh_tunnel {
 	struct pipe pipe[2]; /* [0] reads fd[0] and writes fd[1], [1] the other way */
 	struct wh_return_path return_path;
 	bool await_ack;
+	bool hold_replies;
+	size_t passing_bytes; /* of the frame that passes */
+	char *held;           /* frames; NULL but for WH_TUNNEL_RPC */
+	size_t held_bytes;
 	void (*said_all)(void *ctx, int result); /* NULL once called */
 	void *ctx;
 };
@@ -77,18 +84,21 @@ static int fill(struct pipe *p, int fd)
 
 static int drain(struct pipe *p, int fd)
 {
+	const size_t end = p->sorted ? p->ready : p->end;
+
 	if (p->shut || p->closed)
 		return 0;
-	if (p->start < p->end) {
-		ssize_t n = send(fd, p->data + p->start, p->end - p->start,
-		                 MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (p->start < end) {
+		ssize_t n =
+			send(fd, p->data + p->start, end - p->start, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		p->start += (size_t)n;
 	}
 	if (p->start == p->end)
-		p->start = p->end = 0; /* at once: whether there is room decides what is watched */
+		p->start = p->end = p->ready =
+			0; /* at once: whether there is room decides what is watched */
 	if (p->ended && p->start == p->end) {
 		(void)shutdown(fd, SHUT_WR); /* fails only if the other end is gone already */
 		p->closed = true;
@@ -114,7 +124,7 @@ static void watch_for(struct wh_tunnel *t, int i)
 		return;
 	if (!in->ended && !in->closed && !in->held && in->end < in->limit)
 		events |= EPOLLIN;
-	if (out->start < out->end && !out->shut)
+	if (out->start < (out->sorted ? out->ready : out->end) && !out->shut)
 		events |= EPOLLOUT;
 	wh_watch_change(&t->watch[i], events);
 }
@@ -134,6 +144,68 @@ static int look_for_ack(struct wh_tunnel *t, size_t from)
 	return 0;
 }
 
+/* What was held goes on where the next frame would begin. */
+static void insert_held(struct wh_tunnel *t)
+{
+	struct pipe *p = &t->pipe[1];
+
+	memmove(p->data + p->ready + t->held_bytes, p->data + p->ready, p->end - p->ready);
+	memcpy(p->data + p->ready, t->held, t->held_bytes);
+	p->end += t->held_bytes;
+	t->held_bytes = 0;
+}
+
+/* Take the next frame out of the pipe, if it is there as a whole. Return: 1, 0, or -errno. */
+static int take_out(struct wh_tunnel *t, size_t bytes)
+{
+	struct pipe *p = &t->pipe[1];
+	const size_t len = p->end - p->ready;
+
+	if (t->held_bytes + bytes > WH_TUNNEL_BYTES)
+		return -EMSGSIZE;
+	if (len < bytes)
+		return 0;
+	memcpy(t->held + t->held_bytes, p->data + p->ready, bytes);
+	memmove(p->data + p->ready, p->data + p->ready + bytes, len - bytes);
+	t->held_bytes += bytes;
+	p->end -= bytes;
+	return 1;
+}
+
+/* Look at one frame, or at the rest of one. Return: 1, 0 if there is too little of it, or -errno. */
+static int sort_one(struct wh_tunnel *t)
+{
+	struct pipe *p = &t->pipe[1];
+	const size_t len = p->end - p->ready;
+	struct wh_rpc_frame frame;
+	int r;
+
+	if (t->passing_bytes > 0) {
+		const size_t n = len < t->passing_bytes ? len : t->passing_bytes;
+
+		p->ready += n;
+		t->passing_bytes -= n;
+		return n > 0;
+	}
+	if (t->held_bytes > 0 && !t->hold_replies)
+		insert_held(t);
+	r = wh_rpc_frame_read(&frame, p->data + p->ready, p->end - p->ready);
+	if (r > 0 && t->hold_replies && frame.reply)
+		return take_out(t, frame.bytes);
+	if (r > 0)
+		t->passing_bytes = frame.bytes;
+	return r;
+}
+
+static int sort(struct wh_tunnel *t)
+{
+	int r = 1;
+
+	while (t->pipe[1].sorted && r > 0)
+		r = sort_one(t);
+	return r > 0 ? 0 : r;
+}
+
 /* Move what can be moved from side @i to the other. Return: 0, or -errno that ends the tunnel. */
 static int carry(struct wh_tunnel *t, int i)
 {
@@ -150,6 +222,8 @@ static int carry(struct wh_tunnel *t, int i)
 			p->ended = true;
 		if (r == 0 && i == 1 && p->end > end)
 			r = look_for_ack(t, end);
+		if (r == 0 && i == 1)
+			r = sort(t);
 		if (r == 0)
 			r = drain(p, t->fd[1 - i]);
 	} while (r == 0 && t->gone[i] && !p->ended && !p->closed && p->end < p->limit);
@@ -195,7 +269,7 @@ static void lose(struct wh_tunnel *t, int i)
 	wh_watch_stop(&t->watch[i]); /* epoll would go on reporting it */
 	t->gone[i] = true;
 	t->pipe[i].hold = t->pipe[i].held = false;
-	to->start = to->end = 0;
+	to->start = to->end = to->ready = 0;
 	to->closed = true;
 }
 
@@ -219,9 +293,11 @@ static void on_b(void *ctx, uint32_t events)
 static int make_pipes(struct wh_tunnel *t, enum wh_tunnel_mode mode)
 {
 	for (int i = 0; i < 2; i++) {
-		const bool held = i == 0 && mode != WH_TUNNEL_PASS;
+		const bool held = i == 0 &&
+		                  (mode == WH_TUNNEL_HOLD_ALL || mode == WH_TUNNEL_HOLD_AFTER_ACK);
 
-		t->pipe[i].data = malloc(held ? WH_TUNNEL_HELD_BYTES : WH_TUNNEL_BYTES);
+		/* Twice: for what is held, and comes back. */
+		t->pipe[i].data = malloc(held ? WH_TUNNEL_HELD_BYTES : 2 * WH_TUNNEL_BYTES);
 		t->pipe[i].limit = WH_TUNNEL_BYTES;
 		if (!t->pipe[i].data)
 			return -ENOMEM;
@@ -229,7 +305,11 @@ static int make_pipes(struct wh_tunnel *t, enum wh_tunnel_mode mode)
 	t->await_ack = mode == WH_TUNNEL_HOLD_AFTER_ACK;
 	if (mode == WH_TUNNEL_HOLD_ALL)
 		shut(&t->pipe[0]);
-	return 0;
+	if (mode != WH_TUNNEL_RPC)
+		return 0;
+	t->pipe[1].sorted = true;
+	t->held = malloc(WH_TUNNEL_BYTES);
+	return t->held ? 0 : -ENOMEM;
 }
 
 static int take_early(struct pipe *p, const void *early, size_t len)
@@ -280,9 +360,15 @@ void wh_tunnel_hold(struct wh_tunnel *t, bool hold)
 	move(t);
 }
 
+void wh_tunnel_hold_replies(struct wh_tunnel *t)
+{
+	t->hold_replies = true;
+}
+
 void wh_tunnel_release(struct wh_tunnel *t)
 {
 	t->await_ack = false;
+	t->hold_replies = false;
 	t->pipe[0].shut = false;
 	t->pipe[0].limit = WH_TUNNEL_BYTES;
 	move(t);
@@ -290,7 +376,7 @@ void wh_tunnel_release(struct wh_tunnel *t)
 
 bool wh_tunnel_is_holding(const struct wh_tunnel *t)
 {
-	return t->pipe[0].shut;
+	return t->pipe[0].shut || t->held_bytes > 0;
 }
 
 struct wh_tunnel *wh_tunnel_close(struct wh_tunnel *t)
@@ -300,6 +386,7 @@ struct wh_tunnel *wh_tunnel_close(struct wh_tunnel *t)
 	stop(t);
 	free(t->pipe[0].data);
 	free(t->pipe[1].data);
+	free(t->held);
 	free(t);
 	return NULL;
 }

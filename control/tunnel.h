@@ -29,6 +29,7 @@ enum wh_tunnel_mode {
 	WH_TUNNEL_PASS,           /* hold nothing */
 	WH_TUNNEL_HOLD_ALL,       /* from the first byte on */
 	WH_TUNNEL_HOLD_AFTER_ACK, /* once @b, an incoming QEMU, has said that @a's guest may stop */
+	WH_TUNNEL_RPC,            /* @b is a libvirtd, and its replies may be held */
 };
 
 struct wh_tunnel_config {
@@ -60,6 +61,12 @@ wh_must_check int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_
  * no longer. A QEMU that waits for its guest to be stopped repeats without pause that there is nothing.
  */
 void wh_tunnel_hold(struct wh_tunnel *tunnel, bool hold);
+
+/*
+ * WH_TUNNEL_RPC: hold the replies that @b gives from now on. Its keep-alive and events go on. What is held is
+ * dropped if @b closes.
+ */
+void wh_tunnel_hold_replies(struct wh_tunnel *tunnel);
 
 /* Pass on what is held, and all that follows. May call @said_all. */
 void wh_tunnel_release(struct wh_tunnel *tunnel);
