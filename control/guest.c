@@ -26,7 +26,8 @@ static const char *const backend_properties[] = { "mem-path", "share", "size" };
 #define PROPERTIES (sizeof(backend_properties) / sizeof(*backend_properties))
 
 /* Devices that write guest memory where the dirty tracker of the VMM's mapping is not asked. */
-static const char *const foreign_devices[] = { "vfio-", "vhost-user-", "vhost-vdpa-", "x-vfio-" };
+static const char *const foreign_devices[] = { "vfio-", "vhost-scsi", "vhost-user-", "vhost-vdpa-",
+	                                       "x-vfio-" };
 static const char *const foreign_netdevs[] = { "type=vhost-user", "type=vhost-vdpa" };
 
 /* Block drivers that keep guest memory pinned, and may write it at any time. */

@@ -502,6 +502,7 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 {
 	int r;
 
+	wh_stat_set(p->stats, WH_STAT_STARTED_NS, wh_now_ns(p->clock));
 	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
 	p->find_touched = true;
 	r = run_rounds(source, p);
@@ -516,6 +517,19 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 		return r;
 	r = last_pass(source, p);
 	return r < 0 ? wh_fail(err, r, "last pass: %s", strerror(-r)) : 0;
+}
+
+/*
+ * Tracking has just begun. Reads with O_DIRECT that were under way then are never reported: nothing is copied
+ * before they have ended. Return: 0 or -errno.
+ */
+static int await_reads(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	int r = 0;
+
+	if (p->echo)
+		r = wh_precopy_wait(p, wh_now_ns(p->clock) + source->echo_ns);
+	return r < 0 ? wh_fail(err, r, "waiting for the disks: %s", strerror(-r)) : 0;
 }
 
 /* For all of a crew but the first. */
@@ -577,11 +591,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	looks = source->crew ? new_looks(wh_crew_size(source->crew)) : NULL;
 	precopy.looks = looks;
 	precopy.crew = looks ? source->crew : NULL; /* without memory there is one who looks */
-	if (precopy.echo)
-		r = wh_precopy_wait(&precopy, wh_now_ns(source->clock) + source->echo_ns);
-	if (r < 0)
-		return wh_fail(err, r, "waiting for reads of the disks: %s", strerror(-r));
 	wh_session_move(source->stats, WH_SESSION_PRECOPY);
-	wh_stat_set(source->stats, WH_STAT_STARTED_NS, wh_now_ns(source->clock));
-	return move_memory(source, &precopy, err);
+	r = await_reads(source, &precopy, err);
+	return r < 0 ? r : move_memory(source, &precopy, err);
 }
