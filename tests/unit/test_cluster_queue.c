@@ -252,9 +252,26 @@ static void a_target_that_has_ended_first_waits_for_the_source(void **state)
 	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_RUNNING);
 
 	rig_job(rig, 'a', "a0", true, "");
+	rig_report(rig, 'a'); /* what the target said counts, though it was said once */
+	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_SUCCEEDED);
+}
+
+static void a_target_that_begins_again_has_not_ended(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_ask(rig, "a0", "b", 0);
+	rig_turn(rig);
+	rig_report_all(rig);
+	rig_job(rig, 'b', "a0", true, "failed");
+	rig_report(rig, 'b');
+	rig_job(rig, 'b', "a0", false, "");
+	rig_report(rig, 'b');
+	rig_job(rig, 'a', "a0", true, "");
 	rig_report(rig, 'a');
-	assert_int_equal(rig_phase(rig, "a0"),
-	                 WH_MOVE_RUNNING); /* what it said before does not count */
+	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_RUNNING);
+
+	rig_job(rig, 'b', "a0", true, "");
 	rig_report(rig, 'b');
 	assert_int_equal(rig_phase(rig, "a0"), WH_MOVE_SUCCEEDED);
 }
@@ -467,6 +484,7 @@ int main(void)
 		TEST(what_has_started_has_no_place_and_no_note),
 		TEST(slots_are_held_until_it_ended_on_both_nodes),
 		TEST(a_target_that_has_ended_first_waits_for_the_source),
+		TEST(a_target_that_begins_again_has_not_ended),
 		TEST(jobs_that_no_move_knows_fill_slots),
 		TEST(the_node_with_most_room_is_chosen),
 		TEST(what_is_on_its_way_counts_as_there),
