@@ -8,7 +8,7 @@
 # makes them), and on_host sees those. QEMU runs as libvirt's default user. From outside one sees
 #
 #	host_dir/libvirt		/var/lib/libvirt; console files are in its folder console
-#	host_dir/log			/var/log/libvirt
+#	host_dir/libvirt-log			/var/log/libvirt
 #	host_ram/ID-DOMAIN/pc.ram	RAM of a domain
 #
 # Set by prepare_libvirt:
@@ -66,10 +66,10 @@ libvirt_answers() { virsh_on "$1" version > /dev/null 2>&1; }
 start_libvirtd() {
 	exec_on_host "$1" env DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent \
 		libvirtd --listen --pid-file "$(host_dir "$1")/own.pid" \
-		>> "$(host_dir "$1")/log/libvirtd.out" 2>&1 < /dev/null &
+		>> "$(host_dir "$1")/libvirt-log/libvirtd.out" 2>&1 < /dev/null &
 	echo $! > "$(host_dir "$1")/libvirtd.pid"
 	disown # bash would announce its death by SIGKILL
-	wait_until 20 libvirt_answers "$1" || fail "no libvirtd: $(tail -n 20 "$(host_dir "$1")/log/"libvirtd.*)"
+	wait_until 20 libvirt_answers "$1" || fail "no libvirtd: $(tail -n 20 "$(host_dir "$1")/libvirt-log/"libvirtd.*)"
 }
 
 # stop_libvirtd HOST - its domains go on
@@ -161,7 +161,7 @@ start_domain() {
 	domain_xml "$@" > "$xml"
 	virsh_on "$host" define "$xml" > /dev/null || fail "libvirt does not take the domain"
 	virsh_on "$host" start "$name" > /dev/null ||
-		fail "the domain does not start: $(tail -n 5 "$(host_dir "$host")/log/qemu/$name.log")"
+		fail "the domain does not start: $(tail -n 5 "$(host_dir "$host")/libvirt-log/qemu/$name.log")"
 }
 
 domain_ready() {
@@ -172,7 +172,7 @@ domain_ready() {
 wait_for_domain() {
 	wait_until "${3:-60}" domain_ready "$1" "$2" || true
 	if ! guest_said_ready "$(console_of "$1" "$2")"; then
-		tail -n 20 "$(console_of "$1" "$2")" "$(host_dir "$1")/log/qemu/$2.log" >&2
+		tail -n 20 "$(console_of "$1" "$2")" "$(host_dir "$1")/libvirt-log/qemu/$2.log" >&2
 		return 1
 	fi
 }
