@@ -92,7 +92,10 @@ static void recover_source(struct wh_daemon *daemon, const struct wh_record *rec
 	case WH_PHASE_BEGUN:
 		job = new_job(daemon, record, WH_JOB_CANCELLING);
 		job->outcome = WH_OUTCOME_FAILED;
-		wh_undo_source(job);
+		if (job->domain)
+			wh_domain_recover_begun(job);
+		else
+			wh_undo_source(job);
 		return;
 	case WH_PHASE_ASKING:
 		job = new_job(daemon, record, WH_JOB_ASKING);
