@@ -403,6 +403,23 @@ static void a_target_commits_at_that_word_and_resumes_until_it_runs(void **state
 	assert_int_equal(phase_on_disk(), WH_PHASE_DONE);
 }
 
+static void a_commit_that_cannot_be_written_is_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+	char missing[] = "/tmp/wherry-domain.none/none";
+
+	f->config.state = missing;
+	wh_domain_run(job, NULL);
+	wh_domain_run(job, NULL); /* the source asks again meanwhile */
+	assert_int_equal(fake_libvirt_due(f->daemon.libvirt), 0);
+	assert_false(wh_phase_is_committed(job->record.phase));
+	f->config.state = dir;
+
+	expect_call(f, "vm resume");
+	assert_int_equal(phase_on_disk(), WH_PHASE_DONE);
+}
+
 static void a_target_whose_qemu_ends_before_it_is_undone(void **state)
 {
 	struct fixture *f = *state;
@@ -479,6 +496,7 @@ int main(void)
 		TEST(a_source_that_ends_while_it_is_undone_has_not_moved),
 		TEST(a_target_waits_for_the_sources_word_whatever_fails),
 		TEST(a_target_commits_at_that_word_and_resumes_until_it_runs),
+		TEST(a_commit_that_cannot_be_written_is_tried_again),
 		TEST(a_target_whose_qemu_ends_before_it_is_undone),
 		TEST(a_target_that_had_committed_resumes_at_once),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
