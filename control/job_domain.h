@@ -74,6 +74,7 @@ struct wh_job_domain {
 		*streams; /* what goes through a process of its own; NULL if nothing does */
 
 	struct wh_watch vmm_watch; /* the hypervisor's end */
+	struct wh_timer vmm_again; /* it could not be watched so far */
 	int vmm_pidfd;
 	bool vmm_gone;
 	unsigned due; /* calls to libvirt whose answers come to this job */

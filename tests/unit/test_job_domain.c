@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,8 @@
 
 #include "fake_libvirt.h"
 #include "files.h"
+
+#include "wherry/clock.h"
 
 static char dir[] = "/tmp/wherry-domain.XXXXXX";
 
@@ -420,6 +423,51 @@ static void a_commit_that_cannot_be_written_is_tried_again(void **state)
 	assert_int_equal(phase_on_disk(), WH_PHASE_DONE);
 }
 
+static void on_gone(void *ctx, uint32_t events)
+{
+	struct wh_job *job = ctx;
+
+	(void)events;
+	job->domain->vmm_gone = true;
+}
+
+static void fail_late(void *ctx)
+{
+	(void)ctx;
+	fail_msg("it was never watched");
+}
+
+static bool is_gone(const struct fixture *f)
+{
+	return f->job->domain->vmm_gone;
+}
+
+static void a_qemu_that_cannot_be_watched_is_not_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+	struct wh_timer other = { .fired = fail_late };
+	struct rlimit before;
+	struct rlimit none;
+
+	/* All timers share a descriptor, and a wherryd always has one. */
+	wh_timer_start(&other, f->daemon.loop, 600 * WH_NSEC_PER_SEC);
+	wh_watch_stop(&job->domain->vmm_watch);
+	assert_int_equal(close(job->domain->vmm_pidfd), 0);
+	job->domain->vmm_pidfd = -1;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	wh_domain_watch_vmm(job, on_gone);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_false(job->domain->vmm_gone);
+
+	end_vmm(f);
+	run_until(f, is_gone);
+	wh_watch_stop(&job->domain->vmm_watch);
+	wh_timer_stop(&other);
+}
+
 static void a_target_whose_qemu_ends_before_it_is_undone(void **state)
 {
 	struct fixture *f = *state;
@@ -497,6 +545,7 @@ int main(void)
 		TEST(a_target_waits_for_the_sources_word_whatever_fails),
 		TEST(a_target_commits_at_that_word_and_resumes_until_it_runs),
 		TEST(a_commit_that_cannot_be_written_is_tried_again),
+		TEST(a_qemu_that_cannot_be_watched_is_not_gone),
 		TEST(a_target_whose_qemu_ends_before_it_is_undone),
 		TEST(a_target_that_had_committed_resumes_at_once),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
