@@ -72,6 +72,7 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 void wh_domain_recover_begun(struct wh_job *job)
 {
 	job->domain->ignoring = job->record.engine == WH_ENGINE_OFFLOAD;
+	job->domain->recovered = true;
 	wh_undo_source(job);
 	if (!wh_job_is_over(job->state))
 		wh_domain_watch_vmm(job, on_vmm_gone);

@@ -147,6 +147,12 @@ void wh_libvirt_destroy(struct wh_libvirt *l, const char *domain, wh_libvirt_rep
 	add(l, domain, "destroy", ctx)->reply = reply;
 }
 
+void wh_libvirt_undefine(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
+                         void *ctx)
+{
+	add(l, domain, "undefine", ctx)->reply = reply;
+}
+
 void wh_libvirt_job(struct wh_libvirt *l, const char *domain, job_fn reply, void *ctx)
 {
 	add(l, domain, "job", ctx)->job = reply;

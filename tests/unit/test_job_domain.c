@@ -208,6 +208,12 @@ static enum wh_phase phase_on_disk(void)
 	return phase;
 }
 
+static bool is_forgotten(const struct fixture *f)
+{
+	(void)f;
+	return phase_on_disk() == WH_PHASES;
+}
+
 /* Node b: takes the call, and reads what comes but for pings. */
 
 static void take_call(struct fixture *f)
@@ -260,6 +266,19 @@ static void say(const struct fixture *f, const char *text)
 	"vm {\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":" \
 	"[{\"capability\":\"x-ignore-shared\",\"state\":false}]}}"
 
+/* Undone, and the target hears of it: only then is it forgotten. */
+static void expect_undone(struct fixture *f)
+{
+	assert_int_equal(f->job->state, WH_JOB_FAILED);
+	assert_int_equal(phase_on_disk(), WH_PHASE_BEGUN);
+	take_call(f);
+	expect_line(f, "{\"type\":\"hello\",\"min\":1,\"max\":3,\"node\":\"a\"}");
+	say(f, "{\"type\":\"welcome\",\"version\":3,\"node\":\"b\"}");
+	expect_line(f, "{\"type\":\"stay\",\"migration\":\"vm-1\",\"token\":\"" TOKEN "\"}");
+	say(f, "{\"type\":\"closed\"}");
+	run_until(f, is_forgotten);
+}
+
 static void a_source_whose_qemu_is_gone_has_the_target_let_it_run(void **state)
 {
 	struct fixture *f = *state;
@@ -302,8 +321,7 @@ static void a_source_whose_qemu_lives_is_undone_once_libvirt_lets_go_of_it(void 
 	answer(f, "{\"return\":{\"status\":\"paused\"}}");
 	expect_call(f, "vm resume");
 	answer(f, "");
-	assert_int_equal(job->state, WH_JOB_FAILED);
-	assert_int_equal(phase_on_disk(), WH_PHASES);
+	expect_undone(f);
 }
 
 static void a_source_that_libvirt_ends_after_all_has_moved(void **state)
@@ -333,8 +351,7 @@ static void a_source_that_had_begun_no_more_leaves_memory_out(void **state)
 	answer(f, "{\"return\":{}}");
 	expect_call(f, "vm {\"execute\":\"query-status\"}");
 	answer(f, "{\"return\":{\"status\":\"running\"}}");
-	assert_int_equal(job->state, WH_JOB_FAILED);
-	assert_int_equal(phase_on_disk(), WH_PHASES);
+	expect_undone(f);
 }
 
 static void undoing_waits_for_libvirt_or_the_end_of_the_guest(void **state)
@@ -350,8 +367,7 @@ static void undoing_waits_for_libvirt_or_the_end_of_the_guest(void **state)
 
 	end_vmm(f);
 	run_until(f, is_over);
-	assert_int_equal(job->state, WH_JOB_FAILED);
-	assert_int_equal(phase_on_disk(), WH_PHASES);
+	expect_undone(f);
 }
 
 static void a_source_that_ends_while_it_is_undone_has_not_moved(void **state)
@@ -366,8 +382,7 @@ static void a_source_that_ends_while_it_is_undone_has_not_moved(void **state)
 
 	end_vmm(f);
 	run_until(f, is_over);
-	assert_int_equal(job->state, WH_JOB_FAILED);
-	assert_int_equal(phase_on_disk(), WH_PHASES);
+	expect_undone(f);
 }
 
 /* --- target ----------------------------------------------------------------------------------- */
@@ -480,6 +495,23 @@ static void a_target_whose_qemu_ends_before_it_is_undone(void **state)
 	assert_int_equal(phase_on_disk(), WH_PHASES);
 }
 
+static void a_target_whose_guest_stays_removes_what_came(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	wh_domain_stay(job, NULL);
+	expect_call(f, "vm destroy");
+	assert_int_equal(job->state, WH_JOB_HAND_OVER);
+	answer(f, "");
+	expect_call(f, "vm undefine");
+	answer(f, "");
+	run_until(f, is_over);
+
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	assert_int_equal(phase_on_disk(), WH_PHASES);
+}
+
 static void a_target_that_had_committed_resumes_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -547,6 +579,7 @@ int main(void)
 		TEST(a_commit_that_cannot_be_written_is_tried_again),
 		TEST(a_qemu_that_cannot_be_watched_is_not_gone),
 		TEST(a_target_whose_qemu_ends_before_it_is_undone),
+		TEST(a_target_whose_guest_stays_removes_what_came),
 		TEST(a_target_that_had_committed_resumes_at_once),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
 		TEST(a_target_that_had_begun_is_undone),

@@ -173,6 +173,8 @@ static void a_domain_is_announced_in_these_very_bytes(void **state)
 	assert_line(&msg, "{\"type\":\"expected\",\"directory\":\"/d\"}");
 	msg.type = WH_NODE_PROCEED;
 	assert_line(&msg, "{\"type\":\"proceed\",\"running\":false}");
+	msg.type = WH_NODE_STAY;
+	assert_line(&msg, "{\"type\":\"stay\",\"migration\":\"m\",\"token\":\"" TOKEN "\"}");
 	msg.type = WH_NODE_RUN;
 	assert_line(&msg, "{\"type\":\"run\",\"migration\":\"m\",\"token\":\"" TOKEN "\"}");
 }
