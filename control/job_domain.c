@@ -108,12 +108,10 @@ static void remove_sockets(const struct wh_job *job)
 		return;
 	if (!target && job->domain->moved && *job->domain->old_monitor)
 		(void)unlink(job->domain->old_monitor);
-	if (!target)
-		return;
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".sock");
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".disks");
 	/* The next wherryd needs it, where the guest may be at its place. */
-	if (!wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job))
+	if (target && !wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job))
 		unlink_ours(job, WH_DOMAIN_MONITOR_PREFIX, "");
 }
 
