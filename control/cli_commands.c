@@ -89,7 +89,7 @@ const struct wh_cli_command wh_cli_commands[] = {
 	    { "to", "NODE", 0, false, "where to [the node that suits best]" },
 	    { "priority", "PRIORITY", 0, false,
 	      "system-critical, user-triggered (default) or system-maintenance" },
-	    { "engine", "ENGINE", 0, false,
+	    { "engine", "NAME", 0, false,
 	      "what moves the memory of a libvirt domain: auto, offload or native" },
 	    { "wait", NULL, 0, false, "look on until it is over; this is the default" },
 	    { "detach", NULL, 0, false, "only print the migration's id" } } },

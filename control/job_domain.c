@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include "wherry/assert.h"
+#include "wherry/clock.h"
 #include "wherry/fdpass.h"
+
+#define WATCH_AGAIN_NS WH_NSEC_PER_SEC
 
 bool wh_job_is_domain(const struct wh_job *job)
 {
@@ -107,7 +110,8 @@ static void remove_sockets(const struct wh_job *job)
 		(void)unlink(job->domain->old_monitor);
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".sock");
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".disks");
-	if (target && !wh_phase_is_committed(job->record.phase))
+	/* The next wherryd needs it, where the guest may be at its place. */
+	if (target && !wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job))
 		unlink_ours(job, WH_DOMAIN_MONITOR_PREFIX, "");
 }
 
@@ -119,6 +123,7 @@ void wh_domain_close(struct wh_job *job)
 		return;
 	wh_libvirt_forget(job->daemon->libvirt, job);
 	wh_timer_stop(&d->again);
+	wh_timer_stop(&d->vmm_again);
 	wh_watch_stop(&d->vmm_watch);
 	wh_closep(&d->vmm_pidfd);
 	d->hook = wh_hook_close(d->hook);
@@ -133,15 +138,29 @@ void wh_domain_close(struct wh_job *job)
 	job->domain = NULL;
 }
 
+/* Only a process that is gone is gone: to be short of something here says nothing of it. */
+static void watch(void *ctx)
+{
+	struct wh_job *job = ctx;
+	struct wh_job_domain *d = job->domain;
+	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
+
+	if (fd >= 0 && wh_watch_start(&d->vmm_watch, job->daemon->loop, fd, EPOLLIN) == 0) {
+		d->vmm_pidfd = wh_steal_fd(&fd);
+		return;
+	}
+	if (fd < 0 && fd != -EMFILE && fd != -ENFILE && fd != -ENOMEM) {
+		d->vmm_watch.ready(job, 0);
+		return;
+	}
+	d->vmm_again = (struct wh_timer){ .fired = watch, .ctx = job };
+	wh_timer_start(&d->vmm_again, job->daemon->loop, WATCH_AGAIN_NS);
+}
+
 void wh_domain_watch_vmm(struct wh_job *job, void (*gone)(void *ctx, uint32_t events))
 {
-	struct wh_job_domain *d = job->domain;
-
-	d->vmm_watch = (struct wh_watch){ .ready = gone, .ctx = job };
-	d->vmm_pidfd = wh_process_open(&job->record.vmm);
-	if (d->vmm_pidfd < 0 ||
-	    wh_watch_start(&d->vmm_watch, job->daemon->loop, d->vmm_pidfd, EPOLLIN) < 0)
-		gone(job, 0);
+	job->domain->vmm_watch = (struct wh_watch){ .ready = gone, .ctx = job };
+	watch(job);
 }
 
 int wh_domain_path(const struct wh_job *job, const char *prefix, const char *suffix, char *buf,

@@ -74,6 +74,7 @@ struct wh_job_domain {
 		*streams; /* what goes through a process of its own; NULL if nothing does */
 
 	struct wh_watch vmm_watch; /* the hypervisor's end */
+	struct wh_timer vmm_again; /* it could not be watched so far */
 	int vmm_pidfd;
 	bool vmm_gone;
 	unsigned due; /* calls to libvirt whose answers come to this job */
@@ -202,7 +203,7 @@ void wh_domain_give_up(struct wh_job *job, const char *why);
 void wh_domain_stay(struct wh_job *job, struct wh_peer *peer);
 
 /* job_domain_recover.c */
-void wh_domain_recover_begun(struct wh_job *job);  /* before it is undone */
+void wh_domain_recover_begun(struct wh_job *job);  /* a source that is to be undone */
 void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
 void wh_domain_recover_target(struct wh_job *job);
 

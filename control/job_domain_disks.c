@@ -139,7 +139,8 @@ int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
 void wh_disks_remove(struct wh_job *job)
 {
 	const bool source = job->record.role == WH_ROLE_SOURCE;
-	const bool used = wh_phase_is_committed(job->record.phase);
+	/* One that is claimed may be the guest's, whatever becomes of this wherryd. */
+	const bool used = wh_phase_is_committed(job->record.phase) || wh_domain_is_claimed(job);
 
 	for (uint32_t i = 0; i < job->domain->file_count; i++) {
 		const struct wh_node_disk *disk = &job->domain->files[i];

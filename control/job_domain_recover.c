@@ -63,23 +63,19 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	(void)events;
 	wh_watch_stop(&job->domain->vmm_watch);
 	job->domain->vmm_gone = true;
-	wh_domain_moved(job);
-}
-
-static void on_begun_gone(void *ctx, uint32_t events)
-{
-	struct wh_job *job = ctx;
-
-	(void)events;
-	wh_watch_stop(&job->domain->vmm_watch);
-	job->domain->vmm_gone = true;
+	if (job->state == WH_JOB_CANCELLING)
+		wh_domain_undo(job); /* there is nothing left to undo in it */
+	else
+		wh_domain_moved(job);
 }
 
 void wh_domain_recover_begun(struct wh_job *job)
 {
 	job->domain->ignoring = job->record.engine == WH_ENGINE_OFFLOAD;
 	job->domain->recovered = true;
-	wh_domain_watch_vmm(job, on_begun_gone);
+	wh_undo_source(job);
+	if (!wh_job_is_over(job->state))
+		wh_domain_watch_vmm(job, on_vmm_gone);
 }
 
 void wh_domain_recover_source(struct wh_job *job)

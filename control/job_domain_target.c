@@ -300,6 +300,13 @@ void wh_domain_let_run(struct wh_job *job)
 	wh_libvirt_resume(job->daemon->libvirt, job->record.vm, on_resumed, job);
 }
 
+static void on_run_again(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	wh_domain_run(job, job->peer);
+}
+
 void wh_domain_run(struct wh_job *job, struct wh_peer *peer)
 {
 	const bool owed = job->postcopy && !job->arrived;
@@ -308,6 +315,7 @@ void wh_domain_run(struct wh_job *job, struct wh_peer *peer)
 	job->peer = peer;
 	if (job->resuming)
 		return; /* it hears of it soon */
+	wh_timer_stop(&job->domain->again);
 	if (wh_phase_is_committed(job->record.phase)) {
 		wh_target_tell(job, WH_NODE_RUNNING);
 		return;
@@ -317,9 +325,10 @@ void wh_domain_run(struct wh_job *job, struct wh_peer *peer)
 	if (job->state != WH_JOB_HAND_OVER)
 		return; /* the end of its QEMU ends this */
 	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {
-		/* It is asked again. */
 		wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
+		job->domain->again = (struct wh_timer){ .fired = on_run_again, .ctx = job };
+		wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
 		return;
 	}
 	wh_timer_stop(&job->timer);

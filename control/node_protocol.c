@@ -218,27 +218,41 @@ static int get_stream(const json_t *json, struct wh_node_message *m, struct wh_e
 	return wh_fail(err, -EPROTO, "'stream' must be libvirt, memory or disks");
 }
 
+/* Whether @path begins at the root, and never goes back towards it. */
+static bool is_path(const char *path)
+{
+	size_t len = strlen(path);
+
+	if (path[0] != '/' || strstr(path, "/../"))
+		return false;
+	return len < 3 || strcmp(path + len - 3, "/..") != 0;
+}
+
 /* Sockets are made in it, and their paths have their bounds: the names of files are ours. */
 static int get_directory(const json_t *json, struct wh_node_message *m, struct wh_error *err)
 {
 	int r = wh_json_string(json, "directory", m->directory, sizeof(m->directory), err);
 
-	if (r == 0 && (m->directory[0] != '/' || strstr(m->directory, "/../")))
+	if (r == 0 && !is_path(m->directory))
 		return wh_fail(err, -EPROTO, "'directory' must be an absolute path");
 	return r;
 }
 
 static int get_disk(const json_t *json, struct wh_node_disk *ret, struct wh_error *err)
 {
-	int r = get_name(json, "target", ret->target, err);
+	int r;
 
+	if (json_object_size(json) != 4)
+		return wh_fail(err, -EPROTO,
+		               "a disk has 'target', 'path', 'format' and 'bytes', nothing else");
+	r = get_name(json, "target", ret->target, err);
 	if (r == 0)
 		r = wh_json_string(json, "path", ret->path, sizeof(ret->path), err);
 	if (r == 0)
 		r = get_name(json, "format", ret->format, err);
 	if (r == 0)
 		r = wh_json_u64(json, "bytes", INT64_MAX, &ret->bytes, err);
-	if (r == 0 && (ret->path[0] != '/' || strstr(ret->path, "/../")))
+	if (r == 0 && !is_path(ret->path))
 		return wh_fail(err, -EPROTO, "'path' must be an absolute path");
 	return r;
 }
@@ -256,6 +270,10 @@ static int get_disks(const json_t *json, struct wh_node_message *m, struct wh_er
 
 		if (r < 0)
 			return wh_context(err, r, "'disks', entry %zu", i + 1);
+		for (size_t k = 0; k < i; k++)
+			if (!strcmp(m->disks[i].target, m->disks[k].target))
+				return wh_fail(err, -EPROTO, "disk '%s' is there twice",
+				               m->disks[i].target);
 	}
 	m->disk_count = (uint32_t)count;
 	return 0;

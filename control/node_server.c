@@ -217,8 +217,13 @@ static void on_finished(struct caller *c, const struct wh_node_message *msg)
 	struct wh_job *job = job_of(c, msg);
 	struct wh_error err;
 
-	if (job && job->domain && !wh_phase_is_committed(job->record.phase))
+	if (job && job->domain && !wh_phase_is_committed(job->record.phase)) {
+		hand_job_to(c, job);
 		wh_domain_run(job, c->peer);
+		/* The word of a source that forgets is not given twice. */
+		if (!wh_phase_is_committed(job->record.phase) && wh_domain_is_claimed(job))
+			return;
+	}
 	if (job && wh_phase_is_committed(job->record.phase)) {
 		job->closing = true; /* the record goes with it, at its end */
 		/* Its mover has heard that all has arrived; ours may not have lived to tell. */

@@ -256,13 +256,12 @@ static void only_monitors_of_ours_are_taken_away(void **state)
 
 static void a_path_that_is_no_monitors_is_refused(void **state)
 {
-	static const char *const table[] = {
-		"",
-		"wherry-monitor-x",
-		"/run/monitor-x",
-		"/run/wherry-monitor-x,server=off",
+	static const char long_path[] =
 		"/0123456789012345678901234567890123456789012345678901234567890123456789/"
-		"01234567890123456789/wherry-monitor-x",
+		"01234567890123456789/wherry-monitor-x";
+	static const char *const table[] = {
+		"",        "wherry-monitor-x", "/run/monitor-x", "/run/wherry-monitor-x,server=off",
+		long_path,
 	};
 
 	(void)state;
@@ -314,9 +313,9 @@ static void xml_that_is_too_deep_or_too_large_is_refused(void **state)
 
 	(void)state;
 	assert_non_null(text);
-	(void)strcpy(text, "<domain>");
+	memcpy(text, "<domain>", sizeof("<domain>"));
 	for (size_t i = 0; i < 300; i++)
-		(void)strcat(text, "<a>");
+		memcpy(text + strlen(text), "<a>", sizeof("<a>"));
 	assert_int_equal(wh_domain_xml_monitor(&ret, text, MONITOR, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "line 1: "));
 	memset(text, ' ', WH_DOMAIN_XML_MAX + 1);

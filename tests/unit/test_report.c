@@ -184,6 +184,7 @@ static struct wh_move a_move(void)
 		.source = "a",
 		.target = "b",
 		.policy = "databases.example",
+		.engine = "native",
 		.priority = 100,
 		.attempt = 2,
 		.created_ms = 1700000000000,
@@ -211,11 +212,29 @@ static void reads_the_order_that_was_written(void **state)
 	assert_string_equal(read.vm, move.vm);
 	assert_string_equal(read.target, move.target);
 	assert_string_equal(read.policy, move.policy);
+	assert_string_equal(read.engine, "native");
 	assert_int_equal(read.priority, move.priority);
 	assert_int_equal(read.attempt, move.attempt);
 	assert_int_equal(read.created_ms, move.created_ms);
 	assert_int_equal(read.started_ms, move.started_ms);
 	assert_true(wh_settings_equal(&read.settings, &move.settings));
+	json_decref(json);
+}
+
+static void an_order_of_an_earlier_version_names_no_engine(void **state)
+{
+	const struct wh_move move = a_move();
+	json_t *json = wh_order_format(&move);
+	struct wh_move read;
+	struct wh_error err;
+
+	(void)state;
+	(void)json_object_del(json, "engine");
+	assert_int_equal(wh_order_parse(&read, json, &err), 0);
+	assert_string_equal(read.engine, "");
+
+	(void)json_object_set_new(json, "engine", json_integer(1));
+	assert_int_equal(wh_order_parse(&read, json, &err), -EPROTO);
 	json_decref(json);
 }
 
@@ -243,6 +262,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_report_with_a_name_that_is_none),
 		cmocka_unit_test(refuses_a_report_with_something_missing_or_of_the_wrong_type),
 		cmocka_unit_test(reads_the_order_that_was_written),
+		cmocka_unit_test(an_order_of_an_earlier_version_names_no_engine),
 		cmocka_unit_test(refuses_an_order_for_a_path),
 	};
 
