@@ -172,16 +172,27 @@ static int read_compatibility(void *field, const struct wh_yaml_node *node, stru
 	return r;
 }
 
-static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+static int read_ms(uint64_t *ret_ns, const struct wh_yaml_node *node, uint64_t max_ms,
+                   struct wh_error *err)
 {
 	uint64_t value_ms;
 	int r;
 
-	r = wh_value_integer(&value_ms, node, 1, WH_DOWNTIME_MAX_MS, err);
+	r = wh_value_integer(&value_ms, node, 1, max_ms, err);
 	if (r < 0)
 		return r;
-	*(uint64_t *)field = value_ms * NS_PER_MS;
+	*ret_ns = value_ms * NS_PER_MS;
 	return 0;
+}
+
+static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return read_ms(field, node, WH_DOWNTIME_MAX_MS, err);
+}
+
+static int read_direct_io(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return read_ms(field, node, WH_DIRECT_IO_MAX_MS, err);
 }
 
 /* What the kernel accepts as the name of a device. */
@@ -480,6 +491,7 @@ static const struct wh_value_key config_keys[] = {
 	{ "congestionControl", read_congestion, offsetof(struct wh_config, congestion), false },
 	{ "compression", read_compression, offsetof(struct wh_config, compression), false },
 	{ "downtimeMs", read_downtime, offsetof(struct wh_config, downtime_ns), false },
+	{ "directIoMs", read_direct_io, offsetof(struct wh_config, direct_io_ns), false },
 	{ "metrics", read_endpoint, offsetof(struct wh_config, metrics), false },
 	{ "networks", read_networks, 0, false },
 	{ "nodes", read_nodes, 0, false },
@@ -559,6 +571,7 @@ int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *er
 	memcpy(config->congestion, CONGESTION_DEFAULT, sizeof(CONGESTION_DEFAULT));
 	config->compression = WH_COMPRESSION_AUTO;
 	config->downtime_ns = WH_DOWNTIME_DEFAULT_NS;
+	config->direct_io_ns = WH_DIRECT_IO_DEFAULT_NS;
 	config->metrics = (struct wh_endpoint)METRICS_DEFAULT;
 	r = read_config(config, tree, err);
 	if (r < 0)

@@ -16,6 +16,7 @@
  *	congestionControl: auto              # of these: auto, system, or a name
  *	compression: auto                    # of page contents: auto, none or zstd
  *	downtimeMs: 300                      # downtime target
+ *	directIoMs: 1000                     # no read of a disk with O_DIRECT takes as long
  *	metrics: 127.0.0.1:9179              # where HTTP is served: '[::1]:9179', none
  *	networks:                            # migration networks this node is on
  *	  - {name: migration, interface: mig0}
@@ -112,6 +113,7 @@ struct wh_config {
 	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
 	enum wh_compression compression;
 	uint64_t downtime_ns;
+	uint64_t direct_io_ns;
 	struct wh_endpoint metrics;
 	struct wh_network *networks;
 	size_t network_count;

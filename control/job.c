@@ -286,6 +286,8 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	start->connections = job->daemon->config->connections;
 	start->compression = job->daemon->config->compression;
 	start->downtime_target_ns = job->daemon->config->downtime_ns;
+	if (start->role == WH_ROLE_SOURCE && job->guest.direct_io)
+		start->echo_ns = job->daemon->config->direct_io_ns;
 	memcpy(start->congestion, job->daemon->config->congestion, sizeof(start->congestion));
 	memcpy(start->token, job->record.token, WH_TOKEN_BYTES);
 	memcpy(start->interface, job->interface, sizeof(start->interface));

@@ -8,6 +8,7 @@
  *
  *	job.c                 states, what both sides have, end
  *	job_source.c          Pending, Preparing, PreCopy
+ *	job_reads.c           how long a source's disks read, if it matters
  *	job_hand_over.c       Paused, HandOver and Asking of a source, and finishing
  *	job_postcopy.c        the switch; PostCopy and PostCopyPaused of a source
  *	job_throttle.c        slows the guest of a source in PreCopy
@@ -155,6 +156,10 @@ struct wh_job {
 	bool resume_sent;     /* PostCopyPaused: an attempt is under way */
 	bool theirs_known;    /* the target has told how long its guest waited: */
 	struct wh_job_stats theirs_stats;
+
+	/* Source: job_reads.c. */
+	uint32_t reads_due; /* questions that QEMU has not yet answered */
+	uint64_t reads_ns;  /* when it was asked last */
 
 	/* Source: job_throttle.c. */
 	struct wh_throttle_plan throttle_plan;
@@ -312,6 +317,12 @@ void wh_target_answer(const struct wh_job *job);  /* as the record says */
 void wh_target_tell(const struct wh_job *job, enum wh_node_type type);
 void wh_target_settle(struct wh_job *job); /* QEMU has resumed the guest */
 void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missing */
+
+/* job_reads.c: a source's. They do nothing for a guest without disks with O_DIRECT. */
+void wh_job_watch_reads(struct wh_job *job); /* before the mover starts */
+void wh_job_tick_reads(struct wh_job *job);  /* PreCopy: asks now and then */
+void wh_job_ask_reads(struct wh_job *job);   /* the answer is there when reads_due is 0 again */
+void wh_job_reads_event(struct wh_job *job, const char *name, const json_t *data);
 
 /* job_throttle.c: a source's. */
 void wh_throttle_tick(struct wh_job *job);  /* PreCopy: looks whether it is time for a step */

@@ -201,7 +201,8 @@ void wh_domain_give_up(struct wh_job *job, const char *why);
 void wh_domain_cancelled(struct wh_job *job);
 
 /* job_domain_recover.c */
-void wh_domain_recover_source(struct wh_job *job);
+void wh_domain_recover_begun(struct wh_job *job);  /* before it is undone */
+void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
 void wh_domain_recover_target(struct wh_job *job);
 
 #endif

@@ -375,6 +375,7 @@ static void on_ready(struct wh_job *job, uint16_t port)
 
 	job->mover_port = port;
 	job->times.ready_ns = now();
+	wh_job_watch_reads(job);
 	if (wh_source_start_mover(job, false, &err) < 0)
 		fail(job, err.text);
 }
@@ -446,6 +447,7 @@ static void finish_pages(struct wh_job *job)
 
 	job->drained = true;
 	job->times.drained_ns = now();
+	wh_job_ask_reads(job);
 	if (job->worker && wh_worker_finish(job->worker, &err) < 0)
 		fail(job, err.text);
 }

@@ -4,7 +4,8 @@
  * Hand-over - the part of a migration in which the guest stands still, on the source.
  *
  *	journal: asking -> tunnel -> migrate -> AGAIN to the mover: it sends what the guest wrote
- *	meanwhile -> stop -> pre-switchover -> FINISH to the mover -> landed on both sides
+ *	meanwhile -> stop -> pre-switchover -> FINISH to the mover -> landed on both sides (and QEMU
+ *	has said that no read took too long, where disks have O_DIRECT)
  *	-> migrate-continue -> the target says that the guest runs
  *	-> journal: done -> quit QEMU, remove its files -> tell the target
  *
@@ -127,6 +128,7 @@ static void finish_pages(struct wh_job *job)
 	    (job->record.running && !job->stands_still))
 		return;
 	job->times.drained_ns = now();
+	wh_job_ask_reads(job);
 	if (wh_worker_finish(job->worker, &err) < 0)
 		fail(job, err.text);
 }
@@ -269,7 +271,8 @@ static void on_continued(void *ctx, const json_t *result, const char *error)
 void wh_hand_over_landed(struct wh_job *job)
 {
 	/* The target's wherryd must be alive: if it is silent, we would stand still until it is not. */
-	if (!wh_hand_over_is_on(job) || !job->landed_here || !job->landed_there)
+	if (!wh_hand_over_is_on(job) || !job->landed_here || !job->landed_there ||
+	    job->reads_due > 0)
 		return;
 	if (job->state == WH_JOB_PAUSED)
 		hand_over(job);

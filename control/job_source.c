@@ -92,6 +92,7 @@ static void on_tick(void *ctx)
 		return;
 	}
 	wh_throttle_tick(job);
+	wh_job_tick_reads(job);
 	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }
 
@@ -287,6 +288,7 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
 		job->mover_port = msg->port;
 		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
+		wh_job_watch_reads(job);
 		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
 		wh_guest_hold(job->qmp, on_hold, job);
 	} else if (wh_hand_over_is_on(job) && msg->type == WH_NODE_LANDED) {
@@ -422,6 +424,7 @@ static void on_qmp_event(void *ctx, const char *name, const json_t *data)
 {
 	struct wh_job *job = ctx;
 
+	wh_job_reads_event(job, name, data);
 	if (job->domain)
 		wh_domain_event(job, name, wh_json_text(data, "status"));
 	else

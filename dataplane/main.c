@@ -220,6 +220,7 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 		.stats = job->stats,
 		.copies = copies,
 		.downtime_target_ns = job->start.downtime_target_ns,
+		.echo_ns = job->start.echo_ns,
 		.track = track,
 		.stop_guest = stop_guest,
 		.switch_mode = switch_mode,

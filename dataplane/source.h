@@ -36,6 +36,12 @@ struct wh_source {
 	uint64_t downtime_target_ns;
 	struct wh_copies *copies; /* until @link is closed; NULL where all pages are small */
 
+	/*
+	 * The guest's longest read with O_DIRECT takes less than this, from the moment that the tracker sees
+	 * its pages written. 0: it has no such disks. See echo.h.
+	 */
+	uint64_t echo_ns;
+
 	/* Begin to track the guest; sets @dirty, and may set @crew. Return: 0 or -errno. */
 	int (*track)(struct wh_source *source, struct wh_error *err);
 	struct wh_dirty *dirty;

@@ -167,6 +167,12 @@
 /* Largest downtime target: what QEMU accepts for its own. */
 #define WH_DOWNTIME_MAX_MS 2000000u
 
+/* Longest read of a disk with O_DIRECT when none is configured: disks that work well take a tenth. */
+#define WH_DIRECT_IO_DEFAULT_NS (1000ull * 1000 * 1000)
+
+/* The same at most: twice what the kernel gives a disk before it starts to reset it. */
+#define WH_DIRECT_IO_MAX_MS 60000u
+
 /*
  * One YAML file: 10,000 policies in a List, with the metadata that a cluster adds, are 6 MiB and 380,000
  * nodes in bench/policy. This is more than twice that, and more than ten of the largest objects that

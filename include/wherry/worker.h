@@ -116,6 +116,8 @@ struct wh_worker_start {
 	uint32_t resume;      /* 1: go on with post-copy that broke off; @postcopy is set, too */
 	int32_t vmm_uffd;     /* target that resumes: its descriptor in the hypervisor; else -1 */
 	uint64_t downtime_target_ns;
+	uint64_t
+		echo_ns; /* source: no read with O_DIRECT takes as long; 0: there are no such disks */
 	uint8_t token[WH_TOKEN_BYTES];      /* the same on both sides, secret */
 	char congestion[WH_CONGESTION_MAX]; /* source: "auto", "system" or a name: see tcp.h */
 	char interface[IFNAMSIZ]; /* bind every socket to this device; "" leaves it to routing */

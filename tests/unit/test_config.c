@@ -68,6 +68,7 @@ static void reads_every_key(void **state)
 	                  "congestionControl: bbr\n"
 	                  "compression: zstd\n"
 	                  "downtimeMs: 250\n"
+	                  "directIoMs: 4000\n"
 	                  "metrics: '[::1]:9180'\n"
 	                  "networks:\n"
 	                  "  - {name: migration, interface: mig0}\n"
@@ -100,6 +101,7 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->congestion, "bbr");
 	assert_int_equal(c->compression, WH_COMPRESSION_ZSTD);
 	assert_int_equal(c->downtime_ns, 250000000);
+	assert_int_equal(c->direct_io_ns, 4000000000);
 	assert_string_equal(c->metrics.address, "::1");
 	assert_int_equal(c->metrics.port, 9180);
 	assert_int_equal(c->network_count, 1);
@@ -130,7 +132,7 @@ static void fills_in_the_defaults(void **state)
 		LEAST,
 		LEAST
 		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ncompression:\n"
-		"downtimeMs:\nmetrics:\n",
+		"downtimeMs:\ndirectIoMs:\nmetrics:\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
 		LEAST "networks:\nnodes:\nvms:\nlibvirt:\n",
 	};
@@ -146,6 +148,7 @@ static void fills_in_the_defaults(void **state)
 		assert_string_equal(c->congestion, "auto");
 		assert_int_equal(c->compression, WH_COMPRESSION_AUTO);
 		assert_int_equal(c->downtime_ns, WH_DOWNTIME_DEFAULT_NS);
+		assert_int_equal(c->direct_io_ns, WH_DIRECT_IO_DEFAULT_NS);
 		assert_string_equal(c->metrics.address, "127.0.0.1");
 		assert_int_equal(c->metrics.port, 9179);
 		assert_int_equal(c->network_count, 0);
@@ -234,6 +237,8 @@ static void accepts_the_edges(void **state)
 		LEAST "connections: 16\n",
 		LEAST "downtimeMs: 1\n",
 		LEAST "downtimeMs: 2000000\n",
+		LEAST "directIoMs: 1\n",
+		LEAST "directIoMs: 60000\n",
 		LEAST "cgroup: a/b/..c\n",
 		LEAST "networks: [{name: k, interface: i23456789012345}]",
 		LEAST "nodes: [{name: b, address: '::1'}]",
@@ -304,6 +309,8 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "congestionControl: abcdefghijklmnop\n", "f:4:20: ", "such as cubic" },
 		{ LEAST "compression: lz4\n", "f:4:14: ", "write auto, none or zstd" },
 		{ LEAST "compression: 1\n", "f:4:14: ", "quotes" },
+		{ LEAST "directIoMs: 0\n", "f:4:13: ", "from 1 to 60000" },
+		{ LEAST "directIoMs: 60001\n", "f:4:13: ", "from 1 to 60000" },
 		{ LEAST "downtimeMs: 0\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 2000001\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 0.3\n", "f:4:13: ", "whole number" },
