@@ -78,6 +78,7 @@ static void on_begun_gone(void *ctx, uint32_t events)
 void wh_domain_recover_begun(struct wh_job *job)
 {
 	job->domain->ignoring = job->record.engine == WH_ENGINE_OFFLOAD;
+	job->domain->recovered = true;
 	wh_domain_watch_vmm(job, on_begun_gone);
 }
 
