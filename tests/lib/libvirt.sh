@@ -85,7 +85,7 @@ virsh_on() {
 
 # domain_xml NAME MEM_MIB [KERNEL_PARAMETER...] - print a domain that both versions run
 #
-# DOMAIN_DISK, if set, is a block device; DOMAIN_CACHE is its cache mode [none].
+# DOMAIN_DISK, if set, is a block device, or a raw file as the host sees it; DOMAIN_CACHE is its cache mode [none].
 domain_xml() {
 	local name=$1 mem=$2 cpu
 
@@ -119,11 +119,14 @@ domain_xml() {
 }
 
 domain_disk_xml() {
+	local type=file attribute=file
+
 	[ -n "${DOMAIN_DISK:-}" ] || return 0
+	if [ -b "$DOMAIN_DISK" ]; then type=block attribute=dev; fi
 	cat <<-END
-		<disk type="block" device="disk">
+		<disk type="$type" device="disk">
 		  <driver name="qemu" type="raw" cache="${DOMAIN_CACHE:-none}"/>
-		  <source dev="$DOMAIN_DISK"/>
+		  <source $attribute="$DOMAIN_DISK"/>
 		  <target dev="vda" bus="virtio"/>
 		</disk>
 	END
