@@ -468,6 +468,8 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 void wh_job_free(struct wh_job *job)
 {
 	release(job);
+	if (job->daemon->libvirt)
+		wh_libvirt_forget(job->daemon->libvirt, job);
 	if (job->record.role == WH_ROLE_SOURCE)
 		job->peer = wh_peer_close(job->peer);
 	wh_record_done(&job->record);

@@ -105,11 +105,9 @@ static void remove_sockets(const struct wh_job *job)
 		return;
 	if (!target && job->domain->moved && *job->domain->old_monitor)
 		(void)unlink(job->domain->old_monitor);
-	if (!target)
-		return;
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".sock");
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".disks");
-	if (!wh_phase_is_committed(job->record.phase))
+	if (target && !wh_phase_is_committed(job->record.phase))
 		unlink_ours(job, WH_DOMAIN_MONITOR_PREFIX, "");
 }
 

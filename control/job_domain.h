@@ -83,6 +83,7 @@ struct wh_job_domain {
 	uint32_t file_count;
 
 	/* Source. */
+	bool recovered;           /* by a later wherryd */
 	bool migrating;           /* libvirt is at it; counted in @due */
 	bool moved;               /* the guest has, and the target is to let it run */
 	void (*ended)(void *ctx); /* to be called when libvirt is done; NULL for nothing */
@@ -204,11 +205,12 @@ void wh_domain_target_undo(struct wh_job *job);
 bool wh_domain_is_claimed(const struct wh_job *job);
 /* Of one that is: have the source's side fail, and with it libvirt's. Else does nothing. */
 void wh_domain_give_up(struct wh_job *job, const char *why);
-/* The source has undone its side: the guest is there. */
-void wh_domain_cancelled(struct wh_job *job);
+/* The guest is at the source, for good: remove what came, and tell @peer when that is done. */
+void wh_domain_stay(struct wh_job *job, struct wh_peer *peer);
 
 /* job_domain_recover.c */
-void wh_domain_recover_source(struct wh_job *job);
+void wh_domain_recover_begun(struct wh_job *job);  /* before it is undone */
+void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
 void wh_domain_recover_target(struct wh_job *job);
 
 #endif

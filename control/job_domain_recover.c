@@ -66,6 +66,22 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	wh_domain_moved(job);
 }
 
+static void on_begun_gone(void *ctx, uint32_t events)
+{
+	struct wh_job *job = ctx;
+
+	(void)events;
+	wh_watch_stop(&job->domain->vmm_watch);
+	job->domain->vmm_gone = true;
+}
+
+void wh_domain_recover_begun(struct wh_job *job)
+{
+	job->domain->ignoring = job->record.engine == WH_ENGINE_OFFLOAD;
+	job->domain->recovered = true;
+	wh_domain_watch_vmm(job, on_begun_gone);
+}
+
 void wh_domain_recover_source(struct wh_job *job)
 {
 	job->continued = true; /* as far as we know */

@@ -400,9 +400,16 @@ bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg)
 /* It holds the guest, or nobody does. */
 void wh_domain_target_failed(struct wh_job *job, const char *why)
 {
+	const bool moved = job->domain->moved;
+
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
 	wh_log(WH_LOG_ERROR, "migration.target-failed", WH_STR("migration", job->record.id),
 	       WH_STR("vm", job->record.vm), WH_STR("reason", why));
+	if (!moved)
+		return; /* libvirt has the next word */
+	job->outcome = WH_OUTCOME_FAILED;
+	wh_job_move(job, WH_JOB_CANCELLING);
+	wh_undo_source(job);
 }
 
 /* The hand-over. */
@@ -526,11 +533,30 @@ bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx))
 
 /* Undoing. */
 
+/* The target may have a domain that waits for our word: it gets that, however long it takes. */
+static void tell_target(struct wh_job *job)
+{
+	struct wh_error err;
+
+	job->closing = job->staying = true;
+	/* Without this record the next wherryd finds out once more that the guest is here. */
+	if (wh_job_record(job, WH_PHASE_BEGUN, &err) < 0)
+		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+}
+
 static void end_undo(struct wh_job *job)
 {
+	const bool failed = job->outcome == WH_OUTCOME_FAILED;
+
 	job->domain->ignoring = false;
-	wh_job_unrecord(job);
-	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
+	if (job->record.phase == WH_PHASE_ASKING || job->domain->recovered)
+		tell_target(job);
+	else
+		wh_job_unrecord(job);
+	wh_job_end(job, failed ? WH_JOB_FAILED : WH_JOB_CANCELLED);
+	if (job->closing)
+		wh_asking_lost(job, "to say that the guest stays here");
 }
 
 static void trouble(const struct wh_job *job, const char *what, const char *why)

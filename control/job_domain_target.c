@@ -25,6 +25,7 @@
 #include "job_domain.h"
 
 #include "wherry/clock.h"
+#include "wherry/fdpass.h"
 #include "wherry/log.h"
 
 #define RETRY_NS WH_NSEC_PER_SEC
@@ -160,6 +161,7 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->record.engine = expect->ram_count ? WH_ENGINE_OFFLOAD : WH_ENGINE_NATIVE;
 	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
 	               daemon->config->libvirt->directory);
+	job->defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
 	wh_domain_open(job);
 	*ret = job;
 	if (begin(job, expect, err) < 0)
@@ -210,22 +212,59 @@ void wh_domain_give_up(struct wh_job *job, const char *why)
 	wh_ways_close(job);
 }
 
+/* All is as it was; the job may have been over before. */
+static void stayed(struct wh_job *job)
+{
+	if (job->domain)
+		job->domain->proceeded = false;
+	wh_target_tell(job, WH_NODE_CLOSED);
+	if (!wh_job_is_over(job->state))
+		fail(job, "the guest stays at the source");
+}
+
+static void on_undefined(void *ctx, const char *text, const char *error)
+{
+	(void)text;
+	(void)error; /* libvirt has done it by itself, or had not defined it */
+	stayed(ctx);
+}
+
+/* What libvirt defined for this migration. It may have come by a later one, and run. */
+static void undefine(struct wh_job *job)
+{
+	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
+
+	if (job->defined || (domain && domain->active))
+		stayed(job);
+	else
+		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
+}
+
 static void on_destroyed(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
 
 	(void)text;
-	(void)error; /* libvirt has done it by itself, as it should */
-	job->domain->due--;
-	if (job->state == WH_JOB_CANCELLING)
-		wh_domain_target_undo(job);
+	(void)error; /* the same */
+	if (job->defined)
+		stayed(job);
+	else
+		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
 }
 
-void wh_domain_cancelled(struct wh_job *job)
+void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 {
-	wh_ways_close(job);
-	job->domain->due++;
-	wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);
+	wh_cleanup(wh_closep) int vmm = wh_process_open(&job->record.vmm);
+
+	job->peer = peer;
+	if (job->state == WH_JOB_CANCELLING)
+		return; /* it is asked again */
+	if (!job->daemon->libvirt)
+		stayed(job);
+	else if (vmm < 0)
+		undefine(job);
+	else
+		wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);
 }
 
 /* The guest's place is here. */

@@ -346,7 +346,8 @@ void wh_hand_over_event(struct wh_job *job, const char *name, const char *status
 static void send_ask(struct wh_job *job)
 {
 	const enum wh_node_type question = job->domain ? WH_NODE_RUN : WH_NODE_ASK;
-	struct wh_node_message msg = { .type = job->closing ? WH_NODE_FINISHED : question };
+	const enum wh_node_type end = job->staying ? WH_NODE_STAY : WH_NODE_FINISHED;
+	struct wh_node_message msg = { .type = job->closing ? end : question };
 
 	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
 	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);

@@ -92,6 +92,8 @@ static void recover_source(struct wh_daemon *daemon, const struct wh_record *rec
 	case WH_PHASE_BEGUN:
 		job = new_job(daemon, record, WH_JOB_CANCELLING);
 		job->outcome = WH_OUTCOME_FAILED;
+		if (job->domain)
+			wh_domain_recover_begun(job);
 		wh_undo_source(job);
 		return;
 	case WH_PHASE_ASKING:

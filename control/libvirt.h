@@ -182,5 +182,7 @@ void wh_libvirt_resume(struct wh_libvirt *libvirt, const char *domain, wh_libvir
                        void *ctx);
 void wh_libvirt_destroy(struct wh_libvirt *libvirt, const char *domain, wh_libvirt_reply_fn reply,
                         void *ctx);
+void wh_libvirt_undefine(struct wh_libvirt *libvirt, const char *domain, wh_libvirt_reply_fn reply,
+                         void *ctx);
 
 #endif

@@ -259,3 +259,10 @@ void wh_libvirt_destroy(struct wh_libvirt *l, const char *domain, wh_libvirt_rep
 {
 	wh_libvirt_call_ask_text(l, plain(WH_LIBVIRT_ENDING, domain, virDomainDestroy), reply, ctx);
 }
+
+void wh_libvirt_undefine(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
+                         void *ctx)
+{
+	wh_libvirt_call_ask_text(l, plain(WH_LIBVIRT_ENDING, domain, virDomainUndefine), reply,
+	                         ctx);
+}

@@ -54,6 +54,7 @@ static const struct {
 	[WH_NODE_PROCEED] = { "proceed", RUN, 0 },
 	[WH_NODE_LANDED] = { "landed", 0, 0 },
 	[WH_NODE_RUN] = { "run", MIGRATION | TOKEN, 0 },
+	[WH_NODE_STAY] = { "stay", MIGRATION | TOKEN, 0 },
 	[WH_NODE_RUNNING] = { "running", 0, 0 },
 	[WH_NODE_FAILED] = { "failed", REASON, 0 },
 	[WH_NODE_CANCEL] = { "cancel", REASON, 0 },

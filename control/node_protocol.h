@@ -43,6 +43,7 @@ enum wh_node_type {
 	WH_NODE_PROCEED,  /* source: the target's libvirt may go on, and receive the device state */
 	WH_NODE_LANDED,   /* target: its memory is complete */
 	WH_NODE_RUN,      /* source: the domain is gone here, let it run */
+	WH_NODE_STAY,     /* source: the domain is here for good, remove what came */
 	WH_NODE_RUNNING,  /* target: committed, and the guest runs if it ran before */
 	WH_NODE_FAILED,   /* target: it will never run the guest */
 	WH_NODE_CANCEL,   /* source: undo */

@@ -161,6 +161,22 @@ static void on_ask(struct caller *c, const struct wh_node_message *msg)
 	wh_peer_send(c->peer, &answer);
 }
 
+/* Of a domain: whatever came here is not the guest. */
+static void on_stay(struct caller *c, const struct wh_node_message *msg)
+{
+	const struct wh_node_message closed = { .type = WH_NODE_CLOSED };
+	struct wh_job *job = wh_job_find(c->server->daemon, msg->migration);
+
+	if (!job || strcmp(job->record.id, msg->migration) != 0 ||
+	    job->record.role != WH_ROLE_TARGET || !same_token(job->record.token, msg->token) ||
+	    is_committed(c, msg)) {
+		wh_peer_send(c->peer, &closed);
+		return;
+	}
+	hand_job_to(c, job);
+	wh_domain_stay(job, c->peer);
+}
+
 /* Of a domain: the guest's only place is here now. */
 static void on_run(struct caller *c, const struct wh_node_message *msg)
 {
@@ -220,9 +236,7 @@ static void on_cancel(struct caller *c, const struct wh_node_message *msg)
 	struct wh_error err;
 
 	(void)wh_fail(&err, 0, "node %s: %s", c->node, msg->reason);
-	if (c->job && wh_domain_is_claimed(c->job))
-		wh_domain_cancelled(c->job);
-	else if (c->job)
+	if (c->job)
 		wh_job_fail(c->job, WH_OUTCOME_FAILED, err.text);
 }
 
@@ -244,6 +258,8 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 		on_proceed(c, msg);
 	else if (msg->type == WH_NODE_RUN)
 		on_run(c, msg);
+	else if (msg->type == WH_NODE_STAY)
+		on_stay(c, msg);
 	else if (msg->type == WH_NODE_ASK)
 		on_ask(c, msg);
 	else if (msg->type == WH_NODE_RESUME)
