@@ -151,7 +151,7 @@ struct wh_job {
 	bool migrating;    /* "migrate" was sent */
 	bool drained;      /* pre-switchover */
 	bool continued;    /* migrate-continue was sent: the guest may run elsewhere */
-	bool staying; /* a domain that has not moved, and the target has to hear of that */
+	bool staying;      /* a domain that has not moved, and the target has to hear of that */
 	bool closing; /* has moved; the target still holds its record, or is about to drop it */
 	uint64_t retry_ns;
 	uint64_t postcopy_ns; /* when post-copy began or was resumed */

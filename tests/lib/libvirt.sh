@@ -50,6 +50,32 @@ make_libvirt_host() {
 	cp "$GUEST_INITRD" "$dir/libvirt/images/initrd"
 }
 
+# $build is the build directory of the two that follow.
+
+# install_hook HOST SOCKET - have libvirt, which is started next, ask the wherryd that serves there
+# shellcheck disable=SC2154 # whoever sources this sets it
+install_hook() {
+	# shellcheck disable=SC2016 # the other shell's
+	on_host "$1" sh -c 'printf "#!/bin/sh\nexec %s --socket %s \"\$@\"\n" "$1" "$2" \
+		> /etc/libvirt/hooks/qemu.d/wherry; chmod 755 /etc/libvirt/hooks/qemu.d/wherry' sh \
+		"$build/control/wherry-libvirt-hook" "$2"
+}
+
+# write_domain_config NODE - as write_config of wherry.sh does, for a wherryd beside libvirt
+write_domain_config() {
+	cat > "$(dir_of "$1")/config.yaml" <<-END
+		node: $1
+		socket: $(socket_of "$1")
+		state: $(dir_of "$1")/state
+		mover: $build/dataplane/wherry-mover
+		cgroup: wherry-$name-$1
+		networks: [{name: migration, interface: mig0}]
+		nodes: [{name: $(other "$1"), address: $(address_of "$(other "$1")")}]
+		metrics: none
+		libvirt: {tunnel: $build/dataplane/wherry-tunnel}
+	END
+}
+
 # listen_on_tcp HOST ADDRESS - let anybody who reaches it there connect to its libvirtd, which is started next
 listen_on_tcp() {
 	on_host "$1" sh -c 'printf "%s\n" "listen_tcp = 1" "listen_addr = \"$1\"" "auth_tcp = \"none\"" \
