@@ -280,6 +280,7 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	start->postcopy = job->may_postcopy;
 	start->vmm_pid = (int32_t)job->record.vmm.pid;
 	start->vmm_uffd = start->resume ? job->record.vmm_uffd : -1;
+	start->lingers = job->record.role == WH_ROLE_SOURCE && wh_disks_linger(job);
 	start->type = WH_WORKER_START;
 	start->role = job->record.role;
 	start->region_count = ram->count;
@@ -357,7 +358,7 @@ uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which)
 {
 	if (job->theirs_known && (which == WH_STAT_FAULTS || which == WH_STAT_STALL_NS))
 		return job->theirs_stats.value[which];
-	return count_of(job, which);
+	return count_of(job, which) + job->disks.value[which];
 }
 
 uint64_t wh_job_fault_bucket(const struct wh_job *job, uint32_t bucket)

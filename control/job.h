@@ -110,6 +110,7 @@ struct wh_job {
 	enum wh_phase staged_phase;
 	struct wh_job_times times;
 	struct wh_job_stats stats;    /* of the movers that are gone */
+	struct wh_job_stats disks;    /* what else was moved, where a mover moves the memory */
 	struct wh_rate_stats limiter; /* the limit's last */
 	uint64_t peak_rate_bps;
 

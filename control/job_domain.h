@@ -94,6 +94,7 @@ struct wh_job_domain {
 	char *live_xml;
 	char *persistent_xml;
 	char *disks; /* to be copied, "vda,vdb"; NULL if none is */
+	bool leaves; /* they are */
 	struct wh_timer again;
 
 	/* Target. */
@@ -146,6 +147,10 @@ void wh_ways_close(struct wh_job *job);
 wh_must_check int wh_disks_find(struct wh_job *job, const char *xml, struct wh_error *err);
 /* Source: the target wants these to be copied. */
 void wh_disks_copy(struct wh_job *job, const struct wh_node_message *expected);
+/* Source: whether the rest waits for them to be copied. */
+bool wh_disks_linger(const struct wh_job *job);
+/* Source: ask how far that has come. */
+void wh_disks_tick(struct wh_job *job);
 /*
  * Target: make a place for those that are not shared, and name them in @expected. What is in the way
  * is left alone. Return: 0 or -errno.
@@ -161,7 +166,9 @@ void wh_disks_remove(struct wh_job *job);
  * domain cannot be moved, or NULL.
  */
 const char *wh_domain_choose(struct wh_job *job, const char *why);
-void wh_domain_begin(struct wh_job *job); /* described, and in the journal */
+void wh_domain_begin(struct wh_job *job);  /* described, and in the journal */
+void wh_domain_near(struct wh_job *job);   /* all but its disks */
+void wh_domain_leaves(struct wh_job *job); /* QEMU begins to send: its disks are there */
 void wh_domain_converged(struct wh_job *job);
 void wh_domain_event(struct wh_job *job, const char *name, const char *status);
 void wh_domain_landed(struct wh_job *job);

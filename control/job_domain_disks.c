@@ -77,19 +77,59 @@ int wh_disks_find(struct wh_job *job, const char *xml, struct wh_error *err)
 	return r;
 }
 
+static uint64_t bytes_of(const struct wh_job *job, const char *target)
+{
+	for (uint32_t i = 0; i < job->domain->file_count; i++)
+		if (!strcmp(job->domain->files[i].target, target))
+			return job->domain->files[i].bytes;
+	return 0;
+}
+
 void wh_disks_copy(struct wh_job *job, const struct wh_node_message *expected)
 {
+	uint64_t bytes = 0;
 	char *list = NULL;
 
 	for (uint32_t i = 0; i < expected->disk_count; i++) {
 		char *longer;
 
+		bytes += bytes_of(job, expected->disks[i].target);
 		wh_assert(asprintf(&longer, "%s%s%s", list ? list : "", list ? "," : "",
 		                   expected->disks[i].target) > 0);
 		free(list);
 		list = longer;
 	}
 	job->domain->disks = list;
+	if (job->record.engine == WH_ENGINE_NATIVE)
+		return; /* libvirt counts them with the memory */
+	job->disks.value[WH_STAT_RAM_BYTES] = bytes;
+	job->disks.value[WH_STAT_ROUND_BYTES] = bytes;
+	job->disks.value[WH_STAT_LEFT_BYTES] = bytes;
+}
+
+bool wh_disks_linger(const struct wh_job *job)
+{
+	return job->domain && job->domain->disks && job->state <= WH_JOB_PRECOPY;
+}
+
+static void on_progress(void *ctx, const struct wh_libvirt_job *libvirt, const char *error)
+{
+	struct wh_job *job = ctx;
+	uint64_t received;
+
+	(void)error; /* that is heard of from the migration itself */
+	if (!libvirt || !libvirt->active || !libvirt->disk_total_bytes || !job->domain ||
+	    !job->domain->streams)
+		return;
+	job->disks.value[WH_STAT_LEFT_BYTES] = libvirt->disk_left_bytes;
+	job->disks.value[WH_STAT_PAGE_BYTES] = libvirt->disk_done_bytes;
+	wh_streams_bytes(job->domain->streams, &job->disks.value[WH_STAT_WIRE_BYTES], &received);
+}
+
+void wh_disks_tick(struct wh_job *job)
+{
+	if (wh_disks_linger(job))
+		wh_libvirt_job(job->daemon->libvirt, job->record.vm, on_progress, job);
 }
 
 static int make_place(struct wh_job *job, const struct wh_node_disk *disk, struct wh_error *err)

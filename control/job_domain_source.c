@@ -431,32 +431,66 @@ static int keep_memory(struct wh_job *job, struct wh_error *err)
 	return 0;
 }
 
-void wh_domain_converged(struct wh_job *job)
+/* libvirt is to go on, and may end the guest here. */
+static void proceed(struct wh_job *job)
 {
 	struct wh_node_message msg = { .type = WH_NODE_PROCEED, .running = job->record.running };
 	struct wh_error err;
-	int r = job->switching == WH_SWITCH_POSTCOPY ? keep_memory(job, &err) : 0;
 
-	wh_throttle_lift(job);
-	if (r == 0)
-		r = wh_job_record(job, WH_PHASE_ASKING, &err);
-	if (r < 0) {
+	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0)
 		fail(job, err.text);
-		return;
-	}
-	if (job->peer)
+	else if (job->peer)
 		wh_peer_send(job->peer, &msg);
+}
+
+/* The disks come before QEMU's stream, and the mover lingers for as long. */
+void wh_domain_near(struct wh_job *job)
+{
+	proceed(job);
+}
+
+void wh_domain_leaves(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (!wh_disks_linger(job) || job->domain->leaves || !job->worker)
+		return;
+	job->domain->leaves = true;
+	job->disks.value[WH_STAT_LEFT_BYTES] = 0;
+	if (wh_worker_switch(job->worker, WH_SWITCH_PAUSE, &err) < 0)
+		fail(job, err.text);
 }
 
 static void finish_pages(struct wh_job *job)
 {
 	struct wh_error err;
 
-	job->drained = true;
-	job->times.drained_ns = now();
+	if (!job->drained || !wh_hand_over_is_on(job))
+		return;
 	wh_job_ask_reads(job);
 	if (job->worker && wh_worker_finish(job->worker, &err) < 0)
 		fail(job, err.text);
+}
+
+void wh_domain_converged(struct wh_job *job)
+{
+	struct wh_error err;
+
+	wh_throttle_lift(job);
+	if (job->switching == WH_SWITCH_POSTCOPY && keep_memory(job, &err) < 0)
+		fail(job, err.text);
+	else if (job->domain->leaves)
+		finish_pages(job); /* the guest may stand still already */
+	else
+		proceed(job);
+}
+
+static void on_drained(struct wh_job *job)
+{
+	job->drained = true;
+	job->times.drained_ns = now();
+	wh_domain_leaves(job); /* this may be seen before the connection */
+	finish_pages(job);
 }
 
 void wh_domain_event(struct wh_job *job, const char *name, const char *status)
@@ -475,7 +509,7 @@ void wh_domain_event(struct wh_job *job, const char *name, const char *status)
 	if (!strcmp(name, "STOP") && job->times.stopped_ns == 0)
 		job->times.stopped_ns = now();
 	else if (!strcmp(name, "MIGRATION") && drained && !job->drained)
-		finish_pages(job);
+		on_drained(job);
 	else if (!strcmp(name, "MIGRATION") && !strcmp(status, "completed"))
 		job->times.completed_ns = now();
 }

@@ -201,6 +201,8 @@ static void on_accept(void *ctx, uint32_t events)
 		return;
 	}
 	way = new_way(job, lead->stream, fd);
+	if (is_held(way))
+		wh_domain_leaves(job);
 	if (!is_held(way))
 		connect_way(way);
 	else if (job->qmp_ready)

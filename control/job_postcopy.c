@@ -71,6 +71,11 @@ int wh_postcopy_ask(struct wh_job *job, struct wh_error *err)
 		return wh_fail(err, -EBUSY,
 		               "migration %s is '%s': only from PreCopy it can go into post-copy",
 		               id, wh_job_state_name(job->state));
+	if (wh_disks_linger(job))
+		return wh_fail(err, -EBUSY,
+		               "migration %s cannot go into post-copy: its disks come first, and "
+		               "are not all there",
+		               id);
 	if (job->unfit)
 		return wh_fail(
 			err, -EPERM,

@@ -83,7 +83,10 @@ static void on_tick(void *ctx)
 	struct wh_error err;
 	int r;
 
-	settings.allow_post_copy = job->may_postcopy;
+	/* With disks on their way neither would help. */
+	settings.allow_post_copy = job->may_postcopy && !wh_disks_linger(job);
+	if (wh_disks_linger(job))
+		settings.allow_workload_disruption = false;
 	verdict =
 		wh_deadline_check(&job->deadline, &settings, left, wh_now_ns(&wh_clock_monotonic));
 	r = follow(job, verdict, &err);
@@ -91,6 +94,7 @@ static void on_tick(void *ctx)
 		wh_job_fail(job, r == -ETIME ? WH_OUTCOME_DEADLINE : WH_OUTCOME_FAILED, err.text);
 		return;
 	}
+	wh_disks_tick(job);
 	wh_throttle_tick(job);
 	wh_job_tick_reads(job);
 	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
@@ -109,7 +113,8 @@ static void on_worker_open(void *ctx)
 	if (job->state != WH_JOB_PREPARING)
 		return;
 	wh_job_move(job, WH_JOB_PRECOPY);
-	wh_deadline_start(&job->deadline, wh_ram_bytes(&job->guest.ram),
+	wh_deadline_start(&job->deadline,
+	                  wh_ram_bytes(&job->guest.ram) + job->disks.value[WH_STAT_RAM_BYTES],
 	                  wh_now_ns(&wh_clock_monotonic));
 	wh_source_watch_time(job);
 }
@@ -128,6 +133,14 @@ static void on_worker_no_postcopy(void *ctx)
 	}
 	wh_log(WH_LOG_WARNING, "migration.no-postcopy", WH_STR("migration", job->record.id),
 	       WH_STR("peer", job->record.peer));
+}
+
+static void on_worker_near(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (job->state == WH_JOB_PRECOPY && job->domain)
+		wh_domain_near(job);
 }
 
 static void on_worker_converged(void *ctx)
@@ -204,6 +217,7 @@ int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 		.listening = on_worker_listening,
 		.open = on_worker_open,
 		.no_postcopy = on_worker_no_postcopy,
+		.near = on_worker_near,
 		.converged = on_worker_converged,
 		.landed = on_worker_landed,
 		.arrived = on_worker_arrived,

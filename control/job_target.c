@@ -125,7 +125,9 @@ void wh_target_finish(struct wh_job *job)
 	if (wh_job_record(job, WH_PHASE_DONE, &err) < 0)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
-	if (job->qmp_ready)
+	if (job->record.engine == WH_ENGINE_NATIVE)
+		wh_job_end(job, WH_JOB_SUCCEEDED); /* libvirt had the capabilities */
+	else if (job->qmp_ready)
 		wh_target_restore(job, on_all_done);
 	else
 		restore_by_a_new_monitor(job);

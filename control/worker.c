@@ -77,6 +77,10 @@ static void dispatch(struct wh_worker *w, union message *m)
 	case WH_WORKER_NO_POSTCOPY:
 		w->handler.no_postcopy(w->handler.ctx);
 		return;
+	case WH_WORKER_NEAR:
+		if (w->handler.near)
+			w->handler.near(w->handler.ctx);
+		return;
 	case WH_WORKER_CONVERGED:
 		w->handler.converged(w->handler.ctx);
 		return;

@@ -47,6 +47,8 @@
 #define ANNOUNCEMENTS_MAX 4u
 
 /* All waits for the rounds before the last pass, the hypervisors as well: for none longer than this. */
+#define LINGER_NS (100 * WH_NSEC_PER_MSEC)
+
 #define AGAIN_NS (50 * WH_NSEC_PER_MSEC)
 
 /*
@@ -230,9 +232,9 @@ static int look(void *context)
  * Rounds, until what is left fits into the downtime target and gets no smaller, or they are to end.
  * The daemon sees to that if it never fits.
  */
-static int run_rounds(struct wh_source *source, struct wh_precopy *p)
+static int run_rounds_once(struct wh_source *source, struct wh_precopy *p,
+                           struct wh_rate_mean *rate)
 {
-	struct wh_rate_mean rate = { 0 };
 	struct wh_round round;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
@@ -245,9 +247,9 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		if (r < 0)
 			return r;
 		/* What is left counts in huge pages, and many of theirs will be left out, too. */
-		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
+		wh_rate_mean_add(rate, bytes(round.data_pages + round.same_pages),
 		                 round.duration_ns);
-		source->rate_bps = wh_rate_mean_bps(&rate);
+		source->rate_bps = wh_rate_mean_bps(rate);
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS, source->rate_bps);
 
 		if (p->echo)
@@ -261,6 +263,29 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
 	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
 	return 0;
+}
+
+/* Little is left, and becomes more for a while: not more than the guest can be stopped for. */
+static int linger(struct wh_source *source, struct wh_precopy *p)
+{
+	int r = source->is_near ? 0 : source->lingers(source);
+
+	source->is_near = true;
+	return r < 0 ? r : wh_precopy_wait(p, wh_now_ns(p->clock) + LINGER_NS);
+}
+
+static int run_rounds(struct wh_source *source, struct wh_precopy *p)
+{
+	struct wh_rate_mean rate = { 0 };
+	int r = run_rounds_once(source, p, &rate);
+
+	/* This ends: the daemon says so, or the link fails. */
+	while (r == 0 && source->lingers && source->mode == WH_SWITCH_NONE) {
+		r = linger(source, p);
+		if (r == 0 && source->mode == WH_SWITCH_NONE)
+			r = run_rounds_once(source, p, &rate);
+	}
+	return r;
 }
 
 /*

@@ -53,6 +53,13 @@ struct wh_source {
 	 */
 	int (*stop_guest)(struct wh_source *source, struct wh_error *err);
 
+	/*
+	 * Not NULL: the rounds do not end before they are to, and this is called when they could have ended
+	 * for the first time. Return: 0 or -errno.
+	 */
+	int (*lingers)(struct wh_source *source);
+	bool is_near; /* it was called */
+
 	/* Whether the rounds are to end, asked often: enum wh_switch_mode, or -errno; or NULL. */
 	int (*switch_mode)(struct wh_source *source);
 

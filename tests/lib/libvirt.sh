@@ -50,6 +50,32 @@ make_libvirt_host() {
 	cp "$GUEST_INITRD" "$dir/libvirt/images/initrd"
 }
 
+# $build is the build directory of the two that follow.
+
+# install_hook HOST SOCKET - have libvirt, which is started next, ask the wherryd that serves there
+# shellcheck disable=SC2154 # whoever sources this sets it
+install_hook() {
+	# shellcheck disable=SC2016 # the other shell's
+	on_host "$1" sh -c 'printf "#!/bin/sh\nexec %s --socket %s \"\$@\"\n" "$1" "$2" \
+		> /etc/libvirt/hooks/qemu.d/wherry; chmod 755 /etc/libvirt/hooks/qemu.d/wherry' sh \
+		"$build/control/wherry-libvirt-hook" "$2"
+}
+
+# write_domain_config NODE - as write_config of wherry.sh does, for a wherryd beside libvirt
+write_domain_config() {
+	cat > "$(dir_of "$1")/config.yaml" <<-END
+		node: $1
+		socket: $(socket_of "$1")
+		state: $(dir_of "$1")/state
+		mover: $build/dataplane/wherry-mover
+		cgroup: wherry-$name-$1
+		networks: [{name: migration, interface: mig0}]
+		nodes: [{name: $(other "$1"), address: $(address_of "$(other "$1")")}]
+		metrics: none
+		libvirt: {tunnel: $build/dataplane/wherry-tunnel}
+	END
+}
+
 # listen_on_tcp HOST ADDRESS - let anybody who reaches it there connect to its libvirtd, which is started next
 listen_on_tcp() {
 	on_host "$1" sh -c 'printf "%s\n" "listen_tcp = 1" "listen_addr = \"$1\"" "auth_tcp = \"none\"" \
@@ -85,7 +111,7 @@ virsh_on() {
 
 # domain_xml NAME MEM_MIB [KERNEL_PARAMETER...] - print a domain that both versions run
 #
-# DOMAIN_DISK, if set, is a block device; DOMAIN_CACHE is its cache mode [none].
+# DOMAIN_DISK, if set, is a block device, or a raw file as the host sees it; DOMAIN_CACHE is its cache mode [none].
 domain_xml() {
 	local name=$1 mem=$2 cpu
 
@@ -119,11 +145,14 @@ domain_xml() {
 }
 
 domain_disk_xml() {
+	local type=file attribute=file
+
 	[ -n "${DOMAIN_DISK:-}" ] || return 0
+	if [ -b "$DOMAIN_DISK" ]; then type=block attribute=dev; fi
 	cat <<-END
-		<disk type="block" device="disk">
+		<disk type="$type" device="disk">
 		  <driver name="qemu" type="raw" cache="${DOMAIN_CACHE:-none}"/>
-		  <source dev="$DOMAIN_DISK"/>
+		  <source $attribute="$DOMAIN_DISK"/>
 		  <target dev="vda" bus="virtio"/>
 		</disk>
 	END
