@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * wherry-libvirt-hook - holds an incoming domain until its memory is there.
+ * wherry-libvirt-hook - holds an incoming domain until wherryd has made it ready for a mover.
  *
  * libvirtd runs hooks for every domain and at every step of its life, waits for each, and a domain whose
  * hook fails does not start. So whatever is unclear here ends at once and well; only after this host's
@@ -216,7 +216,7 @@ static int wait_for_memory(int fd, const json_t *about, uint64_t hold_s)
 	int r = ask(fd, "hook-wait", about, now_ns() + hold_s * WH_NSEC_PER_SEC, &answer);
 
 	if (r == -ETIMEDOUT)
-		return fail("the memory of this domain did not arrive in time");
+		return fail("this domain was not made ready in time");
 	if (r < 0)
 		return fail("the wherryd that moves this domain is gone");
 	if (json_is_true(json_object_get(answer, "ok")))

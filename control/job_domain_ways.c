@@ -184,6 +184,12 @@ static bool is_large(const struct wh_job *job, enum wh_stream stream)
 	       (stream == WH_STREAM_MEMORY && job->record.engine == WH_ENGINE_NATIVE);
 }
 
+/* Whether QEMU begins to say what is to be held back, and nobody has let libvirt go on. */
+static bool is_early(const struct wh_job *job, enum wh_stream stream)
+{
+	return stream == WH_STREAM_MEMORY && job->record.phase != WH_PHASE_ASKING;
+}
+
 static void on_accept(void *ctx, uint32_t events)
 {
 	struct wh_lead *lead = ctx;
@@ -198,6 +204,13 @@ static void on_accept(void *ctx, uint32_t events)
 		if (lead->stream == WH_STREAM_MEMORY)
 			wh_native_leaves(job);
 		carry_by_streams(job, lead->stream, fd);
+		return;
+	}
+	if (is_early(job, lead->stream)) {
+		wh_closep(&fd);
+		wh_job_fail(job, WH_OUTCOME_FAILED,
+		            "libvirt of the target did not wait: wherry-libvirt-hook must be installed "
+		            "there, and libvirtd restarted after that");
 		return;
 	}
 	way = new_way(job, lead->stream, fd);

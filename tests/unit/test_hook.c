@@ -361,7 +361,7 @@ static void the_hook_does_not_wait_for_ever(void **state)
 	run_until(f, &f->waited);
 
 	assert_int_equal(end(f, words), 1);
-	assert_string_equal(words, "wherry: the memory of this domain did not arrive in time\n");
+	assert_string_equal(words, "wherry: this domain was not made ready in time\n");
 	run_until(f, &f->lost);
 	assert_false(wh_hook_waits(f->hook));
 }
