@@ -208,9 +208,10 @@ static void on_accept(void *ctx, uint32_t events)
 	}
 	if (is_early(job, lead->stream)) {
 		wh_closep(&fd);
-		wh_job_fail(job, WH_OUTCOME_FAILED,
-		            "libvirt of the target did not wait: wherry-libvirt-hook must be installed "
-		            "there, and libvirtd restarted after that");
+		wh_job_fail(
+			job, WH_OUTCOME_FAILED,
+			"libvirt of the target did not wait: wherry-libvirt-hook must be installed "
+			"there, and libvirtd restarted after that");
 		return;
 	}
 	way = new_way(job, lead->stream, fd);
