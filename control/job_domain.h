@@ -31,7 +31,8 @@
  *	job_domain.c          what both sides share
  *	job_domain_ways.c     sockets that lead to the other node, and what goes through them
  *	job_domain_disks.c    disks that are not shared
- *	job_domain_source.c   a source, until libvirt has ended it; and undoing it
+ *	job_domain_source.c   a source, until libvirt has ended it
+ *	job_domain_undo.c     or until all is as it was
  *	job_domain_native.c   a source whose memory QEMU moves
  *	job_domain_target.c   a target
  *	job_domain_recover.c  what an earlier wherryd left in the journal
@@ -84,11 +85,14 @@ struct wh_job_domain {
 	uint32_t file_count;
 
 	/* Source. */
-	bool recovered;           /* by a later wherryd */
-	bool migrating;           /* libvirt is at it; counted in @due */
-	bool moved;               /* the guest has, and the target is to let it run */
-	void (*ended)(void *ctx); /* to be called when libvirt is done; NULL for nothing */
-	bool ignoring;            /* x-ignore-shared may be on */
+	pid_t *vcpus; /* threads of its QEMU, owned; NULL if they are not known */
+	size_t vcpu_count;
+	struct wh_timer vcpus_due; /* once the stream is let go: whether they have ended */
+	bool recovered;            /* by a later wherryd */
+	bool migrating;            /* libvirt is at it; counted in @due */
+	bool moved;                /* the guest has, and the target is to let it run */
+	void (*ended)(void *ctx);  /* to be called when libvirt is done; NULL for nothing */
+	bool ignoring;             /* x-ignore-shared may be on */
 	bool persistent;
 	char old_monitor[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of our last move */
 	char *live_xml;
@@ -173,7 +177,12 @@ void wh_domain_converged(struct wh_job *job);
 void wh_domain_event(struct wh_job *job, const char *name, const char *status);
 void wh_domain_landed(struct wh_job *job);
 void wh_domain_moved(struct wh_job *job); /* its QEMU is gone here */
+
+/* job_domain_undo.c */
+/* Each call to libvirt that answers to a source ends with this. Return: whether the job goes on. */
+bool wh_domain_answered(struct wh_job *job);
 void wh_domain_undo(struct wh_job *job);
+void wh_domain_undo_further(struct wh_job *job); /* something that it waits for has come */
 void wh_domain_monitor_lost(struct wh_job *job, const char *why);
 /* What only domains have. Return: whether it was that. */
 bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg);

@@ -15,11 +15,11 @@
  */
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "domain_xml.h"
 #include "files.h"
@@ -29,7 +29,8 @@
 #include "wherry/clock.h"
 #include "wherry/log.h"
 
-#define AGAIN_NS WH_NSEC_PER_SEC
+/* For how long the guest may stand still unseen. */
+#define VCPUS_NS WH_NSEC_PER_MSEC
 
 static uint64_t now(void)
 {
@@ -40,16 +41,6 @@ static void fail(struct wh_job *job, const char *why)
 {
 	wh_job_fail(job, WH_OUTCOME_FAILED, why);
 }
-
-/* Each call to libvirt that answers to this job ends with this. Return: whether the job goes on. */
-static bool answered(struct wh_job *job)
-{
-	wh_assert(job->domain->due > 0);
-	job->domain->due--;
-	return job->state != WH_JOB_CANCELLING;
-}
-
-static void undo_further(struct wh_job *job);
 
 /* The guest has moved. */
 
@@ -87,11 +78,54 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	wh_watch_stop(&job->domain->vmm_watch);
 	job->domain->vmm_gone = true;
 	if (job->state == WH_JOB_CANCELLING)
-		undo_further(job);
+		wh_domain_undo_further(job);
 	else if (job->continued)
 		wh_domain_moved(job);
 	else
 		fail(job, "the source's QEMU is gone");
+}
+
+/*
+ * A QEMU that ends takes its time to give back the guest's memory, but its vCPUs' threads are the
+ * first to go, and without them nothing runs.
+ */
+
+static bool have_vcpus_ended(const struct wh_job *job)
+{
+	const struct wh_job_domain *d = job->domain;
+	char path[64];
+
+	for (size_t i = 0; i < d->vcpu_count; i++) {
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)job->record.vmm.pid,
+		               (int)d->vcpus[i]);
+		if (access(path, F_OK) == 0)
+			return false;
+	}
+	return d->vcpu_count > 0;
+}
+
+static void on_vcpus_due(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (job->domain->vmm_gone || job->state == WH_JOB_CANCELLING)
+		return;
+	if (have_vcpus_ended(job))
+		on_vmm_gone(job, 0);
+	else
+		wh_timer_start(&job->domain->vcpus_due, job->daemon->loop, VCPUS_NS);
+}
+
+static void on_vcpus(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job_domain *d = ((struct wh_job *)ctx)->domain;
+	struct wh_error err;
+
+	(void)error; /* then its process has to end as a whole */
+	if (result && !d->vcpus && wh_guest_threads(result, &d->vcpus, &d->vcpu_count, &err) < 0)
+		wh_log(WH_LOG_WARNING, "migration.no-vcpus",
+		       WH_STR("migration", ((struct wh_job *)ctx)->record.id),
+		       WH_STR("reason", err.text));
 }
 
 /* libvirt. */
@@ -102,8 +136,8 @@ static void on_migrated(void *ctx, const char *text, const char *error)
 	struct wh_error err;
 
 	job->domain->migrating = false;
-	if (!answered(job)) {
-		undo_further(job);
+	if (!wh_domain_answered(job)) {
+		wh_domain_undo_further(job);
 		return;
 	}
 	if (job->domain->ended) {
@@ -292,8 +326,8 @@ static void on_persistent_xml(void *ctx, const char *text, const char *error)
 	struct wh_job *job = ctx;
 	struct wh_error err;
 
-	if (!answered(job)) {
-		undo_further(job);
+	if (!wh_domain_answered(job)) {
+		wh_domain_undo_further(job);
 		return;
 	}
 	if (!text)
@@ -323,8 +357,8 @@ static void on_live_xml(void *ctx, const char *text, const char *error)
 	struct wh_job *job = ctx;
 	struct wh_error err;
 
-	if (!answered(job)) {
-		undo_further(job);
+	if (!wh_domain_answered(job)) {
+		wh_domain_undo_further(job);
 		return;
 	}
 	if (!text)
@@ -347,6 +381,7 @@ static void on_live_xml(void *ctx, const char *text, const char *error)
 
 void wh_domain_begin(struct wh_job *job)
 {
+	wh_qmp_call(job->qmp, "query-cpus-fast", NULL, on_vcpus, job);
 	job->domain->due++;
 	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_MIGRATABLE, on_live_xml,
 	               job);
@@ -520,6 +555,8 @@ void wh_domain_landed(struct wh_job *job)
 		return;
 	job->times.landed_ns = now();
 	job->continued = true;
+	job->domain->vcpus_due = (struct wh_timer){ .fired = on_vcpus_due, .ctx = job };
+	wh_timer_start(&job->domain->vcpus_due, job->daemon->loop, VCPUS_NS);
 	wh_ways_release(job);
 }
 
@@ -529,152 +566,4 @@ bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx))
 		return false;
 	job->domain->ended = ended;
 	return true;
-}
-
-/* Undoing. */
-
-/* The target may have a domain that waits for our word: it gets that, however long it takes. */
-static void tell_target(struct wh_job *job)
-{
-	struct wh_error err;
-
-	job->closing = job->staying = true;
-	/* Without this record the next wherryd finds out once more that the guest is here. */
-	if (wh_job_record(job, WH_PHASE_BEGUN, &err) < 0)
-		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
-		       WH_STR("reason", err.text));
-}
-
-static void end_undo(struct wh_job *job)
-{
-	const bool failed = job->outcome == WH_OUTCOME_FAILED;
-
-	job->domain->ignoring = false;
-	if (job->record.phase == WH_PHASE_ASKING || job->domain->recovered)
-		tell_target(job);
-	else
-		wh_job_unrecord(job);
-	wh_job_end(job, failed ? WH_JOB_FAILED : WH_JOB_CANCELLED);
-	if (job->closing)
-		wh_asking_lost(job, "to say that the guest stays here");
-}
-
-static void trouble(const struct wh_job *job, const char *what, const char *why)
-{
-	wh_log(WH_LOG_ERROR, "migration.undo-failed", WH_STR("migration", job->record.id),
-	       WH_STR("vm", job->record.vm), WH_STR("what", what), WH_STR("reason", why));
-}
-
-static void on_resumed(void *ctx, const char *text, const char *error)
-{
-	struct wh_job *job = ctx;
-
-	(void)answered(job);
-	if (!text)
-		trouble(job, "the guest could not be resumed", error);
-	end_undo(job);
-}
-
-/* libvirt resumes it by itself, unless it was restarted in the middle of that. */
-static void on_status(void *ctx, const json_t *result, const char *error)
-{
-	const char *status = wh_json_text(result, "status");
-	struct wh_job *job = ctx;
-
-	(void)error;
-	if (!job->record.running || !result || !strcmp(status, "running")) {
-		end_undo(job);
-		return;
-	}
-	job->domain->due++;
-	wh_libvirt_resume(job->daemon->libvirt, job->record.vm, on_resumed, job);
-}
-
-static void on_restored(void *ctx, const json_t *result, const char *error)
-{
-	struct wh_job *job = ctx;
-
-	if (!result)
-		trouble(job, "x-ignore-shared is still on", error);
-	wh_qmp_call(job->qmp, "query-status", NULL, on_status, job);
-}
-
-static void on_again(void *ctx)
-{
-	undo_further(ctx);
-}
-
-static void on_monitor(void *ctx)
-{
-	struct wh_job *job = ctx;
-
-	job->qmp_ready = true;
-	undo_further(job);
-}
-
-/* libvirtd may be away at the moment: its domain is not. */
-static void wait_for_monitor(struct wh_job *job)
-{
-	struct wh_error err;
-
-	if (job->qmp || wh_source_monitor(job, on_monitor, &err) == 0)
-		return;
-	(void)wh_fail(&job->note, 0, "waits for libvirt, to undo what was prepared: %s", err.text);
-	job->domain->again = (struct wh_timer){ .fired = on_again, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
-}
-
-static void on_aborted(void *ctx, const char *text, const char *error)
-{
-	struct wh_job *job = ctx;
-
-	(void)text;
-	(void)error; /* what counts is that the migration ends */
-	(void)answered(job);
-	undo_further(job);
-}
-
-/* Whatever is due leads here again. */
-static void undo_further(struct wh_job *job)
-{
-	struct wh_job_domain *d = job->domain;
-
-	if (d->due > 0)
-		return;
-	if (!d->ignoring || d->vmm_gone)
-		end_undo(job);
-	else if (job->qmp_ready)
-		wh_domain_ignore_shared(job, false, on_restored);
-	else
-		wait_for_monitor(job);
-}
-
-static void go_on(void *ctx)
-{
-	struct wh_job *job = ctx;
-	struct wh_job_domain *d = job->domain;
-
-	wh_job_drop_worker(job);
-	if (d->migrating) {
-		d->due++;
-		wh_libvirt_abort(job->daemon->libvirt, job->record.vm, on_aborted, job);
-	}
-	undo_further(job);
-}
-
-void wh_domain_undo(struct wh_job *job)
-{
-	/* libvirt's migration fails for want of its ways, and the guest goes on if it stood still. */
-	wh_ways_close(job);
-	if (job->times.stopped_ns || !job->worker ||
-	    !wh_worker_stop(job->worker, SIGTERM, go_on, job))
-		go_on(job);
-}
-
-void wh_domain_monitor_lost(struct wh_job *job, const char *why)
-{
-	if (job->state == WH_JOB_CANCELLING)
-		undo_further(job);
-	else if (!job->domain->migrating)
-		fail(job, why); /* else libvirt's answer comes, too */
 }

@@ -281,13 +281,15 @@ static void notes_are_told_and_do_not_count(void **state)
 		"<target dev='vda'/></disk></devices></domain>";
 	wh_cleanup(wh_findings_done) struct wh_findings findings = { 0 };
 	char notes[256] = "";
+	size_t len = 0;
 
 	(void)state;
 	expect_good("notes", xml);
 	assert_int_equal(wh_domain_xml_check(&findings, xml, NULL), 0);
 	for (size_t i = 0; i < findings.count; i++)
 		if (findings.items[i].note)
-			(void)strcat(strcat(notes, findings.items[i].rule), " ");
+			len += (size_t)snprintf(notes + len, sizeof(notes) - len, "%s ",
+			                        findings.items[i].rule);
 	assert_string_equal(notes, "cpu-model disks-shared disks-direct ");
 }
 
