@@ -24,6 +24,7 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_UNCHANGED_BYTES] = { "unchanged_bytes", "in dirty huge pages, but not changed" },
 	[WH_STAT_DELTA_RAW_BYTES] = { "delta_raw_bytes", "contents sent as differences" },
 	[WH_STAT_DELTA_BYTES] = { "delta_bytes", "what became of those differences" },
+	[WH_STAT_ECHO_BYTES] = { "echo_bytes", "sent once more, for reads with O_DIRECT" },
 	[WH_STAT_POSTCOPY_NS] = { "postcopy_ns", "post-copy began, or was resumed" },
 	[WH_STAT_FAULTS] = { "faults", "how often the guest waited for a page in post-copy" },
 	[WH_STAT_FAULT_BYTES] = { "fault_bytes", "page contents carried to end or avoid a wait" },

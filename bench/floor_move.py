@@ -20,7 +20,8 @@ PORT = "4445"
 def start(options, side, host, path):
 	return subprocess.Popen(
 		["nsenter", f"--net=/run/netns/{host}", "--", options.program, side, path,
-			ADDRESS, PORT, str(options.connections), getattr(options, side)],
+			ADDRESS, PORT, str(options.connections), getattr(options, side),
+			str(options.poll), str(options.spin)],
 		stdout=subprocess.PIPE, text=True)
 
 
@@ -49,9 +50,11 @@ def main():
 	parser.add_argument("--from", dest="source", nargs=2, required=True, metavar=("HOST", "FILE"))
 	parser.add_argument("--to", nargs=2, required=True, metavar=("HOST", "FILE"))
 	parser.add_argument("--send", required=True,
-		choices=("best", "sendfile", "copy", "splice"))
+		choices=("best", "sendfile", "copy", "splice", "fixed", "chain"))
 	parser.add_argument("--receive", required=True,
-		choices=("best", "fill", "write", "map"))
+		choices=("best", "fill", "write", "map", "ring", "sqpoll", "fixed", "fixed-write"))
+	parser.add_argument("--poll", type=int, required=True, help="us")
+	parser.add_argument("--spin", type=int, required=True, help="us")
 	parser.add_argument("--connections", type=int, required=True)
 	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
 	options = parser.parse_args()
@@ -62,6 +65,8 @@ def main():
 		"connections": options.connections,
 		"send": options.send,
 		"receive": options.receive,
+		"poll_us": options.poll,
+		"spin_us": options.spin,
 		**move(options),
 	}))
 

@@ -12,7 +12,9 @@ _wherry_options() {
 	delete) echo "-n --namespace" ;;
 	settings) echo "--json" ;;
 	explain) echo "-n --namespace --json" ;;
-	migrate) echo "-n --namespace --to --priority --wait --detach" ;;
+	check) echo "-n --namespace --to --fix-xml --json" ;;
+	label) echo "-n --namespace --namespace-name --json" ;;
+	migrate) echo "-n --namespace --to --priority --engine --wait --detach" ;;
 	cancel) echo "" ;;
 	postcopy) echo "" ;;
 	recover) echo "" ;;
@@ -26,8 +28,8 @@ _wherry_options() {
 }
 
 _wherry_commands() {
-	echo "apply get edit delete settings explain migrate cancel postcopy recover set-bandwidth" \
-		"status top drain undrain events"
+	echo "apply get edit delete settings explain check label migrate cancel postcopy recover" \
+		"set-bandwidth status top drain undrain events"
 }
 
 _wherry_kinds() {
@@ -51,8 +53,9 @@ _wherry_vms() {
 _wherry_value() {
 	case $1 in
 	--to) _wherry_nodes ;;
-	-n | --namespace) _wherry_names namespaces ;;
+	-n | --namespace | --namespace-name) _wherry_names namespaces ;;
 	-o | --output) echo "yaml json table" ;;
+	--engine) echo "auto offload native" ;;
 	--priority) echo "system-critical user-triggered system-maintenance" ;;
 	*) return 1 ;;
 	esac
@@ -64,7 +67,7 @@ _wherry_operand() {
 	get-0) echo "$(_wherry_kinds) nodes" ;;
 	edit-0 | delete-0) _wherry_kinds ;;
 	get-1 | edit-1 | delete-1) _wherry_names "$3" ;;
-	explain-0 | migrate-0) _wherry_vms ;;
+	explain-0 | check-0 | label-0 | migrate-0) _wherry_vms ;;
 	cancel-0 | postcopy-0 | recover-0 | set-bandwidth-0 | status-0) _wherry_migrations ;;
 	drain-0 | undrain-0) _wherry_nodes ;;
 	esac
@@ -78,7 +81,7 @@ _wherry() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--socket) wherry+=("${COMP_WORDS[i]}" "${COMP_WORDS[++i]}") ;;
-		-f | --filename | -n | --namespace | -o | --output | --to | --priority) i=$((i + 1)) ;;
+		-f | --filename | -n | --namespace | --namespace-name | -o | --output | --to | --priority | --engine) i=$((i + 1)) ;;
 		-*) ;;
 		*)
 			if [ -z "$command" ]; then

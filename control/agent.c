@@ -21,6 +21,7 @@
 #include "census.h"
 #include "coordinator.h"
 #include "job.h"
+#include "libvirt.h"
 #include "network.h"
 #include "node_protocol.h"
 #include "report.h"
@@ -82,14 +83,18 @@ static bool is_news(const struct wh_job *job)
 
 static json_t *make_report(struct wh_agent *a)
 {
+	const struct wh_libvirt *libvirt = a->daemon->libvirt;
+	struct wh_domain_list domains = { 0 };
 	struct wh_report report = {
-		.vms = wh_census_look(a->census),
-		.vm_count = a->daemon->config->vm_count,
+		.libvirt = libvirt && wh_libvirt_connected(libvirt, NULL),
 	};
 	json_t *jobs = json_array();
 	struct sysinfo info;
 
 	wh_assert(jobs && sysinfo(&info) == 0);
+	if (libvirt)
+		domains.items = wh_libvirt_domains(libvirt, &domains.count);
+	report.vms = wh_census_look(a->census, &domains, &report.vm_count);
 	report.memory_bytes = (uint64_t)info.totalram * info.mem_unit;
 	report.free_bytes = free_bytes(&info);
 	for (struct wh_job *job = a->daemon->jobs; job; job = job->next) {

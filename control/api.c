@@ -2,7 +2,7 @@
 
 /*
  * API - a table of what this node answers itself. A request about a migration is answered here if
- * a job of it is here; everything else goes to the coordinator.
+ * a job of it is here, one about a VM if that is here; everything else goes to the coordinator.
  */
 
 #include "api.h"
@@ -13,8 +13,11 @@
 #include <string.h>
 
 #include "agent.h"
+#include "check_vm.h"
 #include "events.h"
+#include "hook.h"
 #include "job.h"
+#include "label.h"
 #include "quantity.h"
 #include "report.h"
 #include "settings_json.h"
@@ -229,11 +232,37 @@ static void run(struct wh_daemon *d, const struct command *command, const json_t
 	wh_ask_refuse(ask, &err);
 }
 
+/* What others have to be asked for first, so that the answer comes later. */
+static const struct later {
+	const char *name;
+	void (*start)(struct wh_daemon *d, const json_t *request, struct wh_ask *ask);
+	bool of_vm; /* a client asks for it, about a VM */
+} laters[] = {
+	{ "check", wh_check_request, true },
+	{ "label", wh_label_request, true },
+	{ "check-target", wh_check_target, false },
+};
+
+static const struct later *find_later(const json_t *request)
+{
+	const char *name = wh_json_text(request, "command");
+
+	for (size_t i = 0; i < sizeof(laters) / sizeof(*laters); i++)
+		if (!strcmp(name, laters[i].name))
+			return &laters[i];
+	return NULL;
+}
+
 void wh_api_order(struct wh_daemon *d, const json_t *request, struct wh_ask *ask)
 {
 	const struct command *command = find_command(request);
+	const struct later *later = find_later(request);
 	struct wh_error err;
 
+	if (later) {
+		later->start(d, request, ask);
+		return;
+	}
 	if (command) {
 		run(d, command, request, ask);
 		return;
@@ -278,9 +307,14 @@ static void answer_from_here(struct wh_daemon *d, const struct wh_error *why, st
 void wh_api_request(struct wh_daemon *d, const json_t *request, struct wh_ask *ask)
 {
 	const struct command *command = find_command(request);
+	const struct later *later = find_later(request);
 	struct wh_error why;
 
-	if (is_ours(d, command, request))
+	if (wh_hook_request(d, request, ask))
+		return;
+	if (later && later->of_vm && wh_check_has_vm(d, wh_json_text(request, "vm")))
+		later->start(d, request, ask);
+	else if (is_ours(d, command, request))
 		run(d, command, request, ask);
 	else if (command && command->run == do_status && !json_object_get(request, "migration") &&
 	         !wh_agent_connected(d->agent, &why))

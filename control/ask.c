@@ -2,6 +2,8 @@
 
 #include "ask.h"
 
+#include <stdio.h>
+
 #include "wherry/assert.h"
 
 void wh_ask_answer(struct wh_ask *ask, json_t *answer)
@@ -13,11 +15,26 @@ void wh_ask_answer(struct wh_ask *ask, json_t *answer)
 	ask->reply(ask, json);
 }
 
+/* Words quote what was asked, and may be cut within a letter of more than one byte. */
+static json_t *string_of(const char *why)
+{
+	char plain[WH_ERROR_TEXT_MAX];
+	json_t *json = json_string(why);
+
+	if (json)
+		return json;
+	(void)snprintf(plain, sizeof(plain), "%s", why);
+	for (char *c = plain; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	return json_string(plain);
+}
+
 static void refuse(struct wh_ask *ask, const char *why)
 {
-	json_t *json = json_pack("{s:b, s:s}", "ok", 0, "error", why);
+	json_t *json = json_pack("{s:b, s:o}", "ok", 0, "error", string_of(why));
 
-	wh_assert(json); /* the words of errors are plain text */
+	wh_assert(json);
 	ask->reply(ask, json);
 }
 

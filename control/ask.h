@@ -20,6 +20,12 @@
 struct wh_ask {
 	void (*reply)(struct wh_ask *ask, json_t *answer); /* @answer is its own */
 	const char *from;                                  /* the node that asks; borrowed */
+	/*
+	 * Set by who owes the answer, or NULL: called once when nobody waits for it any more. It is
+	 * owed all the same, and may be given there and then.
+	 */
+	void (*gone)(void *ctx);
+	void *gone_ctx;
 };
 
 /* Answer with @answer, which is given away, and "ok": true; NULL is an answer without more. */

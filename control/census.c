@@ -42,8 +42,9 @@ struct entry {
 struct wh_census {
 	struct wh_daemon *daemon;
 	struct entry *entries;
-	struct wh_report_vm *vms;
-	size_t count;
+	size_t count; /* of them: guests of the configuration */
+	struct wh_census_domains *domains;
+	struct wh_report_vm *vms; /* of both */
 };
 
 static void stop_asking(struct entry *e)
@@ -116,10 +117,12 @@ static bool has_ended(const struct entry *e)
 	       now.st_dev != e->socket.st_dev;
 }
 
-static const struct wh_job *job_of(const struct wh_census *c, const struct wh_vm *vm)
+/* @vm is NULL for a domain. */
+static const struct wh_job *job_of(const struct wh_census *c, const struct wh_vm *vm,
+                                   const char *name)
 {
 	for (const struct wh_job *job = c->daemon->jobs; job; job = job->next)
-		if (job->vm == vm && !wh_job_is_over(job->state))
+		if (job->vm == vm && !strcmp(job->record.vm, name) && !wh_job_is_over(job->state))
 			return job;
 	return NULL;
 }
@@ -134,7 +137,7 @@ static bool is_here(const struct wh_job *job)
 
 static bool look_at(struct entry *e)
 {
-	const struct wh_job *job = job_of(e->census, e->vm);
+	const struct wh_job *job = job_of(e->census, e->vm, e->vm->name);
 
 	if (job) {
 		forget(e); /* the job needs the monitor, and the process is about to change */
@@ -147,8 +150,41 @@ static bool look_at(struct entry *e)
 	return e->pidfd >= 0;
 }
 
-const struct wh_report_vm *wh_census_look(struct wh_census *c)
+/* libvirt shows one that comes in as active, and paused, long before it is. */
+static void add_domain(struct wh_census *c, struct wh_report_vm *vm,
+                       const struct wh_domain_seen *seen)
 {
+	const struct wh_job *job = job_of(c, NULL, seen->domain->name);
+
+	*vm = (struct wh_report_vm){
+		.here = job ? is_here(job) : seen->domain->active,
+		.libvirt = true,
+		.memory_bytes = seen->domain->memory_bytes,
+		.labels = seen->note->labels,
+	};
+	memcpy(vm->name, seen->domain->name, WH_NAME_MAX);
+	(void)snprintf(vm->name_space, WH_NAME_MAX, "%s",
+	               *seen->note->name_space ? seen->note->name_space : "default");
+}
+
+static size_t add_domains(struct wh_census *c, const struct wh_domain_list *domains)
+{
+	const size_t count = wh_census_domains_look(c->domains, domains);
+
+	c->vms = reallocarray(c->vms, c->count + count + 1, sizeof(*c->vms));
+	wh_assert(c->vms);
+	for (size_t i = 0; i < count; i++) {
+		const struct wh_domain_seen seen = wh_census_domains_at(c->domains, i);
+
+		add_domain(c, &c->vms[c->count + i], &seen);
+	}
+	return count;
+}
+
+const struct wh_report_vm *wh_census_look(struct wh_census *c, const struct wh_domain_list *domains,
+                                          size_t *count)
+{
+	*count = c->count + add_domains(c, domains);
 	for (size_t i = 0; i < c->count; i++) {
 		struct wh_report_vm *vm = &c->vms[i];
 		uint64_t known = vm->memory_bytes;
@@ -168,6 +204,7 @@ struct wh_census *wh_census_open(struct wh_daemon *daemon)
 	wh_assert(c);
 	c->daemon = daemon;
 	c->count = count;
+	c->domains = wh_census_domains_new(daemon->config);
 	c->entries = calloc(count + 1, sizeof(*c->entries));
 	c->vms = calloc(count + 1, sizeof(*c->vms));
 	wh_assert(c->entries && c->vms);
@@ -189,6 +226,7 @@ struct wh_census *wh_census_close(struct wh_census *c)
 		forget(&c->entries[i]);
 	free(c->entries);
 	free(c->vms);
+	c->domains = wh_census_domains_free(c->domains);
 	free(c);
 	return NULL;
 }

@@ -121,6 +121,8 @@ int wh_cli_edit(struct wh_cli *cli);
 int wh_cli_delete(struct wh_cli *cli);
 int wh_cli_settings(struct wh_cli *cli);
 int wh_cli_explain(struct wh_cli *cli);
+int wh_cli_check(struct wh_cli *cli);
+int wh_cli_label(struct wh_cli *cli);
 int wh_cli_migrate(struct wh_cli *cli);
 int wh_cli_cancel(struct wh_cli *cli);
 int wh_cli_postcopy(struct wh_cli *cli);

@@ -4,6 +4,8 @@
 
 #include "cli.h"
 
+#include "wherry/limits.h"
+
 /* clang-format off */
 #define NAMESPACE { "namespace", "NAMESPACE", 'n', false, "of this namespace only" }
 #define JSON      { "json", NULL, 0, false, "print JSON, for programs" }
@@ -56,6 +58,27 @@ const struct wh_cli_command wh_cli_commands[] = {
 	  "show which policy a VM is migrated with, and why",
 	  wh_cli_explain,
 	  { NAMESPACE, JSON } },
+	{ "check",
+	  "VM",
+	  1,
+	  1,
+	  "say whether a VM could be moved, and what is in the way",
+	  wh_cli_check,
+	  { NAMESPACE,
+	    { "to", "NODE", 0, false, "and whether to this node" },
+	    { "fix-xml", NULL, 0, false,
+	      "print the domain's XML with what wherry can fix, only that" },
+	    JSON } },
+	{ "label",
+	  "VM [KEY=VALUE|KEY-]...",
+	  1,
+	  WH_LABELS_MAX,
+	  "show or change the labels that a libvirt domain has for wherry",
+	  wh_cli_label,
+	  { NAMESPACE,
+	    { "namespace-name", "NAME", 0, false,
+	      "put it into this namespace; \"\" is the default one" },
+	    JSON } },
 	{ "migrate",
 	  "VM",
 	  1,
@@ -66,6 +89,8 @@ const struct wh_cli_command wh_cli_commands[] = {
 	    { "to", "NODE", 0, false, "where to [the node that suits best]" },
 	    { "priority", "PRIORITY", 0, false,
 	      "system-critical, user-triggered (default) or system-maintenance" },
+	    { "engine", "NAME", 0, false,
+	      "what moves the memory of a libvirt domain: auto, offload or native" },
 	    { "wait", NULL, 0, false, "look on until it is over; this is the default" },
 	    { "detach", NULL, 0, false, "only print the migration's id" } } },
 	{ "cancel",

@@ -91,6 +91,7 @@ static void print(const json_t *answer)
 {
 	const char *name_space = wh_json_text(answer, "namespace");
 	const char *node = wh_json_text(answer, "node");
+	const char *from = wh_json_text(answer, "vm_labels_from");
 	char of[128];
 
 	(void)printf("VM %s in namespace %s, ", wh_json_text(answer, "vm"), name_space);
@@ -101,7 +102,9 @@ static void print(const json_t *answer)
 	print_winner(json_object_get(answer, "policies"));
 	(void)snprintf(of, sizeof(of), "namespace %s", name_space);
 	print_labels(of, json_object_get(answer, "namespace_labels"));
-	print_labels("the VM", json_object_get(answer, "vm_labels"));
+	(void)snprintf(of, sizeof(of), "the VM%s%s", *from ? ", by its " : "",
+	               !strcmp(from, "domain") ? "domain's metadata" : from);
+	print_labels(of, json_object_get(answer, "vm_labels"));
 	print_policies(json_object_get(answer, "policies"));
 	(void)printf("\nSettings of a migration that starts now\n");
 	wh_cli_print_settings(json_object_get(answer, "settings"));

@@ -3,7 +3,7 @@
 /*
  * Clients - an answer may come later than that to the next request, so each request has a slot in
  * a list, and answers leave from the front of it. A slot whose client is gone waits for its answer
- * all the same, and drops it.
+ * all the same, and drops it; who owes the answer can have itself told.
  */
 
 #include "clients.h"
@@ -116,6 +116,8 @@ static void drop(struct client *c)
 		slot->client = NULL;
 		if (slot->answer)
 			free_slot(slot);
+		else if (slot->ask.gone)
+			slot->ask.gone(slot->ask.gone_ctx); /* may free it */
 	}
 	free(c);
 }

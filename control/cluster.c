@@ -115,21 +115,30 @@ static const char *nearest_vm(const struct wh_cluster *c, const char *vm)
 	return nearest.best ? nearest.best : "";
 }
 
-static bool is_known(const struct wh_cluster *c, const struct wh_cluster_request *request)
+static const struct wh_report_vm *find_anywhere(const struct wh_cluster *c,
+                                                const struct wh_cluster_request *request)
 {
-	for (size_t i = 0; i < c->member_count; i++)
-		if (wh_member_vm(c->members[i], request->name_space, request->vm))
-			return true;
-	return false;
+	const struct wh_report_vm *vm = NULL;
+
+	for (size_t i = 0; !vm && i < c->member_count; i++)
+		vm = wh_member_vm(c->members[i], request->name_space, request->vm);
+	return vm;
 }
 
 static int fail_unknown(const struct wh_cluster *c, const struct wh_cluster_request *request,
                         struct wh_error *err)
 {
+	const struct wh_report_vm *known = find_anywhere(c, request);
 	const char *nearest;
 
 	/* Looking for a name like it takes some 10 ms in a large cluster. */
-	if (is_known(c, request))
+	if (known && known->libvirt)
+		return wh_fail(
+			err, -ENOENT,
+			"VM '%s' is a domain of libvirt that is not active on any node; start "
+			"it, for only a running one can be moved",
+			request->vm);
+	if (known)
 		return wh_fail(err, -ENOENT, "VM '%s' runs on no node", request->vm);
 	nearest = nearest_vm(c, request->vm);
 	if (*nearest && strcmp(nearest, request->vm) != 0)
@@ -215,8 +224,25 @@ static int locate_at(const struct wh_cluster *c, const struct wh_cluster_request
 
 /* Requests. */
 
-static int check_target(const struct wh_cluster *c, const struct wh_move *move,
-                        struct wh_error *err)
+/* Why @target, which has reported, cannot take the VM. */
+static int fail_target(const struct wh_member *target, const struct place *place,
+                       const struct wh_move *move, struct wh_error *err)
+{
+	if (!place->vm || !place->vm->libvirt)
+		return wh_fail(err, -ENOENT, "node %s has no VM '%s' in its configuration",
+		               target->name, move->vm);
+	if (!target->libvirt)
+		return wh_fail(err, -ENOENT,
+		               "VM '%s' is a domain of libvirt, and node %s is not connected to a "
+		               "libvirt",
+		               move->vm, target->name);
+	return wh_fail(err, -EINVAL,
+	               "VM '%s' is a domain of libvirt, and node %s has another one of that name",
+	               move->vm, target->name);
+}
+
+static int check_target(const struct wh_cluster *c, const struct place *place,
+                        const struct wh_move *move, struct wh_error *err)
 {
 	struct wh_member *target;
 	const struct wh_report_vm *vm;
@@ -234,9 +260,11 @@ static int check_target(const struct wh_cluster *c, const struct wh_move *move,
 	if (target->drained)
 		return wh_fail(err, -EINVAL, "node %s is drained: undrain it, or name another one",
 		               target->name);
-	if (target->reported_ms > 0 && !vm)
-		return wh_fail(err, -ENOENT, "node %s has no VM '%s' in its configuration",
-		               target->name, move->vm);
+	/* One that is in no report yet may be a domain. */
+	if (!place->vm && !vm && target->libvirt)
+		return 0;
+	if (target->reported_ms > 0 && !wh_member_takes(target, place->member, move))
+		return fail_target(target, place, move, err);
 	return 0;
 }
 
@@ -258,6 +286,8 @@ static void fill_in(const struct wh_cluster *c, const struct wh_cluster_request 
 	(void)snprintf(ret->vm, sizeof(ret->vm), "%s", request->vm);
 	(void)snprintf(ret->source, sizeof(ret->source), "%s", place->member->name);
 	(void)snprintf(ret->target, sizeof(ret->target), "%s", request->to);
+	(void)snprintf(ret->engine, sizeof(ret->engine), "%s",
+	               request->engine ? request->engine : "");
 }
 
 int wh_request_plan(const struct wh_cluster *c, const struct wh_cluster_request *request,
@@ -280,7 +310,7 @@ int wh_request_plan(const struct wh_cluster *c, const struct wh_cluster_request 
 	if (last && !wh_move_is_over(&last->move))
 		return wh_fail(err, -EBUSY, "VM '%s' is being moved already (migration %s)",
 		               ret->vm, last->move.id);
-	return ret->target_named ? check_target(c, ret, err) : 0;
+	return ret->target_named ? check_target(c, &place, ret, err) : 0;
 }
 
 int wh_cluster_migrate(struct wh_cluster *c, const struct wh_cluster_request *request,

@@ -89,8 +89,10 @@ void wh_cluster_expect_node(struct wh_cluster *cluster, const char *node,
 struct wh_report_vm {
 	char name_space[WH_NAME_MAX];
 	char name[WH_NAME_MAX];
-	bool here;             /* it runs (or is paused) on this node; else it could come in */
-	uint64_t memory_bytes; /* 0 if not known */
+	bool here;               /* it runs (or is paused) on this node; else it could come in */
+	bool libvirt;            /* a domain: it needs no entry where it is to go, but libvirt */
+	uint64_t memory_bytes;   /* 0 if not known */
+	struct wh_labels labels; /* of a domain's metadata */
 };
 
 struct wh_report_job {
@@ -106,7 +108,8 @@ struct wh_report {
 	const char *node;
 	uint64_t memory_bytes; /* of the host */
 	uint64_t free_bytes;
-	const struct wh_report_vm *vms;
+	bool libvirt;                   /* domains can come in */
+	const struct wh_report_vm *vms; /* names are there once */
 	size_t vm_count;
 	const struct wh_report_job *jobs; /* live ones, and those over that it remembers */
 	size_t job_count;
@@ -136,6 +139,7 @@ struct wh_cluster_node {
 	bool alive; /* its lease has not expired */
 	bool seen;  /* it has reported, ever */
 	bool drained;
+	bool libvirt;
 	uint64_t reported_ms; /* mono_ms of its last report */
 	uint64_t memory_bytes;
 	uint64_t free_bytes;
@@ -153,8 +157,9 @@ bool wh_cluster_node_at(const struct wh_cluster *cluster, size_t i, struct wh_cl
 struct wh_cluster_request {
 	const char *name_space; /* "" for whichever the VM has */
 	const char *vm;
-	const char *to;   /* "" for any node */
-	const char *from; /* "" for where it is; else where the asking node has it */
+	const char *to;     /* "" for any node */
+	const char *from;   /* "" for where it is; else where the asking node has it */
+	const char *engine; /* as in struct wh_move; NULL for "" */
 	enum wh_priority priority;
 };
 
@@ -244,15 +249,24 @@ void wh_cluster_each_object(const struct wh_cluster *cluster, const struct wh_ob
 /* Settings of the cluster, without any policy. Borrowed. */
 const struct wh_settings *wh_cluster_settings(const struct wh_cluster *cluster);
 
+/* Which of the sources has told the labels of a VM: the first of these that there is. */
+enum wh_labels_from {
+	WH_LABELS_OF_VMI,
+	WH_LABELS_OF_VM,
+	WH_LABELS_OF_DOMAIN, /* its metadata */
+	WH_LABELS_OF_NOTHING,
+};
+
 /* How a VM would be migrated now, and why. All is borrowed until something changes. */
 struct wh_cluster_effect {
 	struct wh_settings settings;
 	const struct wh_named_policy *policy; /* NULL if none matches */
 	const struct wh_labels *namespace_labels;
 	const struct wh_labels *vm_labels;
+	enum wh_labels_from vm_labels_from;
 };
 
-/* Never fails: a VM that no object describes has no labels. */
+/* Never fails: a VM that neither an object nor a domain's metadata describes has no labels. */
 void wh_cluster_effect(const struct wh_cluster *cluster, const char *name_space, const char *vm,
                        struct wh_cluster_effect *ret);
 

@@ -108,6 +108,7 @@ bool wh_cluster_node_at(const struct wh_cluster *c, size_t i, struct wh_cluster_
 		.alive = now.mono_ms < member->lease_ms,
 		.seen = member->seen,
 		.drained = member->drained,
+		.libvirt = member->libvirt,
 		.reported_ms = member->reported_ms,
 		.memory_bytes = member->memory_bytes,
 		.free_bytes = member->free_bytes,
@@ -138,17 +139,44 @@ static bool is_sorted(const struct wh_member *member)
 	return true;
 }
 
+/* Labels of its own for @vm: those that @member has of it, if they are the same, or a copy. */
+static void own_labels(struct wh_member *member, struct wh_report_vm *vm)
+{
+	const struct wh_labels theirs = vm->labels;
+	struct wh_report_vm *before;
+
+	vm->labels = (struct wh_labels){ 0 };
+	if (theirs.count == 0)
+		return;
+	before = (struct wh_report_vm *)wh_member_vm(member, vm->name_space, vm->name);
+	if (before && wh_labels_equal(&before->labels, &theirs)) {
+		vm->labels = before->labels;
+		before->labels = (struct wh_labels){ 0 };
+		return;
+	}
+	wh_assert(wh_labels_copy(&vm->labels, &theirs) == 0);
+}
+
+static void free_vms(struct wh_report_vm *vms, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		wh_labels_done(&vms[i].labels);
+	free(vms);
+}
+
 static void take_vms(struct wh_member *member, const struct wh_report *report)
 {
-	if (report->vm_count != member->vm_count) {
-		/* One byte more, so that no VMs are no failure. */
-		member->vms = realloc(member->vms, report->vm_count * sizeof(*member->vms) + 1);
-		wh_assert(member->vms);
-		member->vm_count = report->vm_count;
+	/* One more, so that no VMs are no failure. */
+	struct wh_report_vm *vms = calloc(report->vm_count + 1, sizeof(*vms));
+
+	wh_assert(vms);
+	for (size_t i = 0; i < report->vm_count; i++) {
+		vms[i] = report->vms[i];
+		own_labels(member, &vms[i]);
 	}
-	if (report->vm_count == 0)
-		return;
-	memcpy(member->vms, report->vms, report->vm_count * sizeof(*member->vms));
+	free_vms(member->vms, member->vm_count);
+	member->vms = vms;
+	member->vm_count = report->vm_count;
 	if (!is_sorted(member))
 		qsort(member->vms, member->vm_count, sizeof(*member->vms), compare_vms);
 }
@@ -183,6 +211,35 @@ bool wh_member_has(const struct wh_member *member, const char *name_space, const
 	const struct wh_report_vm *found = wh_member_vm(member, name_space, vm);
 
 	return found && found->here;
+}
+
+bool wh_member_takes(const struct wh_member *member, const struct wh_member *source,
+                     const struct wh_move *move)
+{
+	const struct wh_report_vm *left = wh_member_vm(source, move->name_space, move->vm);
+	const struct wh_report_vm *there;
+
+	if (!left || !left->libvirt) {
+		there = wh_member_vm(member, move->name_space, move->vm);
+		return there && !there->libvirt && !there->here;
+	}
+	/* An entry of that name, in whatever namespace, counts more than libvirt. */
+	there = wh_member_vm(member, "", move->vm);
+	return member->libvirt && (!there || (there->libvirt && !there->here));
+}
+
+const struct wh_report_vm *wh_members_domain(const struct wh_cluster *c, const char *name_space,
+                                             const char *vm)
+{
+	const struct wh_report_vm *best = NULL;
+
+	for (size_t i = 0; i < c->member_count; i++) {
+		const struct wh_report_vm *found = wh_member_vm(c->members[i], name_space, vm);
+
+		if (found && found->libvirt && (!best || (found->here && !best->here)))
+			best = found;
+	}
+	return best;
 }
 
 /* Jobs. */
@@ -359,6 +416,7 @@ void wh_cluster_report(struct wh_cluster *c, const struct wh_report *report,
 	member->lease_ms = now.mono_ms + WH_LEASE_MS;
 	member->memory_bytes = report->memory_bytes;
 	member->free_bytes = report->free_bytes;
+	member->libvirt = report->libvirt;
 	take_vms(member, report);
 	take_jobs(c, member, report);
 	count_strays(c, member, report);
@@ -395,7 +453,7 @@ void wh_members_expire(struct wh_cluster *c)
 void wh_members_free(struct wh_cluster *c)
 {
 	for (size_t i = 0; i < c->member_count; i++) {
-		free(c->members[i]->vms);
+		free_vms(c->members[i]->vms, c->members[i]->vm_count);
 		free(c->members[i]);
 	}
 	free(c->members);

@@ -172,24 +172,39 @@ static const struct wh_labels *labels_of(const struct wh_cluster *c, enum wh_kin
 	return kept ? &kept->object.labels : NULL;
 }
 
+static void find_vm_labels(const struct wh_cluster *c, const char *name_space, const char *vm,
+                           struct wh_cluster_effect *ret)
+{
+	const struct wh_report_vm *domain = wh_members_domain(c, name_space, vm);
+	const struct wh_labels *const sources[] = {
+		/* The instance is what runs; its template may have been edited since. */
+		[WH_LABELS_OF_VMI] = labels_of(c, WH_KIND_VMI, name_space, vm),
+		[WH_LABELS_OF_VM] = labels_of(c, WH_KIND_VM, name_space, vm),
+		[WH_LABELS_OF_DOMAIN] = domain ? &domain->labels : NULL,
+		[WH_LABELS_OF_NOTHING] = &no_labels,
+	};
+	enum wh_labels_from from = WH_LABELS_OF_VMI;
+
+	/* This ends at the last one. */
+	while (!sources[from])
+		from++;
+	ret->vm_labels = sources[from];
+	ret->vm_labels_from = from;
+}
+
 void wh_cluster_effect(const struct wh_cluster *c, const char *name_space, const char *vm,
                        struct wh_cluster_effect *ret)
 {
 	const struct wh_labels *of_namespace;
-	const struct wh_labels *of_vm;
 
 	if (!*name_space)
 		name_space = "default";
 	of_namespace = labels_of(c, WH_KIND_NAMESPACE, "", name_space);
-	/* The instance is what runs; its template may have been edited since. */
-	of_vm = labels_of(c, WH_KIND_VMI, name_space, vm);
-	if (!of_vm)
-		of_vm = labels_of(c, WH_KIND_VM, name_space, vm);
 	*ret = (struct wh_cluster_effect){
 		.settings = c->settings,
 		.namespace_labels = of_namespace ? of_namespace : &no_labels,
-		.vm_labels = of_vm ? of_vm : &no_labels,
 	};
+	find_vm_labels(c, name_space, vm, ret);
 	ret->policy = wh_policy_resolve(c->policies, ret->namespace_labels, ret->vm_labels);
 	if (ret->policy)
 		wh_policy_apply(&ret->settings, ret->policy->policy);

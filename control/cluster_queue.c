@@ -110,7 +110,7 @@ static void count_coming(struct wh_cluster *c)
 struct unfit {
 	unsigned gone;
 	unsigned drained;
-	unsigned unknown; /* do not have the VM in their configuration */
+	unsigned unable; /* do not have the VM in their configuration, or no libvirt for it */
 	unsigned small;
 	uint64_t largest_bytes; /* of those */
 };
@@ -118,16 +118,12 @@ struct unfit {
 static bool is_fit(const struct wh_cluster *c, const struct wh_member *member,
                    const struct wh_track *track, uint64_t memory_bytes, struct unfit *unfit)
 {
-	const struct wh_move *move = &track->move;
-	const struct wh_report_vm *vm;
-
 	if (!wh_member_alive(c, member)) {
 		unfit->gone++;
 		return false;
 	}
-	vm = wh_member_vm(member, move->name_space, move->vm);
-	if (!vm || vm->here) {
-		unfit->unknown++;
+	if (!wh_member_takes(member, track->source, &track->move)) {
+		unfit->unable++;
 		return false;
 	}
 	if (member->drained) {
@@ -143,8 +139,13 @@ static bool is_fit(const struct wh_cluster *c, const struct wh_member *member,
 	return true;
 }
 
-static void explain_unfit(const struct unfit *unfit, uint64_t memory_bytes, struct wh_error *why)
+static void explain_unfit(const struct unfit *unfit, const struct wh_track *track,
+                          struct wh_error *why)
 {
+	const struct wh_move *move = &track->move;
+	const struct wh_report_vm *vm = wh_member_vm(track->source, move->name_space, move->vm);
+	const char *unable = vm && vm->libvirt ? "have no libvirt or another VM of that name"
+	                                       : "do not have it in their configuration";
 	size_t used;
 
 	if (!why)
@@ -152,15 +153,14 @@ static void explain_unfit(const struct unfit *unfit, uint64_t memory_bytes, stru
 	(void)wh_fail(why, 0, "waits for a node that can take it:");
 	used = strlen(why->text);
 	(void)snprintf(why->text + used, sizeof(why->text) - used,
-	               " %u of the others do not have it in their configuration, %u are drained, "
-	               "%u are gone",
-	               unfit->unknown, unfit->drained, unfit->gone);
+	               " %u of the others %s, %u are drained, %u are gone", unfit->unable, unable,
+	               unfit->drained, unfit->gone);
 	used = strlen(why->text);
 	if (unfit->small)
 		(void)snprintf(why->text + used, sizeof(why->text) - used,
 		               ", %u have too little free memory (%s at most, of %s)", unfit->small,
 		               wh_units_bytes(unfit->largest_bytes).s,
-		               wh_units_bytes(memory_bytes).s);
+		               wh_units_bytes(memory_of(track)).s);
 }
 
 /* The node with the most room for it; NULL if none fits. */
@@ -180,7 +180,7 @@ static struct wh_member *choose_target(const struct wh_cluster *c, const struct 
 			best = member;
 	}
 	if (!best)
-		explain_unfit(&unfit, memory_bytes, why);
+		explain_unfit(&unfit, track, why);
 	return best;
 }
 

@@ -22,6 +22,7 @@ struct wh_member {
 	char name[WH_NAME_MAX]; /* first: nodes are searched by it */
 	bool seen;              /* ever, also by a coordinator before this one */
 	bool drained;
+	bool libvirt;        /* domains can come in */
 	bool gone;           /* its lease has expired, and that was acted upon */
 	bool look;           /* it is drained, and its guests may have changed */
 	uint64_t drained_ms; /* when draining began; 0 before this coordinator's time */
@@ -30,7 +31,7 @@ struct wh_member {
 	uint64_t memory_bytes;
 	uint64_t free_bytes;
 	uint64_t coming_bytes;    /* guests on their way here, as of the queue's last run */
-	struct wh_report_vm *vms; /* owned, sorted by name, then namespace */
+	struct wh_report_vm *vms; /* owned with their labels, sorted by name, then namespace */
 	size_t vm_count;
 	uint32_t outbound; /* slots held by moves */
 	uint32_t strays;   /* jobs that leave it and belong to no move that holds slots */
@@ -153,6 +154,15 @@ const struct wh_report_vm *wh_member_vm(const struct wh_member *member, const ch
                                         const char *vm);
 /* Whether it says that the VM is there. */
 bool wh_member_has(const struct wh_member *member, const char *name_space, const char *vm);
+/*
+ * Whether a VM that is on @source could come in on @member, by what both have said. One that is in no report
+ * yet counts as one of a configuration.
+ */
+bool wh_member_takes(const struct wh_member *member, const struct wh_member *source,
+                     const struct wh_move *move);
+/* The domain of this name: that of the node that has it, or else of one that knows it. Or NULL. */
+const struct wh_report_vm *wh_members_domain(const struct wh_cluster *c, const char *name_space,
+                                             const char *vm);
 void wh_members_expire(struct wh_cluster *c);
 void wh_members_free(struct wh_cluster *c);
 

@@ -9,15 +9,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <limits.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
-#include <unistd.h>
 
+#include "config_libvirt.h"
+#include "program.h"
 #include "value.h"
 #include "yaml.h"
 
@@ -60,28 +59,12 @@ static int read_name(void *field, const struct wh_yaml_node *node, struct wh_err
 
 static int read_path(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const char *text;
-	int r;
-
-	r = wh_value_string(&text, node, err);
-	if (r < 0)
-		return r;
-	if (*text != '/')
-		return wh_yaml_fail(err, node, "'%.40s' is not absolute; begin the path with '/'",
-		                    text);
-	return copy(field, text, err);
+	return wh_value_path(field, node, err);
 }
 
-/* The address of a unix socket holds less than a path may have. */
 static int read_socket(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const size_t size = sizeof(((struct sockaddr_un *)NULL)->sun_path);
-
-	if (node->type == WH_YAML_SCALAR && strlen(node->text) >= size)
-		return wh_yaml_fail(err, node,
-		                    "too long for a socket; write a path of at most %zu bytes",
-		                    size - 1);
-	return read_path(field, node, err);
+	return wh_value_socket(field, node, err);
 }
 
 /* Whether @path stays below the directory it starts from. */
@@ -162,46 +145,54 @@ static int read_compression(void *field, const struct wh_yaml_node *node, struct
 		[WH_COMPRESSION_AUTO] = "auto",
 		[WH_COMPRESSION_ZSTD] = "zstd",
 	};
-	const char *text;
-	int r = wh_value_string(&text, node, err);
+	unsigned which = 0;
+	int r = wh_value_word(
+		&which, node,
+		&(struct wh_value_words){ KEYS(names), "compression", "auto, none or zstd" }, err);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]) == 0) {
-			*(enum wh_compression *)field = (enum wh_compression)i;
-			return 0;
-		}
-	}
-	return wh_yaml_fail(err, node, "'%.40s' is no compression; write auto, none or zstd", text);
+	if (r == 0)
+		*(enum wh_compression *)field = (enum wh_compression)which;
+	return r;
 }
 
 static int read_compatibility(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	const char *text;
-	int r = wh_value_string(&text, node, err);
+	static const char *const names[] = {
+		[WH_COMPATIBLE_DOCS] = "documentation",
+		[WH_COMPATIBLE_KUBEVIRT] = "kubevirt",
+	};
+	unsigned which = 0;
+	int r = wh_value_word(&which, node,
+	                      &(struct wh_value_words){ KEYS(names), "compatibility",
+	                                                "documentation or kubevirt" },
+	                      err);
 
+	if (r == 0)
+		*(enum wh_compatibility *)field = (enum wh_compatibility)which;
+	return r;
+}
+
+static int read_ms(uint64_t *ret_ns, const struct wh_yaml_node *node, uint64_t max_ms,
+                   struct wh_error *err)
+{
+	uint64_t value_ms;
+	int r;
+
+	r = wh_value_integer(&value_ms, node, 1, max_ms, err);
 	if (r < 0)
 		return r;
-	if (strcmp(text, "documentation") != 0 && strcmp(text, "kubevirt") != 0)
-		return wh_yaml_fail(err, node,
-		                    "'%.40s' is no compatibility; write documentation or kubevirt",
-		                    text);
-	*(enum wh_compatibility *)field = strcmp(text, "kubevirt") ? WH_COMPATIBLE_DOCS
-	                                                           : WH_COMPATIBLE_KUBEVIRT;
+	*ret_ns = value_ms * NS_PER_MS;
 	return 0;
 }
 
 static int read_downtime(void *field, const struct wh_yaml_node *node, struct wh_error *err)
 {
-	uint64_t value_ms;
-	int r;
+	return read_ms(field, node, WH_DOWNTIME_MAX_MS, err);
+}
 
-	r = wh_value_integer(&value_ms, node, 1, WH_DOWNTIME_MAX_MS, err);
-	if (r < 0)
-		return r;
-	*(uint64_t *)field = value_ms * NS_PER_MS;
-	return 0;
+static int read_direct_io(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return read_ms(field, node, WH_DIRECT_IO_MAX_MS, err);
 }
 
 /* What the kernel accepts as the name of a device. */
@@ -480,6 +471,11 @@ static int read_vms(void *object, const struct wh_yaml_node *list, struct wh_err
 	return read_entries((char *)config->vms, list, &vm_kind, err);
 }
 
+static int read_libvirt(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return wh_libvirt_config_read(field, node, err);
+}
+
 /* The lists are given the whole object, since each is two fields of it. */
 static const struct wh_value_key config_keys[] = {
 	{ "node", read_name, offsetof(struct wh_config, node), true },
@@ -495,30 +491,13 @@ static const struct wh_value_key config_keys[] = {
 	{ "congestionControl", read_congestion, offsetof(struct wh_config, congestion), false },
 	{ "compression", read_compression, offsetof(struct wh_config, compression), false },
 	{ "downtimeMs", read_downtime, offsetof(struct wh_config, downtime_ns), false },
+	{ "directIoMs", read_direct_io, offsetof(struct wh_config, direct_io_ns), false },
 	{ "metrics", read_endpoint, offsetof(struct wh_config, metrics), false },
 	{ "networks", read_networks, 0, false },
 	{ "nodes", read_nodes, 0, false },
 	{ "vms", read_vms, 0, false },
+	{ "libvirt", read_libvirt, offsetof(struct wh_config, libvirt), false },
 };
-
-/* The mover that belongs to this program: beside it in a build tree, else where it is installed. */
-static int find_mover(char **ret, struct wh_error *err)
-{
-	char path[PATH_MAX];
-	const ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - sizeof("/" MOVER));
-	char *slash;
-
-	if (len < 0)
-		return wh_fail(err, -errno, "/proc/self/exe: %s", strerror(errno));
-	path[len] = '\0';
-	slash = strrchr(path, '/');
-	if (slash) {
-		memcpy(slash, "/" MOVER, sizeof("/" MOVER));
-		if (access(path, X_OK) == 0)
-			return copy(ret, path, err);
-	}
-	return copy(ret, WH_LIBEXECDIR "/" MOVER, err);
-}
 
 static int check_nodes(const struct wh_config *config, const struct wh_yaml_node *root,
                        struct wh_error *err)
@@ -572,7 +551,7 @@ static int read_config(struct wh_config *config, const struct wh_yaml *tree, str
 		r = check_coordinator(config, documents->items[0], err);
 	if (r < 0)
 		return r;
-	return config->mover ? 0 : find_mover(&config->mover, err);
+	return config->mover ? 0 : wh_program_find(&config->mover, MOVER, err);
 }
 
 int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *err)
@@ -592,6 +571,7 @@ int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *er
 	memcpy(config->congestion, CONGESTION_DEFAULT, sizeof(CONGESTION_DEFAULT));
 	config->compression = WH_COMPRESSION_AUTO;
 	config->downtime_ns = WH_DOWNTIME_DEFAULT_NS;
+	config->direct_io_ns = WH_DIRECT_IO_DEFAULT_NS;
 	config->metrics = (struct wh_endpoint)METRICS_DEFAULT;
 	r = read_config(config, tree, err);
 	if (r < 0)
@@ -610,6 +590,7 @@ struct wh_config *wh_config_free(struct wh_config *config)
 		argv_free(config->vms[i].incoming);
 	}
 	free(config->vms);
+	config->libvirt = wh_libvirt_config_free(config->libvirt);
 	free(config->nodes);
 	free(config->networks);
 	free(config->cgroup);

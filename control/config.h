@@ -16,6 +16,7 @@
  *	congestionControl: auto              # of these: auto, system, or a name
  *	compression: auto                    # of page contents: auto, none or zstd
  *	downtimeMs: 300                      # downtime target
+ *	directIoMs: 1000                     # no read of a disk with O_DIRECT takes as long
  *	metrics: 127.0.0.1:9179              # where HTTP is served: '[::1]:9179', none
  *	networks:                            # migration networks this node is on
  *	  - {name: migration, interface: mig0}
@@ -26,13 +27,21 @@
  *	    namespace: default               # its Kubernetes namespace
  *	    qmp: /run/vms/db1.qmp            # its QMP socket, when it runs here
  *	    incoming: [/usr/libexec/start-db1, --incoming]
+ *	libvirt:                             # this host's domains are guests of this node, too
+ *	  uri: qemu:///system
+ *	  socket: /run/libvirt/libvirt-sock  # of its libvirtd, for that of another node
+ *	  directory: /var/lib/libvirt/qemu   # where its QEMUs may make sockets
+ *	  pids: /run/libvirt/qemu            # where it keeps their pid files
+ *	  engine: auto                       # of these: auto, offload, native
+ *	  tunnel: /usr/libexec/wherry-tunnel # optional
  *
  * "incoming" starts the destination's hypervisor: with -S -incoming defer, its QMP socket at
  * "qmp", and RAM as memory-backend-file,share=on with the source's backend ids and sizes. It may
  * stay in the foreground or daemonize.
  *
  * node, socket and state are required; coordinator is this node if it is left out; of the rest, the values above are the defaults, and the
- * lists are empty if they are left out. mover is looked for next to the running program, then in
+ * lists are empty if they are left out. Nothing of libvirt is used without that key, and "libvirt: {}" is
+ * all of its defaults. mover and tunnel are looked for next to the running program, then in
  * the libexec directory of the installation. Paths are absolute, names are DNS labels. No two
  * entries of a list may share a name, an address, an interface or a QMP socket, and no other node
  * may be called as this one.
@@ -73,6 +82,23 @@ struct wh_vm {
 	char **incoming; /* argv, ends with NULL; NULL if guests cannot come in */
 };
 
+/* What moves the memory of a domain. */
+enum wh_engine_wish {
+	WH_WISH_AUTO,    /* a mover if that can be, else QEMU */
+	WH_WISH_OFFLOAD, /* a mover, or it is not moved */
+	WH_WISH_NATIVE,  /* QEMU itself */
+};
+
+/* None of it is NULL: defaults are filled in. */
+struct wh_libvirt_config {
+	char *uri;
+	char *socket;
+	char *directory;
+	char *pids;
+	enum wh_engine_wish engine;
+	char *tunnel;
+};
+
 struct wh_config {
 	char node[WH_NAME_MAX];
 	char *socket;
@@ -87,6 +113,7 @@ struct wh_config {
 	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
 	enum wh_compression compression;
 	uint64_t downtime_ns;
+	uint64_t direct_io_ns;
 	struct wh_endpoint metrics;
 	struct wh_network *networks;
 	size_t network_count;
@@ -94,6 +121,7 @@ struct wh_config {
 	size_t node_count;
 	struct wh_vm *vms;
 	size_t vm_count;
+	struct wh_libvirt_config *libvirt; /* NULL if it is not to be used */
 };
 
 /**

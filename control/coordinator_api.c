@@ -2,7 +2,7 @@
 
 /*
  * A table of commands. Each answers or refuses at once, but for what concerns a migration that a
- * node works on: that is passed on to it.
+ * node works on, or a VM that it has: that is passed on to it.
  */
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "coordinator.h"
 #include "explain.h"
 #include "job.h"
+#include "labels_json.h"
 #include "status.h"
 
 #include "wherry/assert.h"
@@ -123,10 +124,12 @@ static json_t *vms_of(const struct wh_cluster_node *node)
 	for (size_t i = 0; i < node->vm_count; i++) {
 		const struct wh_report_vm *vm = &node->vms[i];
 
-		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "namespace",
-		                                            vm->name_space, "name", vm->name,
-		                                            "here", vm->here, "memory_bytes",
-		                                            wh_json_number(vm->memory_bytes)));
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "namespace", vm->name_space,
+		                  "name", vm->name, "here", vm->here, "libvirt", vm->libvirt,
+		                  "memory_bytes", wh_json_number(vm->memory_bytes), "labels",
+		                  wh_labels_to_json(&vm->labels)));
 	}
 	return list;
 }
@@ -136,9 +139,10 @@ static json_t *node_json(const struct wh_coordinator *c, const struct wh_cluster
 {
 	uint64_t ago_ms = node->seen ? now.mono_ms - node->reported_ms : 0;
 
-	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:o}", "name", node->name,
-	                 "alive", node->alive, "seen", node->seen, "drained", node->drained,
-	                 "coordinator", !strcmp(node->name, c->daemon->config->node), "reported_ms",
+	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:o}", "name",
+	                 node->name, "alive", node->alive, "seen", node->seen, "drained",
+	                 node->drained, "libvirt", node->libvirt, "coordinator",
+	                 !strcmp(node->name, c->daemon->config->node), "reported_ms",
 	                 wh_json_number(ago_ms), "memory_bytes", wh_json_number(node->memory_bytes),
 	                 "free_bytes", wh_json_number(node->free_bytes), "outbound",
 	                 (int)node->outbound, "vms", vms_of(node));
@@ -247,7 +251,8 @@ static int do_explain(struct query *q)
 
 /* Moves. */
 
-static bool is_somewhere(const struct wh_cluster *cluster, const char *name_space, const char *vm)
+/* The node that has reported this VM; NULL if none has. */
+static const char *node_of(const struct wh_cluster *cluster, const char *name_space, const char *vm)
 {
 	struct wh_cluster_node node = { 0 };
 
@@ -255,7 +260,18 @@ static bool is_somewhere(const struct wh_cluster *cluster, const char *name_spac
 		for (size_t j = 0; j < node.vm_count; j++)
 			if (node.vms[j].here && !strcmp(node.vms[j].name, vm) &&
 			    (!*name_space || !strcmp(node.vms[j].name_space, name_space)))
-				return true;
+				return node.name;
+	return NULL;
+}
+
+/* "" is the node's own. */
+static bool is_engine(const char *name)
+{
+	static const char *const engines[] = { "", "auto", "offload", "native" };
+
+	for (size_t i = 0; i < sizeof(engines) / sizeof(*engines); i++)
+		if (!strcmp(name, engines[i]))
+			return true;
 	return false;
 }
 
@@ -267,10 +283,15 @@ static int do_migrate(struct query *q)
 {
 	char name_space[WH_NAME_MAX] = "";
 	char priority[WH_NAME_MAX] = "";
+	char engine[WH_NAME_MAX] = "";
 	char vm[WH_NAME_MAX] = "";
 	char to[WH_NAME_MAX] = "";
 	struct wh_cluster_request request = {
-		.name_space = name_space, .vm = vm, .to = to, .priority = WH_PRIORITY_USER
+		.name_space = name_space,
+		.vm = vm,
+		.to = to,
+		.engine = engine,
+		.priority = WH_PRIORITY_USER,
 	};
 	const struct wh_move *move = NULL;
 	int r = wh_json_string(q->request, "vm", vm, sizeof(vm), q->err);
@@ -280,12 +301,17 @@ static int do_migrate(struct query *q)
 	if (r == 0)
 		r = name_in(q, "to", to, sizeof(to));
 	if (r == 0)
+		r = name_in(q, "engine", engine, sizeof(engine));
+	if (r == 0 && !is_engine(engine))
+		r = wh_fail(q->err, -EINVAL, "unknown engine '%s': it is auto, offload or native",
+		            engine);
+	if (r == 0)
 		r = name_in(q, "priority", priority, sizeof(priority));
 	if (r == 0 && *priority)
 		r = wh_priority_parse(&request.priority, priority, q->err);
 	if (r < 0)
 		return r;
-	request.from = is_somewhere(q->c->cluster, name_space, vm) ? "" : q->from;
+	request.from = node_of(q->c->cluster, name_space, vm) ? "" : q->from;
 	r = wh_cluster_migrate(q->c->cluster, &request, &move, wh_coordinator_now(), q->err);
 	if (r == 0)
 		(void)json_object_set_new(q->answer, "migration", json_string(move->id));
@@ -395,6 +421,39 @@ static void to_node(struct wh_coordinator *c, const char *command, const json_t 
 	wh_ask_refuse(ask, &err);
 }
 
+/* What only the node knows that has the VM, or that it may go to. */
+
+static void do_vm(struct wh_coordinator *c, const json_t *request, struct wh_ask *ask)
+{
+	const char *vm = wh_json_text(request, "vm");
+	const char *node = node_of(c->cluster, wh_json_text(request, "namespace"), vm);
+	struct wh_error err;
+
+	if (node) {
+		wh_coordinator_pass(c, node, request, ask);
+		return;
+	}
+	(void)wh_fail(&err, 0,
+	              "no node has reported VM '%.60s'; one that does not run is known only to the "
+	              "node where it is defined",
+	              vm);
+	wh_ask_refuse(ask, &err);
+}
+
+static void pass_to_target(struct wh_coordinator *c, const json_t *request, struct wh_ask *ask)
+{
+	wh_coordinator_pass(c, wh_json_text(request, "to"), request, ask);
+}
+
+static const struct {
+	const char *name;
+	void (*pass)(struct wh_coordinator *c, const json_t *request, struct wh_ask *ask);
+} passed[] = {
+	{ "check", do_vm },
+	{ "label", do_vm },
+	{ "check-target", pass_to_target },
+};
+
 static bool is_of_migration(const char *command)
 {
 	static const char *const names[] = { "cancel", "postcopy", "recover", "set-bandwidth" };
@@ -413,6 +472,12 @@ void wh_coordinator_request(struct wh_coordinator *c, const json_t *request, str
 	if (is_of_migration(name)) {
 		to_node(c, name, request, ask);
 		return;
+	}
+	for (size_t i = 0; i < sizeof(passed) / sizeof(*passed); i++) {
+		if (!strcmp(name, passed[i].name)) {
+			passed[i].pass(c, request, ask);
+			return;
+		}
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
 		if (!strcmp(name, commands[i].name)) {

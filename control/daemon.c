@@ -131,6 +131,39 @@ static int open_coordinator(struct wh_daemon *d, struct wh_error *err)
 	return r;
 }
 
+/* libvirt. */
+
+static void on_domains_changed(void *ctx)
+{
+	struct wh_daemon *d = ctx;
+
+	wh_qmp_domains_changed(&d->domains);
+	wh_turn(d); /* the coordinator shall know */
+}
+
+static void on_domain_event(void *ctx, const char *domain, const char *event, const json_t *data)
+{
+	struct wh_daemon *d = ctx;
+
+	wh_qmp_domains_event(&d->domains, domain, event, data);
+}
+
+static int open_libvirt(struct wh_daemon *d, struct wh_error *err)
+{
+	const struct wh_libvirt_handler handler = {
+		.changed = on_domains_changed,
+		.event = on_domain_event,
+		.ctx = d,
+	};
+	int r;
+
+	if (!d->config->libvirt)
+		return 0;
+	r = wh_libvirt_open(&d->libvirt, d->loop, d->config->libvirt->uri, &handler, err);
+	d->domains = (struct wh_qmp_domains){ .loop = d->loop, .libvirt = d->libvirt };
+	return r;
+}
+
 static int open_directories(struct wh_daemon *d, struct wh_error *err)
 {
 	int r;
@@ -182,6 +215,8 @@ static int open_all(struct wh_daemon *d, const char *config, struct wh_error *er
 		r = wh_clients_open(&d->clients, d, err);
 	if (r == 0)
 		r = open_cgroup(d, err);
+	if (r == 0)
+		r = open_libvirt(d, err);
 	if (r < 0)
 		return r;
 	load_settings(d);
@@ -209,6 +244,7 @@ static void close_all(struct wh_daemon *d, struct wh_log_config *log)
 		wh_job_free(job);
 	}
 	d->nodes = wh_node_server_close(d->nodes);
+	d->libvirt = wh_libvirt_close(d->libvirt);
 	d->clients = wh_clients_close(d->clients);
 	wh_timer_stop(&d->stop_timer);
 	d->turn = sd_event_source_disable_unref(d->turn);

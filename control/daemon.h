@@ -8,7 +8,9 @@
 #include <stdbool.h>
 
 #include "config.h"
+#include "libvirt.h"
 #include "loop.h"
+#include "qmp_domain.h"
 #include "settings.h"
 #include "totals.h"
 
@@ -19,6 +21,7 @@ struct wh_agent;
 struct wh_clients;
 struct wh_coordinator;
 struct wh_events;
+struct wh_hook;
 struct wh_job;
 struct wh_node_server;
 struct wh_observe;
@@ -29,8 +32,11 @@ struct wh_daemon {
 	struct wh_config *config;
 	struct wh_settings settings; /* of the cluster; a migration's own come with its order */
 	int cgroup_parent_fd;
-	struct wh_job *jobs; /* newest first */
+	struct wh_job *jobs;   /* newest first */
+	struct wh_hook *hooks; /* of libvirt, that jobs count on */
 	struct wh_totals totals;
+	struct wh_libvirt *libvirt; /* NULL if the configuration has none */
+	struct wh_qmp_domains domains;
 	struct wh_node_server *nodes;
 	struct wh_clients *clients;
 	struct wh_coordinator *coordinator; /* NULL if another node is it */

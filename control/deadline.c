@@ -45,6 +45,8 @@ static bool is_progress(const struct wh_deadline *d, struct wh_left left)
 {
 	if (d->paused)
 		return left.left_bytes != d->least.left_bytes;
+	if (left.round_bytes == 0)
+		return false; /* the first round has not begun */
 	if (left.round_bytes != d->least.round_bytes)
 		return left.round_bytes < d->least.round_bytes;
 	return left.left_bytes < d->least.left_bytes;

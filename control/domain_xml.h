@@ -15,6 +15,8 @@
 #define WH_DOMAIN_XML_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "labels.h"
 
@@ -38,7 +40,10 @@ struct wh_domain_note {
 wh_must_check int wh_domain_note_parse(struct wh_domain_note *ret, const char *xml,
                                        struct wh_error *err);
 
-/* The element as XML; "" if there is nothing to say. Never NULL. */
+/*
+ * The element as XML, as libvirt takes it: without its namespace, which goes beside it; "" if there is
+ * nothing to say. Never NULL.
+ */
 char *wh_domain_note_format(const struct wh_domain_note *note);
 
 void wh_domain_note_done(struct wh_domain_note *note);
@@ -61,6 +66,7 @@ wh_must_check int wh_domain_xml_monitor(char **ret, const char *xml, const char 
 struct wh_domain_disk {
 	char target[WH_NAME_MAX]; /* "vda" */
 	char *source;             /* its path */
+	char format[WH_NAME_MAX]; /* "raw"; "" if it is not said */
 	bool readonly;
 	bool shareable;
 	bool direct; /* cache is 'none' or 'directsync', or io is 'native': O_DIRECT */
@@ -75,13 +81,31 @@ wh_must_check int wh_domain_xml_disks(struct wh_domain_disks *ret, const char *x
                                       struct wh_error *err);
 void wh_domain_disks_done(struct wh_domain_disks *disks);
 
+/* What a host must have for it. Strings are "" where nothing is said. */
+struct wh_domain_needs {
+	char *emulator; /* its path; owned */
+	char *cpu;      /* its <cpu> element; owned */
+	char arch[WH_NAME_MAX];
+	char machine[WH_NAME_MAX];
+	char type[WH_NAME_MAX]; /* "kvm" */
+	uint64_t memory_bytes;  /* with memory devices; 0 if that cannot be read */
+	bool huge_pages;
+	bool files; /* RAM files in libvirt's directory */
+};
+
+wh_must_check int wh_domain_xml_needs(struct wh_domain_needs *ret, const char *xml,
+                                      struct wh_error *err);
+void wh_domain_needs_done(struct wh_domain_needs *needs);
+
 /* One thing that was looked at. */
 struct wh_finding {
-	const char *rule;   /* "memory-shared": a stable name */
-	bool good;          /* nothing to be done */
-	bool fixable;       /* wh_domain_xml_fix() does it */
-	struct wh_error is; /* in plain words what is the case */
-	char *remedy;       /* the very XML or setting that would make it good; NULL if good */
+	const char *rule; /* "memory-shared": a stable name */
+	bool good;        /* nothing to be done */
+	bool note;        /* good, if what @is says is heeded */
+	bool fixable;     /* wh_domain_xml_fix() does it */
+	struct wh_error
+		is;   /* in plain words what is the case, and whether engine native would do */
+	char *remedy; /* the very XML or setting that would make it good; NULL if good */
 };
 
 struct wh_findings {
@@ -95,6 +119,9 @@ struct wh_findings {
  */
 wh_must_check int wh_domain_xml_check(struct wh_findings *ret, const char *xml,
                                       struct wh_error *err);
+
+/* The name of rule @i, in the order of findings; NULL past the last one. */
+const char *wh_domain_xml_rule(size_t i);
 
 /* The XML with all that is fixable fixed; what else it says is untouched. Return: 0 or -EINVAL. */
 wh_must_check int wh_domain_xml_fix(char **ret, const char *xml, struct wh_error *err);

@@ -6,20 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "labels_json.h"
 #include "status.h"
 
 #include "wherry/assert.h"
-
-static json_t *labels_json(const struct wh_labels *labels)
-{
-	json_t *json = json_object();
-
-	wh_assert(json);
-	for (size_t i = 0; labels && i < labels->count; i++)
-		(void)json_object_set_new(json, labels->items[i].key,
-		                          json_string(labels->items[i].value));
-	return json;
-}
 
 struct entries {
 	json_t *list;
@@ -157,6 +147,12 @@ static int find_place(const struct wh_cluster *cluster, struct place *place, str
 int wh_explain(const struct wh_cluster *cluster, const char *name_space, const char *vm,
                json_t *answer, struct wh_error *err)
 {
+	static const char *const sources[] = {
+		[WH_LABELS_OF_VMI] = "VirtualMachineInstance",
+		[WH_LABELS_OF_VM] = "VirtualMachine",
+		[WH_LABELS_OF_DOMAIN] = "domain",
+		[WH_LABELS_OF_NOTHING] = "",
+	};
 	struct place place = { .name_space = name_space, .vm = vm, .node = "" };
 	struct wh_named_policy policy;
 	struct wh_cluster_effect effect;
@@ -172,8 +168,11 @@ int wh_explain(const struct wh_cluster *cluster, const char *name_space, const c
 	(void)json_object_set_new(answer, "namespace", json_string(place.found_namespace));
 	(void)json_object_set_new(answer, "vm", json_string(vm));
 	(void)json_object_set_new(answer, "node", json_string(place.node));
-	(void)json_object_set_new(answer, "namespace_labels", labels_json(effect.namespace_labels));
-	(void)json_object_set_new(answer, "vm_labels", labels_json(effect.vm_labels));
+	(void)json_object_set_new(answer, "namespace_labels",
+	                          wh_labels_to_json(effect.namespace_labels));
+	(void)json_object_set_new(answer, "vm_labels", wh_labels_to_json(effect.vm_labels));
+	(void)json_object_set_new(answer, "vm_labels_from",
+	                          json_string(sources[effect.vm_labels_from]));
 	(void)json_object_set_new(answer, "settings", settings_json(cluster, &effect));
 	return 0;
 }

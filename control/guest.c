@@ -26,8 +26,18 @@ static const char *const backend_properties[] = { "mem-path", "share", "size" };
 #define PROPERTIES (sizeof(backend_properties) / sizeof(*backend_properties))
 
 /* Devices that write guest memory where the dirty tracker of the VMM's mapping is not asked. */
-static const char *const foreign_devices[] = { "vfio-", "vhost-user-", "vhost-vdpa-", "x-vfio-" };
+static const char *const foreign_devices[] = { "vfio-", "vhost-scsi", "vhost-user-", "vhost-vdpa-",
+	                                       "x-vfio-" };
 static const char *const foreign_netdevs[] = { "type=vhost-user", "type=vhost-vdpa" };
+
+/* Block drivers that keep guest memory pinned, and may write it at any time. */
+static const char *const foreign_drivers[] = {
+	"nvme",     "nvme-io_uring",        "virtio-blk-vfio-pci", "virtio-blk-vhost-user",
+	"io_uring", "virtio-blk-vhost-vdpa"
+};
+
+/* A SCSI disk that is passed through reads past the host's page cache, whatever its cache. */
+#define PASSED_THROUGH "child<scsi-block>"
 
 static const struct {
 	const char *capability;
@@ -40,6 +50,14 @@ static const struct {
 	{ "pause-before-switchover", true, false },
 	{ "late-block-activate", false, true },
 };
+
+static bool is_one_of(const char *word, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(word, list[i]))
+			return true;
+	return false;
+}
 
 static void refuse(struct wh_guest *g, const char *fmt, ...) wh_printf(2, 3);
 
@@ -125,16 +143,33 @@ static void on_block(void *ctx, const json_t *result, const char *error)
 {
 	struct wh_guest *g = ctx;
 
+	if (!g->disks)
+		g->disks = json_array();
 	for (size_t i = 0; i < json_array_size(result); i++) {
-		const json_t *drive = json_array_get(result, i);
-		const json_t *cache = json_object_get(json_object_get(drive, "inserted"), "cache");
-		const char *name = wh_json_text(drive, "device");
+		json_t *qdev = json_object_get(json_array_get(result, i), "qdev");
 
-		if (json_is_true(json_object_get(cache, "direct")))
-			refuse(g,
-			       "disk '%s' has cache.direct=on: its DMA is not seen by the dirty "
-			       "tracker; use cache.direct=off",
-			       *name ? name : wh_json_text(drive, "qdev"));
+		/* One that belongs to no device of the guest does not read into its memory. */
+		if (json_is_string(qdev) && json_array_append(g->disks, qdev) < 0)
+			refuse(g, "out of memory");
+	}
+	answered(g, error);
+}
+
+/* All nodes and not only disks: where an image is of several, the file below has O_DIRECT. */
+static void on_nodes(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_guest *g = ctx;
+
+	for (size_t i = 0; i < json_array_size(result); i++) {
+		const json_t *node = json_array_get(result, i);
+		const char *driver = wh_json_text(node, "drv");
+
+		if (json_is_true(json_object_get(json_object_get(node, "cache"), "direct")))
+			g->direct_io = true;
+		if (is_one_of(driver, foreign_drivers,
+		              sizeof(foreign_drivers) / sizeof(*foreign_drivers)))
+			refuse(g, "block driver %s writes guest memory unseen by the dirty tracker",
+			       driver);
 	}
 	answered(g, error);
 }
@@ -149,6 +184,8 @@ static void on_devices(void *ctx, const json_t *result, const char *error)
 
 		if (strncmp(type, "child<", skip) != 0)
 			continue;
+		if (!strcmp(type, PASSED_THROUGH))
+			g->direct_io = true;
 		for (size_t k = 0; k < sizeof(foreign_devices) / sizeof(*foreign_devices); k++)
 			if (!strncmp(type + skip, foreign_devices[k], strlen(foreign_devices[k])))
 				refuse(g,
@@ -242,6 +279,7 @@ void wh_guest_describe(struct wh_guest *g, struct wh_qmp *qmp)
 	ask(g, "query-migrate", NULL, on_migration);
 	ask(g, "query-memory-size-summary", NULL, on_memory);
 	ask(g, "query-block", NULL, on_block);
+	ask(g, "query-named-block-nodes", json_pack("{s:b}", "flat", true), on_nodes);
 	ask(g, "qom-list", json_pack("{s:s}", "path", "/machine/peripheral"), on_devices);
 	ask(g, "qom-list", json_pack("{s:s}", "path", "/machine/peripheral-anon"), on_devices);
 	ask(g, "human-monitor-command", json_pack("{s:s}", "command-line", "info network"),
@@ -252,16 +290,10 @@ void wh_guest_describe(struct wh_guest *g, struct wh_qmp *qmp)
 void wh_guest_done(struct wh_guest *g)
 {
 	wh_ram_done(&g->ram);
+	json_decref(g->disks);
+	g->disks = NULL;
 	free(g->path);
 	g->path = NULL;
-}
-
-static bool is_one_of(const char *status, const char *const *list, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(status, list[i]))
-			return true;
-	return false;
 }
 
 bool wh_guest_migration_over(const char *status)

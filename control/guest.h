@@ -5,7 +5,7 @@
  *
  * wh_guest_describe() learns what the guest is made of, and refuses with words what cannot move
  * under the eyes of the dirty tracker: memory that is no shared file, devices that write memory
- * behind QEMU's back, disks with O_DIRECT.
+ * behind QEMU's back.
  *
  * Threads: the loop's own.
  */
@@ -28,6 +28,8 @@ struct wh_guest {
 	char migration[WH_GUEST_WORD_MAX]; /* "none", "active", "completed", ... */
 	struct wh_ram ram;                 /* not opened */
 	uint64_t memory_bytes;             /* what QEMU says that the guest has in all */
+	bool direct_io;                    /* disks write memory late, by O_DIRECT: see reads.h */
+	json_t *disks;                     /* array of the qdev ids of all of them, owned */
 
 	/* The rest is for guest.c. */
 	struct wh_qmp *qmp; /* borrowed while describing */

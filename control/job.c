@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "job.h"
+#include "job_domain.h"
 #include "missing.h"
 #include "turn.h"
 
@@ -156,6 +157,34 @@ void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase)
 	job->staged = wh_journal_stage(job->daemon->config->state, &copy, &err) == 0;
 }
 
+void wh_job_describe(const struct wh_job *job, struct wh_node_message *msg)
+{
+	const struct wh_ram *ram = &job->guest.ram;
+
+	memcpy(msg->migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg->vm, job->record.vm, WH_NAME_MAX);
+	memcpy(msg->token, job->record.token, WH_TOKEN_BYTES);
+	msg->ram_count = ram->count;
+	for (uint32_t i = 0; i < ram->count; i++) {
+		memcpy(msg->ram[i].name, ram->files[i].name, WH_NAME_MAX);
+		msg->ram[i].bytes = ram->files[i].bytes;
+	}
+}
+
+char *wh_job_tunnel_line(const struct wh_job *job, enum wh_stream stream)
+{
+	struct wh_node_message msg = {
+		.type = WH_NODE_TUNNEL,
+		.version_max = WH_NODE_VERSION_MAX,
+		.stream = stream,
+		.running = job->record.running,
+	};
+
+	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
+	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
+	return wh_node_format(&msg);
+}
+
 int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size)
 {
 	int n = snprintf(buf, size, "%s/%s.%s", job->daemon->socket_dir, job->record.id,
@@ -194,19 +223,23 @@ static int open_leaf(struct wh_job *job, struct wh_error *err)
 
 	if (r < 0 || job->record.role == WH_ROLE_TARGET)
 		return r; /* what a target sends is a trickle */
+	wh_assert(job->leaf);
 	r = wh_rate_bpf_open(&job->rate, job->leaf->dir_fd, job->settings.bandwidth_bps, err);
 	return r < 0 ? wh_context(err, r, "cannot limit the bandwidth") : 0;
+}
+
+int wh_job_open_leaf(struct wh_job *job, struct wh_error *err)
+{
+	int r = job->leaf ? 0 : open_leaf(job, err);
+
+	return r < 0 ? r : wh_cgroup_procs(job->leaf, err);
 }
 
 int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
                        struct wh_error *err)
 {
-	wh_cleanup(wh_closep) int procs = -1;
-	int r = open_leaf(job, err);
+	wh_cleanup(wh_closep) int procs = wh_job_open_leaf(job, err);
 
-	if (r < 0)
-		return r;
-	procs = wh_cgroup_procs(job->leaf, err);
 	if (procs < 0)
 		return procs;
 	return wh_worker_open(&job->worker,
@@ -247,12 +280,15 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	start->postcopy = job->may_postcopy;
 	start->vmm_pid = (int32_t)job->record.vmm.pid;
 	start->vmm_uffd = start->resume ? job->record.vmm_uffd : -1;
+	start->lingers = job->record.role == WH_ROLE_SOURCE && wh_disks_linger(job);
 	start->type = WH_WORKER_START;
 	start->role = job->record.role;
 	start->region_count = ram->count;
 	start->connections = job->daemon->config->connections;
 	start->compression = job->daemon->config->compression;
 	start->downtime_target_ns = job->daemon->config->downtime_ns;
+	if (start->role == WH_ROLE_SOURCE && job->guest.direct_io)
+		start->echo_ns = job->daemon->config->direct_io_ns;
 	memcpy(start->congestion, job->daemon->config->congestion, sizeof(start->congestion));
 	memcpy(start->token, job->record.token, WH_TOKEN_BYTES);
 	memcpy(start->interface, job->interface, sizeof(start->interface));
@@ -322,7 +358,7 @@ uint64_t wh_job_stat(const struct wh_job *job, enum wh_stat which)
 {
 	if (job->theirs_known && (which == WH_STAT_FAULTS || which == WH_STAT_STALL_NS))
 		return job->theirs_stats.value[which];
-	return count_of(job, which);
+	return count_of(job, which) + job->disks.value[which];
 }
 
 uint64_t wh_job_fault_bucket(const struct wh_job *job, uint32_t bucket)
@@ -387,6 +423,7 @@ static void release(struct wh_job *job)
 		wh_child_forget(job->child);
 	job->child = NULL;
 	remove_socket(job);
+	wh_domain_close(job);
 	wh_guest_done(&job->guest);
 }
 
@@ -431,6 +468,8 @@ void wh_job_end(struct wh_job *job, enum wh_job_state state)
 void wh_job_free(struct wh_job *job)
 {
 	release(job);
+	if (job->daemon->libvirt)
+		wh_libvirt_forget(job->daemon->libvirt, job);
 	if (job->record.role == WH_ROLE_SOURCE)
 		job->peer = wh_peer_close(job->peer);
 	wh_record_done(&job->record);
@@ -440,7 +479,8 @@ void wh_job_free(struct wh_job *job)
 bool wh_job_can_undo(const struct wh_job *job)
 {
 	if (job->record.role == WH_ROLE_TARGET)
-		return job->state < WH_JOB_CANCELLING && !wh_phase_is_committed(job->record.phase);
+		return job->state < WH_JOB_CANCELLING &&
+		       !wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job);
 	return job->state < WH_JOB_ASKING && !job->continued;
 }
 
@@ -451,8 +491,10 @@ bool wh_job_in_postcopy(const struct wh_job *job)
 
 void wh_job_fail(struct wh_job *job, enum wh_outcome outcome, const char *reason)
 {
-	if (!wh_job_can_undo(job))
+	if (!wh_job_can_undo(job)) {
+		wh_domain_give_up(job, reason);
 		return;
+	}
 	job->outcome = outcome;
 	if (reason != job->reason.text)
 		(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", reason);

@@ -8,6 +8,7 @@
  *
  *	job.c                 states, what both sides have, end
  *	job_source.c          Pending, Preparing, PreCopy
+ *	job_reads.c           how long a source's disks read, if it matters
  *	job_hand_over.c       Paused, HandOver and Asking of a source, and finishing
  *	job_postcopy.c        the switch; PostCopy and PostCopyPaused of a source
  *	job_throttle.c        slows the guest of a source in PreCopy
@@ -15,6 +16,7 @@
  *	job_target.c          a target, but for
  *	job_target_owed.c     PostCopy and PostCopyPaused of a target
  *	job_recover.c         what an earlier wherryd left in the journal
+ *	job_domain*.c         what is different where the guest is a domain of libvirt
  *
  * Threads: the loop's own.
  */
@@ -85,15 +87,19 @@ struct wh_job_stats {
 	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
 };
 
+struct wh_job_domain; /* job_domain.h */
+
 struct wh_job {
 	struct wh_job *next;
 	struct wh_daemon *daemon;
 	const struct wh_vm *vm; /* borrowed from the configuration; NULL if it is not there now */
-	const struct wh_node *node; /* the other one, the same */
+	struct wh_job_domain *domain; /* NULL if the guest is no domain of libvirt */
+	const struct wh_node *node;   /* the other one, the same */
 	enum wh_job_state state;
 	enum wh_outcome outcome;
 	struct wh_error reason;      /* why it does not succeed */
 	struct wh_error note;        /* what it waits for */
+	struct wh_error engine_note; /* a domain: why QEMU moves its memory; "" if we do */
 	struct wh_settings settings; /* fixed when it began, but for the bandwidth */
 	struct wh_record record;     /* who, where, and what the journal holds */
 	bool journaled;
@@ -104,6 +110,7 @@ struct wh_job {
 	enum wh_phase staged_phase;
 	struct wh_job_times times;
 	struct wh_job_stats stats;    /* of the movers that are gone */
+	struct wh_job_stats disks;    /* what else was moved, where a mover moves the memory */
 	struct wh_rate_stats limiter; /* the limit's last */
 	uint64_t peak_rate_bps;
 
@@ -144,12 +151,17 @@ struct wh_job {
 	bool migrating;    /* "migrate" was sent */
 	bool drained;      /* pre-switchover */
 	bool continued;    /* migrate-continue was sent: the guest may run elsewhere */
+	bool staying;      /* a domain that has not moved, and the target has to hear of that */
 	bool closing; /* has moved; the target still holds its record, or is about to drop it */
 	uint64_t retry_ns;
 	uint64_t postcopy_ns; /* when post-copy began or was resumed */
 	bool resume_sent;     /* PostCopyPaused: an attempt is under way */
 	bool theirs_known;    /* the target has told how long its guest waited: */
 	struct wh_job_stats theirs_stats;
+
+	/* Source: job_reads.c. */
+	uint32_t reads_due; /* questions that QEMU has not yet answered */
+	uint64_t reads_ns;  /* when it was asked last */
 
 	/* Source: job_throttle.c. */
 	struct wh_throttle_plan throttle_plan;
@@ -164,6 +176,7 @@ struct wh_job {
 	uint32_t their_count;
 	struct wh_timer beat; /* PostCopy: tells the source about faults */
 	bool loaded;          /* QEMU has the device state */
+	bool defined;         /* a domain that libvirt knew here before */
 	bool resuming;        /* committed, "cont" not yet answered */
 	bool asked;           /* the source waits for an answer meanwhile */
 };
@@ -195,6 +208,9 @@ void wh_job_unrecord(struct wh_job *job);
  * that does not work, it makes all of them.
  */
 void wh_job_record_ahead(struct wh_job *job, enum wh_phase phase);
+
+/* Make leaf and limit (source). Return: its cgroup.procs, the caller's, or -errno. */
+wh_must_check int wh_job_open_leaf(struct wh_job *job, struct wh_error *err);
 
 /* Make leaf, limit (source) and mover. Return: 0 or -errno. */
 wh_must_check int wh_job_open_worker(struct wh_job *job, const struct wh_worker_handler *handler,
@@ -233,6 +249,12 @@ bool wh_job_can_undo(const struct wh_job *job);
 
 /* Whether it is in PostCopy or PostCopyPaused: the guest is at the target for good. */
 bool wh_job_in_postcopy(const struct wh_job *job);
+
+/* What both PREPARE and EXPECT say of the guest. */
+void wh_job_describe(const struct wh_job *job, struct wh_node_message *msg);
+
+/* The first line of a tunnel, from malloc(). Never NULL. */
+char *wh_job_tunnel_line(const struct wh_job *job, enum wh_stream stream);
 
 /* The unix socket of this migration's device state. -ENAMETOOLONG if it does not fit. */
 wh_must_check int wh_job_socket_path(const struct wh_job *job, char *buf, size_t size);
@@ -299,6 +321,12 @@ void wh_target_tell(const struct wh_job *job, enum wh_node_type type);
 void wh_target_settle(struct wh_job *job); /* QEMU has resumed the guest */
 void wh_target_finish(struct wh_job *job); /* and nothing of its memory is missing */
 
+/* job_reads.c: a source's. They do nothing for a guest without disks with O_DIRECT. */
+void wh_job_watch_reads(struct wh_job *job); /* before the mover starts */
+void wh_job_tick_reads(struct wh_job *job);  /* PreCopy: asks now and then */
+void wh_job_ask_reads(struct wh_job *job);   /* the answer is there when reads_due is 0 again */
+void wh_job_reads_event(struct wh_job *job, const char *name, const json_t *data);
+
 /* job_throttle.c: a source's. */
 void wh_throttle_tick(struct wh_job *job);  /* PreCopy: looks whether it is time for a step */
 void wh_throttle_lift(struct wh_job *job);  /* full speed, at once */
@@ -319,9 +347,17 @@ wh_must_check int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
                                 const struct wh_node_message *prepare, struct wh_job **ret,
                                 struct wh_error *err);
 void wh_target_undo(struct wh_job *job);
+/* A job for a guest that comes in, as it is announced; NULL if its network is unusable. */
+struct wh_job *wh_target_job(struct wh_daemon *daemon, struct wh_peer *peer,
+                             const struct wh_node_message *announced, struct wh_error *err);
+/* Say in its record where the missing file of post-copy is to be. Return: 0 or -errno. */
+wh_must_check int wh_target_name_missing(struct wh_job *job, struct wh_error *err);
+/* Connect to the monitor of its hypervisor, which may not listen yet. */
+void wh_target_monitor(struct wh_job *job);
 /* The source's tunnel. @fd is owned by the job; @running: the guest is to run here. */
 struct wh_target_tunnel {
 	int fd;
+	enum wh_stream stream;
 	const void *early; /* bytes after the first line */
 	size_t early_len;
 	bool running;

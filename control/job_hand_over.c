@@ -4,7 +4,8 @@
  * Hand-over - the part of a migration in which the guest stands still, on the source.
  *
  *	journal: asking -> tunnel -> migrate -> AGAIN to the mover: it sends what the guest wrote
- *	meanwhile -> stop -> pre-switchover -> FINISH to the mover -> landed on both sides
+ *	meanwhile -> stop -> pre-switchover -> FINISH to the mover -> landed on both sides (and QEMU
+ *	has said that no read took too long, where disks have O_DIRECT)
  *	-> migrate-continue -> the target says that the guest runs
  *	-> journal: done -> quit QEMU, remove its files -> tell the target
  *
@@ -28,7 +29,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "job.h"
+#include "job_domain.h"
 #include "turn.h"
 
 #include "wherry/assert.h"
@@ -53,6 +56,8 @@ static void on_too_late(void *ctx)
 {
 	struct wh_job *job = ctx;
 
+	if (job->domain && job->continued)
+		return; /* libvirt has its own patience */
 	if (job->continued)
 		wh_asking_enter(job, "the target does not say that the guest runs");
 	else
@@ -123,6 +128,7 @@ static void finish_pages(struct wh_job *job)
 	    (job->record.running && !job->stands_still))
 		return;
 	job->times.drained_ns = now();
+	wh_job_ask_reads(job);
 	if (wh_worker_finish(job->worker, &err) < 0)
 		fail(job, err.text);
 }
@@ -170,22 +176,12 @@ void wh_hand_over_converged(struct wh_job *job)
 
 static bool send_first_line(const struct wh_job *job)
 {
-	struct wh_node_message msg = {
-		.type = WH_NODE_TUNNEL,
-		.version_max = WH_NODE_VERSION_MAX,
-		.running = job->record.running,
-	};
-	char *line;
-	size_t len;
+	wh_cleanup(wh_freep) char *line = wh_job_tunnel_line(job, WH_STREAM_STATE);
+	size_t len = strlen(line);
 	ssize_t n;
 
-	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
-	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
-	line = wh_node_format(&msg);
-	len = strlen(line);
 	line[len] = '\n'; /* in place of the NUL: send() counts */
 	n = send(job->tunnel_fd, line, len + 1, MSG_NOSIGNAL);
-	free(line);
 	return n == (ssize_t)len + 1; /* a new connection has room for it */
 }
 
@@ -254,7 +250,9 @@ void wh_hand_over_enter(struct wh_job *job)
 		pause_first(job);
 	else
 		hand_over(job);
-	if (enter(job, &err) < 0)
+	if (job->domain)
+		wh_domain_converged(job);
+	else if (enter(job, &err) < 0)
 		fail(job, err.text);
 }
 
@@ -273,10 +271,15 @@ static void on_continued(void *ctx, const json_t *result, const char *error)
 void wh_hand_over_landed(struct wh_job *job)
 {
 	/* The target's wherryd must be alive: if it is silent, we would stand still until it is not. */
-	if (!wh_hand_over_is_on(job) || !job->landed_here || !job->landed_there)
+	if (!wh_hand_over_is_on(job) || !job->landed_here || !job->landed_there ||
+	    job->reads_due > 0)
 		return;
 	if (job->state == WH_JOB_PAUSED)
 		hand_over(job);
+	if (job->domain) {
+		wh_domain_landed(job);
+		return;
+	}
 	job->times.landed_ns = now();
 	job->continued = true;
 	wh_qmp_call(job->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
@@ -342,7 +345,9 @@ void wh_hand_over_event(struct wh_job *job, const char *name, const char *status
 
 static void send_ask(struct wh_job *job)
 {
-	struct wh_node_message msg = { .type = job->closing ? WH_NODE_FINISHED : WH_NODE_ASK };
+	const enum wh_node_type question = job->domain ? WH_NODE_RUN : WH_NODE_ASK;
+	const enum wh_node_type end = job->staying ? WH_NODE_STAY : WH_NODE_FINISHED;
+	struct wh_node_message msg = { .type = job->closing ? end : question };
 
 	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
 	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
@@ -458,6 +463,8 @@ static void on_retired(void *ctx)
 {
 	struct wh_job *job = ctx;
 
+	if (wh_domain_is_ending(job, on_retired))
+		return;
 	if (!job->worker || !wh_worker_stop(job->worker, SIGKILL, on_all_gone, job))
 		on_all_gone(job);
 }

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "job_domain.h"
 #include "units.h"
 
 #include "wherry/clock.h"
@@ -70,6 +71,11 @@ int wh_postcopy_ask(struct wh_job *job, struct wh_error *err)
 		return wh_fail(err, -EBUSY,
 		               "migration %s is '%s': only from PreCopy it can go into post-copy",
 		               id, wh_job_state_name(job->state));
+	if (wh_disks_linger(job))
+		return wh_fail(err, -EBUSY,
+		               "migration %s cannot go into post-copy: its disks come first, and "
+		               "are not all there",
+		               id);
 	if (job->unfit)
 		return wh_fail(
 			err, -EPERM,
@@ -84,6 +90,8 @@ int wh_postcopy_ask(struct wh_job *job, struct wh_error *err)
 		                       : "migration %s must not use post-copy: allowPostCopy was "
 		                         "not set when it began",
 		               id, job->record.peer);
+	if (job->record.engine == WH_ENGINE_NATIVE)
+		return wh_native_postcopy(job, err);
 	return wh_source_switch(job, WH_SWITCH_POSTCOPY, "asked for by the operator", err);
 }
 

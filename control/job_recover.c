@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "job_domain.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -37,6 +38,8 @@ static struct wh_job *new_job(struct wh_daemon *daemon, const struct wh_record *
 	job->vm = wh_find_vm(daemon->config, record->vm);
 	job->node = wh_find_node(daemon->config, record->peer);
 	job->settings = daemon->settings;
+	if (record->engine != WH_ENGINE_QMP)
+		wh_domain_open(job);
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", restarted);
 	return job;
 }
@@ -89,10 +92,17 @@ static void recover_source(struct wh_daemon *daemon, const struct wh_record *rec
 	case WH_PHASE_BEGUN:
 		job = new_job(daemon, record, WH_JOB_CANCELLING);
 		job->outcome = WH_OUTCOME_FAILED;
-		wh_undo_source(job);
+		if (job->domain)
+			wh_domain_recover_begun(job);
+		else
+			wh_undo_source(job);
 		return;
 	case WH_PHASE_ASKING:
-		recover_asking(new_job(daemon, record, WH_JOB_ASKING));
+		job = new_job(daemon, record, WH_JOB_ASKING);
+		if (job->domain)
+			wh_domain_recover_source(job);
+		else
+			recover_asking(job);
 		return;
 	case WH_PHASE_POSTCOPY:
 		recover_postcopy(new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED));
@@ -167,8 +177,12 @@ static void recover_target(struct wh_daemon *daemon, const struct wh_record *rec
 		wh_owed_recover(new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED));
 		return;
 	}
-	if (record->phase == WH_PHASE_DONE) {
-		recover_committed(new_job(daemon, record, WH_JOB_HAND_OVER));
+	if (record->phase == WH_PHASE_DONE || record->phase == WH_PHASE_ASKING) {
+		job = new_job(daemon, record, WH_JOB_HAND_OVER);
+		if (job->domain)
+			wh_domain_recover_target(job);
+		else
+			recover_committed(job);
 		return;
 	}
 	job = new_job(daemon, record, WH_JOB_CANCELLING);

@@ -18,6 +18,8 @@
 #include <string.h>
 
 #include "job.h"
+#include "job_domain.h"
+#include "qmp_domain.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -81,7 +83,10 @@ static void on_tick(void *ctx)
 	struct wh_error err;
 	int r;
 
-	settings.allow_post_copy = job->may_postcopy;
+	/* With disks on their way neither would help. */
+	settings.allow_post_copy = job->may_postcopy && !wh_disks_linger(job);
+	if (wh_disks_linger(job))
+		settings.allow_workload_disruption = false;
 	verdict =
 		wh_deadline_check(&job->deadline, &settings, left, wh_now_ns(&wh_clock_monotonic));
 	r = follow(job, verdict, &err);
@@ -89,7 +94,9 @@ static void on_tick(void *ctx)
 		wh_job_fail(job, r == -ETIME ? WH_OUTCOME_DEADLINE : WH_OUTCOME_FAILED, err.text);
 		return;
 	}
+	wh_disks_tick(job);
 	wh_throttle_tick(job);
+	wh_job_tick_reads(job);
 	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }
 
@@ -106,7 +113,8 @@ static void on_worker_open(void *ctx)
 	if (job->state != WH_JOB_PREPARING)
 		return;
 	wh_job_move(job, WH_JOB_PRECOPY);
-	wh_deadline_start(&job->deadline, wh_ram_bytes(&job->guest.ram),
+	wh_deadline_start(&job->deadline,
+	                  wh_ram_bytes(&job->guest.ram) + job->disks.value[WH_STAT_RAM_BYTES],
 	                  wh_now_ns(&wh_clock_monotonic));
 	wh_source_watch_time(job);
 }
@@ -125,6 +133,14 @@ static void on_worker_no_postcopy(void *ctx)
 	}
 	wh_log(WH_LOG_WARNING, "migration.no-postcopy", WH_STR("migration", job->record.id),
 	       WH_STR("peer", job->record.peer));
+}
+
+static void on_worker_near(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (job->state == WH_JOB_PRECOPY && job->domain)
+		wh_domain_near(job);
 }
 
 static void on_worker_converged(void *ctx)
@@ -201,6 +217,7 @@ int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 		.listening = on_worker_listening,
 		.open = on_worker_open,
 		.no_postcopy = on_worker_no_postcopy,
+		.near = on_worker_near,
 		.converged = on_worker_converged,
 		.landed = on_worker_landed,
 		.arrived = on_worker_arrived,
@@ -248,20 +265,11 @@ static void on_hold(void *ctx, const json_t *result, const char *error)
 
 static void send_prepare(struct wh_job *job)
 {
-	struct wh_node_message msg = {
-		.type = WH_NODE_PREPARE,
-		.ram_count = job->guest.ram.count,
-	};
+	struct wh_node_message msg = { .type = WH_NODE_PREPARE };
 
 	job->may_postcopy = job->settings.allow_post_copy && wh_peer_knows_post_copy(job->peer);
 	msg.postcopy = job->may_postcopy;
-	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
-	memcpy(msg.vm, job->record.vm, WH_NAME_MAX);
-	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
-	for (uint32_t i = 0; i < msg.ram_count; i++) {
-		memcpy(msg.ram[i].name, job->guest.ram.files[i].name, WH_NAME_MAX);
-		msg.ram[i].bytes = job->guest.ram.files[i].bytes;
-	}
+	wh_job_describe(job, &msg);
 	wh_peer_send(job->peer, &msg);
 }
 
@@ -270,6 +278,10 @@ static void on_target_failed(struct wh_job *job, const char *reason)
 	struct wh_error err;
 
 	(void)wh_fail(&err, 0, "node %s: %s", job->record.peer, reason);
+	if (job->domain && job->continued) {
+		wh_domain_target_failed(job, err.text);
+		return;
+	}
 	/* It says so only once it will never run the guest, so this is an answer, too. */
 	job->continued = false;
 	fail(job, &err);
@@ -279,6 +291,8 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 {
 	struct wh_job *job = ctx;
 
+	if (job->domain && wh_domain_message(job, msg))
+		return;
 	if (msg->type == WH_NODE_FAULTS) {
 		wh_postcopy_faults(job, msg);
 	} else if (wh_job_in_postcopy(job)) {
@@ -288,6 +302,7 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
 		job->mover_port = msg->port;
 		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
+		wh_job_watch_reads(job);
 		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
 		wh_guest_hold(job->qmp, on_hold, job);
 	} else if (wh_hand_over_is_on(job) && msg->type == WH_NODE_LANDED) {
@@ -324,6 +339,9 @@ static void on_lost(void *ctx, const char *why)
 	(void)wh_fail(&err, 0, "the connection to node %s is lost: %s", job->record.peer, why);
 	if (wh_job_in_postcopy(job))
 		wh_postcopy_peer_lost(job, err.text);
+	else if (job->domain && job->continued && !job->domain->moved)
+		wh_log(WH_LOG_WARNING, "peer.lost", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text)); /* libvirt has the next word */
 	else if (job->state == WH_JOB_ASKING || job->closing)
 		wh_asking_lost(job, err.text);
 	else if (job->continued && !job->retiring)
@@ -375,15 +393,18 @@ static int check_state(struct wh_job *job, struct wh_error *err)
 
 static int begin(struct wh_job *job, struct wh_error *err)
 {
+	const bool native = job->record.engine == WH_ENGINE_NATIVE;
 	int r = check_state(job, err);
 
-	if (r == 0)
+	if (r == 0 && !native)
 		r = wh_ram_open(&job->guest.ram, job->record.vmm.pid, err);
-	if (r == 0 && wh_ram_copy(&job->record.ram, &job->guest.ram) < 0)
+	if (r == 0 && !native && wh_ram_copy(&job->record.ram, &job->guest.ram) < 0)
 		r = wh_fail(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
-	if (r == 0)
+	if (r == 0 && job->domain)
+		wh_domain_begin(job);
+	else if (r == 0)
 		r = wh_source_call(job, err);
 	return r;
 }
@@ -395,6 +416,8 @@ static void on_described(void *ctx, const char *why)
 
 	if (job->state != WH_JOB_PREPARING)
 		return;
+	if (job->domain)
+		why = wh_domain_choose(job, why);
 	if (why)
 		wh_job_fail(job, WH_OUTCOME_FAILED, why);
 	else if (begin(job, &err) < 0)
@@ -413,7 +436,13 @@ static void on_qmp_ready(void *ctx)
 
 static void on_qmp_event(void *ctx, const char *name, const json_t *data)
 {
-	wh_hand_over_event(ctx, name, wh_json_text(data, "status"));
+	struct wh_job *job = ctx;
+
+	wh_job_reads_event(job, name, data);
+	if (job->domain)
+		wh_domain_event(job, name, wh_json_text(data, "status"));
+	else
+		wh_hand_over_event(job, name, wh_json_text(data, "status"));
 }
 
 static void on_qmp_closed(void *ctx, const char *why)
@@ -427,7 +456,9 @@ static void on_qmp_closed(void *ctx, const char *why)
 	if (job->retiring || wh_job_in_postcopy(job))
 		return; /* that is what was asked for, or its memory is all that is needed */
 	(void)wh_fail(&err, 0, "the source's QEMU is lost: %s", why);
-	if (job->state == WH_JOB_CANCELLING)
+	if (job->domain)
+		wh_domain_monitor_lost(job, err.text);
+	else if (job->state == WH_JOB_CANCELLING)
 		wh_undo_monitor_lost(job, err.text);
 	else if (job->continued)
 		wh_asking_enter(job, err.text);
@@ -441,6 +472,11 @@ int wh_source_monitor(struct wh_job *job, void (*ready)(void *ctx), struct wh_er
 		.ready = ready, .event = on_qmp_event, .closed = on_qmp_closed, .ctx = job
 	};
 
+	if (job->domain)
+		return wh_qmp_open_domain(
+			&job->qmp, &job->daemon->domains,
+			&(struct wh_qmp_guest){ job->record.vm, job->record.vmm.pid }, &handler,
+			err);
 	if (!job->vm)
 		return wh_fail(err, -ENOENT, "VM '%s' is not in the configuration any more",
 		               job->record.vm);
@@ -451,6 +487,8 @@ static int open_guest(struct wh_job *job, struct wh_error *err)
 {
 	int r = wh_network_find(job->interface, job->daemon->config, job->settings.network, err);
 
+	if (r == 0 && job->domain)
+		r = wh_domain_find_vmm(job, err);
 	if (r < 0)
 		return r;
 	r = wh_source_monitor(job, on_qmp_ready, err);
@@ -469,6 +507,8 @@ static struct wh_job *new_job(struct wh_daemon *daemon, const struct wh_move *mo
 	job->settings = move->settings;
 	job->vm = wh_find_vm(daemon->config, move->vm);
 	job->node = wh_find_node(daemon->config, move->target);
+	if (!job->vm)
+		wh_domain_open(job);
 	wh_log(WH_LOG_INFO, "migration.requested", WH_STR("migration", move->id),
 	       WH_STR("vm", move->vm), WH_STR("peer", move->target),
 	       WH_STR("policy", move->policy));
@@ -479,10 +519,10 @@ static struct wh_job *new_job(struct wh_daemon *daemon, const struct wh_move *mo
 static int check_order(struct wh_daemon *daemon, const struct wh_move *move, struct wh_error *err)
 {
 	const struct wh_job *job = wh_job_find(daemon, move->vm);
+	int r = wh_find_vm(daemon->config, move->vm) ? 0 : wh_domain_check(daemon, move->vm, err);
 
-	if (!wh_find_vm(daemon->config, move->vm))
-		return wh_fail(err, -ENOENT, "no VM '%s' in the configuration of node %s", move->vm,
-		               daemon->config->node);
+	if (r < 0)
+		return r;
 	if (!wh_find_node(daemon->config, move->target))
 		return wh_fail(err, -ENOENT, "no node '%s' in the configuration of node %s",
 		               move->target, daemon->config->node);

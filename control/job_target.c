@@ -24,6 +24,7 @@
 
 #include "files.h"
 #include "job.h"
+#include "job_domain.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -90,7 +91,7 @@ static void on_new_monitor(void *ctx)
 	struct wh_job *job = ctx;
 
 	job->qmp_ready = true;
-	wh_guest_restore(job->qmp, on_all_done, job);
+	wh_target_restore(job, on_all_done);
 }
 
 static void on_new_monitor_closed(void *ctx, const char *why)
@@ -106,12 +107,14 @@ static void restore_by_a_new_monitor(struct wh_job *job)
 		.closed = on_new_monitor_closed,
 		.ctx = job,
 	};
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct wh_error err;
+	int r = wh_target_monitor_path(job, path, sizeof(path), &err);
 
 	job->qmp = wh_qmp_close(job->qmp);
-	if (!job->vm)
-		on_all_done(job, NULL, "the VM is not in the configuration any more");
-	else if (wh_qmp_open(&job->qmp, job->daemon->loop, job->vm->qmp, &handler, &err) < 0)
+	if (r == 0)
+		r = wh_qmp_open(&job->qmp, job->daemon->loop, path, &handler, &err);
+	if (r < 0)
 		on_all_done(job, NULL, err.text);
 }
 
@@ -122,8 +125,10 @@ void wh_target_finish(struct wh_job *job)
 	if (wh_job_record(job, WH_PHASE_DONE, &err) < 0)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
-	if (job->qmp_ready)
-		wh_guest_restore(job->qmp, on_all_done, job);
+	if (job->record.engine == WH_ENGINE_NATIVE)
+		wh_job_end(job, WH_JOB_SUCCEEDED); /* libvirt had the capabilities */
+	else if (job->qmp_ready)
+		wh_target_restore(job, on_all_done);
 	else
 		restore_by_a_new_monitor(job);
 }
@@ -172,8 +177,8 @@ static void commit(struct wh_job *job)
 	struct wh_error err;
 	bool owed;
 
-	if (!job->landed_here || !job->loaded || job->state != WH_JOB_HAND_OVER)
-		return;
+	if (job->domain || !job->landed_here || !job->loaded || job->state != WH_JOB_HAND_OVER)
+		return; /* a domain waits for the source's word */
 	owed = job->postcopy && !job->arrived;
 	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {
 		fail(job, err.text);
@@ -341,6 +346,8 @@ static void on_described(void *ctx, const char *why)
 		why = why ? why : err.text;
 	if (why)
 		fail(job, why);
+	else if (job->domain)
+		wh_domain_target_described(job);
 	else
 		wh_guest_prepare(job->qmp, WH_ROLE_TARGET, on_prepared, job);
 }
@@ -404,22 +411,34 @@ static void try_monitor(void *ctx)
 	const struct wh_qmp_handler handler = {
 		.ready = on_qmp_ready, .event = on_qmp_event, .closed = on_qmp_closed, .ctx = ctx
 	};
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct wh_job *job = ctx;
 	struct wh_error err;
-	int r = wh_qmp_open(&job->qmp, job->daemon->loop, job->vm->qmp, &handler, &err);
+	int r = wh_target_monitor_path(job, path, sizeof(path), &err);
 
+	if (r == 0)
+		r = wh_qmp_open(&job->qmp, job->daemon->loop, path, &handler, &err);
 	if (r == 0)
 		r = wh_process_identify(&job->record.vmm, wh_qmp_pid(job->qmp));
 	if (r == 0)
 		return;
 	if (now() - job->times.begun_ns > WH_INCOMING_NS) {
-		(void)wh_context(&err, r, "the 'incoming' command of VM '%s' did not come up",
+		(void)wh_context(&err, r,
+		                 job->domain ? "the QEMU of '%s' does not answer"
+		                             : "the 'incoming' command of VM '%s' did not "
+		                               "come up",
 		                 job->record.vm);
 		fail(job, err.text);
 		return;
 	}
 	job->timer = (struct wh_timer){ .fired = try_monitor, .ctx = job };
 	wh_timer_start(&job->timer, job->daemon->loop, RETRY_NS);
+}
+
+void wh_target_monitor(struct wh_job *job)
+{
+	job->times.begun_ns = now();
+	try_monitor(job);
 }
 
 static void on_child_ended(void *ctx, const char *how)
@@ -437,7 +456,7 @@ static void on_child_ended(void *ctx, const char *how)
 }
 
 /* Beside the socket; the record has it before it is made. */
-static int name_missing(struct wh_job *job, struct wh_error *err)
+int wh_target_name_missing(struct wh_job *job, struct wh_error *err)
 {
 	int n = snprintf(job->record.missing, sizeof(job->record.missing), "%s/%s.missing",
 	                 job->daemon->socket_dir, job->record.id);
@@ -450,7 +469,7 @@ static int name_missing(struct wh_job *job, struct wh_error *err)
 
 static int launch(struct wh_job *job, struct wh_error *err)
 {
-	int r = job->may_postcopy ? name_missing(job, err) : 0;
+	int r = job->may_postcopy ? wh_target_name_missing(job, err) : 0;
 
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
@@ -496,17 +515,14 @@ static int check_request(struct wh_daemon *daemon, const struct wh_node_message 
 	return 0;
 }
 
-int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
-                  const struct wh_node_message *prepare, struct wh_job **ret, struct wh_error *err)
+struct wh_job *wh_target_job(struct wh_daemon *daemon, struct wh_peer *peer,
+                             const struct wh_node_message *prepare, struct wh_error *err)
 {
 	char interface[IFNAMSIZ] = "";
 	struct wh_job *job;
-	int r = check_request(daemon, prepare, err);
 
-	if (r == 0)
-		r = wh_network_find(interface, daemon->config, daemon->settings.network, err);
-	if (r < 0)
-		return r;
+	if (wh_network_find(interface, daemon->config, daemon->settings.network, err) < 0)
+		return NULL;
 
 	job = wh_job_new(daemon, WH_ROLE_TARGET, WH_JOB_PREPARING);
 	memcpy(job->record.id, prepare->migration, WH_NAME_MAX);
@@ -521,9 +537,23 @@ int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->settings = daemon->settings;
 	job->times.begun_ns = job->times.created_ns;
 	job->peer = peer;
-	*ret = job;
 	wh_log(WH_LOG_INFO, "migration.incoming", WH_STR("migration", job->record.id),
 	       WH_STR("vm", job->record.vm), WH_STR("peer", job->record.peer));
+	return job;
+}
+
+int wh_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
+                  const struct wh_node_message *prepare, struct wh_job **ret, struct wh_error *err)
+{
+	struct wh_job *job;
+	int r = check_request(daemon, prepare, err);
+
+	if (r < 0)
+		return r;
+	job = wh_target_job(daemon, peer, prepare, err);
+	if (!job)
+		return -ENONET;
+	*ret = job;
 	if (launch(job, err) < 0)
 		fail(job, err->text);
 	else
@@ -549,6 +579,10 @@ void wh_target_tunnel(struct wh_job *job, const struct wh_target_tunnel *t)
 		.loop = job->daemon->loop, .a = t->fd, .early = t->early, .early_len = t->early_len
 	};
 
+	if (job->domain) {
+		wh_ways_arrive(job, t);
+		return;
+	}
 	if (job->state != WH_JOB_PRECOPY || job->tunnel) {
 		wh_closep(&cfg.a);
 		return;
@@ -587,7 +621,8 @@ void wh_target_lost(struct wh_job *job, const char *why)
 
 	job->peer = NULL;
 	(void)wh_fail(&err, 0, "the connection to node %s is lost: %s", job->record.peer, why);
-	fail(job, err.text);
+	if (!wh_domain_is_claimed(job)) /* else the source has the next word, and calls again */
+		fail(job, err.text);
 }
 
 static void on_retired(void *ctx)
@@ -625,6 +660,10 @@ void wh_target_undo(struct wh_job *job)
 		wh_peer_send(job->peer, &msg);
 	wh_timer_stop(&job->timer);
 	job->tunnel = wh_tunnel_close(job->tunnel);
+	if (job->domain) {
+		wh_domain_target_undo(job);
+		return;
+	}
 	job->retiring = true;
 	if (!job->worker || !wh_worker_stop(job->worker, SIGTERM, retire, job))
 		retire(job);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "job_domain.h"
 
 #include "wherry/clock.h"
 #include "wherry/log.h"
@@ -135,6 +136,10 @@ void wh_undo_source(struct wh_job *job)
 	tell_target(job);
 	job->peer = wh_peer_close(job->peer);
 	job->tunnel = wh_tunnel_close(job->tunnel);
+	if (job->domain) {
+		wh_domain_undo(job);
+		return;
+	}
 
 	/* A guest that stands still waits for us, not for its mover to be gentle. */
 	if (job->stopped || job->migrating || !job->worker ||

@@ -28,6 +28,18 @@ static const char *const phases[WH_PHASES] = {
 	[WH_PHASE_DONE] = "done",
 };
 
+static const char *const engines[WH_ENGINES] = {
+	[WH_ENGINE_QMP] = "qmp",
+	[WH_ENGINE_OFFLOAD] = "offload",
+	[WH_ENGINE_NATIVE] = "native",
+};
+
+const char *wh_engine_name(enum wh_engine engine)
+{
+	wh_assert(engine < WH_ENGINES);
+	return engines[engine];
+}
+
 static json_t *put_process(const struct wh_process *p)
 {
 	return json_pack("{s:i, s:I}", "pid", (int)p->pid, "start", (json_int_t)p->start);
@@ -54,11 +66,12 @@ static char *format(const struct wh_record *rec)
 	char token[WH_TOKEN_TEXT_MAX];
 
 	wh_node_token_format(token, rec->token);
-	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:i, s:s}", "id",
-	                 rec->id, "vm", rec->vm, "peer", rec->peer, "role", roles[rec->role],
-	                 "phase", phases[rec->phase], "running", rec->running, "token", token,
-	                 "vmm", put_process(&rec->vmm), "launcher", put_process(&rec->launcher),
-	                 "ram", put_ram(&rec->ram), "vmm_uffd", (int)rec->vmm_uffd, "missing",
+	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:i, s:s}",
+	                 "id", rec->id, "vm", rec->vm, "peer", rec->peer, "role", roles[rec->role],
+	                 "phase", phases[rec->phase], "engine", engines[rec->engine], "directory",
+	                 rec->directory, "running", rec->running, "token", token, "vmm",
+	                 put_process(&rec->vmm), "launcher", put_process(&rec->launcher), "ram",
+	                 put_ram(&rec->ram), "vmm_uffd", (int)rec->vmm_uffd, "missing",
 	                 rec->missing);
 	return json ? wh_json_line(json) : NULL;
 }
@@ -148,6 +161,20 @@ static int get_postcopy(const json_t *json, struct wh_record *rec, struct wh_err
 	return wh_json_string(json, "missing", rec->missing, sizeof(rec->missing), err);
 }
 
+/* One of an earlier version knows no engine: all was done by wherry. */
+static int get_engine(const json_t *json, struct wh_record *rec, struct wh_error *err)
+{
+	int r;
+
+	if (!json_object_get(json, "engine"))
+		return 0;
+	r = get_choice(json, "engine", engines, WH_ENGINES, err);
+	if (r < 0)
+		return r;
+	rec->engine = (enum wh_engine)r;
+	return wh_json_string(json, "directory", rec->directory, sizeof(rec->directory), err);
+}
+
 static int parse(const char *text, size_t len, struct wh_record *rec, struct wh_error *err)
 {
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
@@ -164,6 +191,8 @@ static int parse(const char *text, size_t len, struct wh_record *rec, struct wh_
 		r = get_process(json, "launcher", &rec->launcher, err);
 	if (r == 0)
 		r = get_postcopy(json, rec, err);
+	if (r == 0)
+		r = get_engine(json, rec, err);
 	if (r < 0)
 		return r;
 	r = get_choice(json, "role", roles, 2, err);

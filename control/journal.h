@@ -15,6 +15,11 @@
  *	          resume                                 run, wait for the source to resume
  *	done      has moved: remove what is left         it is here: let it run, keep the record
  *
+ * For a domain of libvirt, whose life libvirt rules, asking means that libvirt may move it now:
+ *
+ *	asking    here if its QEMU lives: undo; else     may come: wait for the source's word, or for
+ *	          moved: let it run at the target        the end of its QEMU
+ *
  * From postcopy on the guest is at the target for good, and what is here of its memory at the
  * source is the only copy of some of it.
  */
@@ -25,6 +30,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "node_protocol.h"
 #include "process.h"
 #include "ram_files.h"
 
@@ -41,6 +47,14 @@ enum wh_phase {
 	WH_PHASES,
 };
 
+/* Who moves what. */
+enum wh_engine {
+	WH_ENGINE_QMP,     /* a VM of the configuration: wherry does all */
+	WH_ENGINE_OFFLOAD, /* a domain: libvirt moves it, and wherry its memory */
+	WH_ENGINE_NATIVE,  /* a domain: libvirt moves all of it, through wherry's tunnel */
+	WH_ENGINES,
+};
+
 /* Room for the path of a missing file. */
 #define WH_MISSING_PATH_MAX 256
 
@@ -50,7 +64,9 @@ struct wh_record {
 	char peer[WH_NAME_MAX];
 	enum wh_worker_role role;
 	enum wh_phase phase;
-	bool running; /* the guest ran before the migration */
+	enum wh_engine engine;
+	char directory[WH_DIRECTORY_MAX]; /* domain: where its QEMU's sockets are, on both nodes */
+	bool running;                     /* the guest ran before the migration */
 	uint8_t token[WH_TOKEN_BYTES];
 	struct wh_process vmm;
 	struct wh_process launcher;        /* target: what "incoming" started */
@@ -89,6 +105,8 @@ struct wh_journal_visitor {
 };
 wh_must_check int wh_journal_walk(const char *state_dir, const struct wh_journal_visitor *visitor,
                                   struct wh_error *err);
+
+const char *wh_engine_name(enum wh_engine engine); /* "offload" */
 
 /* Whether the guest is at the target for good. */
 bool wh_phase_is_committed(enum wh_phase phase);

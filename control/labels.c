@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +27,7 @@ static bool is_label_word(const char *text)
 	return true;
 }
 
-static bool is_label_key(const char *key)
+bool wh_label_key_valid(const char *key)
 {
 	const char *slash = strchr(key, '/');
 	char prefix[WH_OBJECT_NAME_MAX];
@@ -42,6 +41,11 @@ static bool is_label_key(const char *key)
 	memcpy(prefix, key, len);
 	prefix[len] = '\0';
 	return wh_subdomain_valid(prefix) && is_label_word(slash + 1);
+}
+
+bool wh_label_value_valid(const char *value)
+{
+	return !*value || is_label_word(value);
 }
 
 static int fail_value(const struct wh_yaml_node *node, struct wh_error *err)
@@ -62,7 +66,7 @@ static int read_label(struct wh_label *label, const struct wh_yaml_node *node, s
 {
 	const char *value = "";
 
-	if (!is_label_key(node->key->text))
+	if (!wh_label_key_valid(node->key->text))
 		return wh_yaml_fail(err, node->key,
 		                    "'%.80s' is no key of a label; write letters, digits and "
 		                    "'-', '_', '.', 63 at most, after a prefix such as "
@@ -70,7 +74,7 @@ static int read_label(struct wh_label *label, const struct wh_yaml_node *node, s
 		                    node->key->text);
 	if (wh_value_text(&value, node, NULL) < 0)
 		return fail_value(node, err);
-	if (*value && !is_label_word(value))
+	if (!wh_label_value_valid(value))
 		return wh_yaml_fail(err, node,
 		                    "'%.80s' is no value of a label; write letters, digits and "
 		                    "'-', '_', '.' between them, 63 at most",
@@ -84,6 +88,12 @@ static int read_label(struct wh_label *label, const struct wh_yaml_node *node, s
 static int by_key(const void *a, const void *b)
 {
 	return strcmp(((const struct wh_label *)a)->key, ((const struct wh_label *)b)->key);
+}
+
+void wh_labels_sort(struct wh_labels *labels)
+{
+	if (labels->count > 0)
+		qsort(labels->items, labels->count, sizeof(*labels->items), by_key);
 }
 
 static int read_labels(struct wh_labels *labels, const struct wh_yaml_node *node,
@@ -100,7 +110,7 @@ static int read_labels(struct wh_labels *labels, const struct wh_yaml_node *node
 		if (r < 0)
 			return r;
 	}
-	qsort(labels->items, labels->count, sizeof(*labels->items), by_key);
+	wh_labels_sort(labels);
 	return 0;
 }
 
@@ -140,6 +150,38 @@ const char *wh_labels_get(const struct wh_labels *labels, const char *key)
 			low = middle + 1;
 	}
 	return NULL;
+}
+
+bool wh_labels_equal(const struct wh_labels *a, const struct wh_labels *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
+		    strcmp(a->items[i].value, b->items[i].value) != 0)
+			return false;
+	return true;
+}
+
+int wh_labels_copy(struct wh_labels *ret, const struct wh_labels *from)
+{
+	struct wh_labels labels = { .items = calloc(from->count + 1, sizeof(*labels.items)) };
+
+	if (!labels.items)
+		return -ENOMEM;
+	for (; labels.count < from->count; labels.count++) {
+		struct wh_label *label = &labels.items[labels.count];
+
+		label->key = strdup(from->items[labels.count].key);
+		label->value = strdup(from->items[labels.count].value);
+		if (label->key && label->value)
+			continue;
+		labels.count++; /* it may be half there */
+		wh_labels_done(&labels);
+		return -ENOMEM;
+	}
+	*ret = labels;
+	return 0;
 }
 
 void wh_labels_done(struct wh_labels *labels)

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Libvirt - the libvirtd of this host, as wherryd uses it. Nothing else includes libvirt's headers.
+ * Libvirt - the libvirtd of this host, as wherryd uses it. Nothing but control/libvirt*.c includes libvirt's
+ * headers.
  *
- * libvirt's calls wait for their answers, so threads of this file make them, and what comes of them
- * is told in the loop. A connection that is lost is made again each few seconds; until then every
- * call is answered with the reason.
+ * libvirt's calls wait for their answers, so threads make them, and what comes of them is told in
+ * the loop. A connection that is lost is made again each few seconds; until then every call is
+ * answered with the reason.
+ *
+ * Order: calls to one domain are made in the order in which they were asked for, one at a time, in three
+ * rows that do not wait for each other: what goes to its QEMU or is about its job and its vCPUs; its
+ * XML and metadata, which libvirt may hold back while a job goes on; and what ends it, for a QEMU that
+ * hangs must not be waited for then. A migration is in no row, and domains do not wait for each other.
  *
  * Threads: all that is below is called in the loop's own, and calls back in it. No callback comes
  * before the call that asked for it has returned. An answer that is still due when the
- * connection is closed never comes.
+ * connection is closed never comes. A callback may close it.
  */
 
 #ifndef WH_LIBVIRT_H
@@ -76,8 +82,14 @@ bool wh_libvirt_connected(const struct wh_libvirt *libvirt, struct wh_error *why
 const struct wh_domain *wh_libvirt_domains(const struct wh_libvirt *libvirt, size_t *count);
 const struct wh_domain *wh_libvirt_domain(const struct wh_libvirt *libvirt, const char *name);
 
-/* What a call came to: @text is what was asked for, NULL if it failed, and then @error says why. */
+/*
+ * What a call came to: @text is what was asked for, or "" if there is nothing to tell; NULL if it failed, and
+ * then @error says why. A call may be made without one, if nobody cares.
+ */
 typedef void (*wh_libvirt_reply_fn)(void *ctx, const char *text, const char *error);
+
+/* No answer comes with @ctx any more. What was asked for is done nevertheless. */
+void wh_libvirt_forget(struct wh_libvirt *libvirt, const void *ctx);
 
 /* Have the monitor of an active domain run one QMP command (JSON); @text is QEMU's answer, whole. */
 void wh_libvirt_monitor(struct wh_libvirt *libvirt, const char *domain, const char *command,
@@ -92,7 +104,10 @@ enum wh_domain_xml {
 void wh_libvirt_xml(struct wh_libvirt *libvirt, const char *domain, enum wh_domain_xml which,
                     wh_libvirt_reply_fn reply, void *ctx);
 
-/* Replace the <wherry:vm> element in the metadata, live and persistent; "" removes it. */
+/*
+ * Replace the <wherry:vm> element in the metadata, live and persistent; "" removes it. libvirt wants it, and
+ * gives it, without prefix and namespace: <vm namespace="prod"><label key="a" value="b"/></vm>.
+ */
 void wh_libvirt_set_metadata(struct wh_libvirt *libvirt, const char *domain, const char *xml,
                              wh_libvirt_reply_fn reply, void *ctx);
 
@@ -100,8 +115,17 @@ void wh_libvirt_set_metadata(struct wh_libvirt *libvirt, const char *domain, con
 void wh_libvirt_capabilities(struct wh_libvirt *libvirt, const char *emulator, const char *machine,
                              wh_libvirt_reply_fn reply, void *ctx);
 
-/* Whether the CPU of @domain_xml can be had here: @text is "yes", or in words what is missing. */
-void wh_libvirt_compare_cpu(struct wh_libvirt *libvirt, const char *domain_xml,
+/* A CPU, by the parts of a domain's XML. Those that are NULL are what libvirt would choose. */
+struct wh_libvirt_cpu {
+	const char *xml;       /* its <cpu> element */
+	const char *emulator;  /* <emulator> */
+	const char *arch;      /* <type arch=""> */
+	const char *machine;   /* <type machine=""> */
+	const char *virt_type; /* <domain type="">: "kvm" or "qemu" */
+};
+
+/* Whether a guest can have that CPU here: @text is "yes", or in words what is missing. */
+void wh_libvirt_compare_cpu(struct wh_libvirt *libvirt, const struct wh_libvirt_cpu *cpu,
                             wh_libvirt_reply_fn reply, void *ctx);
 
 struct wh_libvirt_migration {
@@ -112,10 +136,11 @@ struct wh_libvirt_migration {
 	const char *live_xml;       /* the domain at the destination; NULL as it is */
 	const char *persistent_xml; /* its configuration there; NULL as it is; only if persistent */
 	const char *disks;          /* with disks_uri: targets to copy, "vda,vdb"; NULL for all */
-	uint64_t disk_bps;          /* bytes per second, 0 for no limit */
-	bool persistent;            /* define it there, and undefine it here */
-	bool paused;                /* do not let it run at the destination: somebody else will */
-	bool postcopy;              /* it may be switched */
+	uint64_t disk_bps; /* bytes per second, 0 for no limit; libvirt rounds it up to MiB,
+	                               and holds QEMU's stream to it as well */
+	bool persistent;   /* define it there, and undefine it here */
+	bool paused;       /* do not let it run at the destination: somebody else will */
+	bool postcopy;     /* it may be switched */
 	bool auto_converge;
 };
 
@@ -157,5 +182,7 @@ void wh_libvirt_resume(struct wh_libvirt *libvirt, const char *domain, wh_libvir
                        void *ctx);
 void wh_libvirt_destroy(struct wh_libvirt *libvirt, const char *domain, wh_libvirt_reply_fn reply,
                         void *ctx);
+void wh_libvirt_undefine(struct wh_libvirt *libvirt, const char *domain, wh_libvirt_reply_fn reply,
+                         void *ctx);
 
 #endif

@@ -32,6 +32,10 @@ enum field {
 	COUNT = 1 << 13,
 	STALL = 1 << 14,
 	HISTOGRAM = 1 << 15,
+	STREAM = 1 << 16,
+	DIRECTORY = 1 << 17,
+	DISKS = 1 << 18,
+	COPY = 1 << 19,
 };
 
 static const struct {
@@ -42,10 +46,15 @@ static const struct {
 	[WH_NODE_HELLO] = { "hello", MIN | MAX | NODE, 0 },
 	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE, 0 },
 	[WH_NODE_JOIN] = { "join", MIN | MAX | NODE, 0 },
-	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN, 0 },
+	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN, STREAM },
 	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY },
+	[WH_NODE_EXPECT] = { "expect", MIGRATION | TOKEN | VM, RAM | POSTCOPY | DISKS },
+	[WH_NODE_EXPECTED] = { "expected", DIRECTORY, COPY },
 	[WH_NODE_READY] = { "ready", PORT, 0 },
+	[WH_NODE_PROCEED] = { "proceed", RUN, 0 },
 	[WH_NODE_LANDED] = { "landed", 0, 0 },
+	[WH_NODE_RUN] = { "run", MIGRATION | TOKEN, 0 },
+	[WH_NODE_STAY] = { "stay", MIGRATION | TOKEN, 0 },
 	[WH_NODE_RUNNING] = { "running", 0, 0 },
 	[WH_NODE_FAILED] = { "failed", REASON, 0 },
 	[WH_NODE_CANCEL] = { "cancel", REASON, 0 },
@@ -56,6 +65,14 @@ static const struct {
 	[WH_NODE_FINISHED] = { "finished", MIGRATION | TOKEN, 0 },
 	[WH_NODE_CLOSED] = { "closed", 0, 0 },
 	[WH_NODE_PING] = { "ping", 0, 0 },
+};
+
+/* The first is not named: version 1 knows no other. */
+static const char *const streams[WH_STREAMS] = {
+	[WH_STREAM_STATE] = "state",
+	[WH_STREAM_LIBVIRT] = "libvirt",
+	[WH_STREAM_MEMORY] = "memory",
+	[WH_STREAM_DISKS] = "disks",
 };
 
 const char *wh_node_type_name(enum wh_node_type type)
@@ -188,6 +205,99 @@ static int get_postcopy(const json_t *json, struct wh_node_message *m, struct wh
 	return wh_json_bool(json, "postcopy", &m->postcopy, err);
 }
 
+static int get_stream(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const char *name = wh_json_text(json, "stream");
+
+	for (enum wh_stream s = WH_STREAM_LIBVIRT; s < WH_STREAMS; s++) {
+		if (!strcmp(name, streams[s])) {
+			m->stream = s;
+			return 0;
+		}
+	}
+	return wh_fail(err, -EPROTO, "'stream' must be libvirt, memory or disks");
+}
+
+/* Whether @path begins at the root, and never goes back towards it. */
+static bool is_path(const char *path)
+{
+	size_t len = strlen(path);
+
+	if (path[0] != '/' || strstr(path, "/../"))
+		return false;
+	return len < 3 || strcmp(path + len - 3, "/..") != 0;
+}
+
+/* Sockets are made in it, and their paths have their bounds: the names of files are ours. */
+static int get_directory(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	int r = wh_json_string(json, "directory", m->directory, sizeof(m->directory), err);
+
+	if (r == 0 && !is_path(m->directory))
+		return wh_fail(err, -EPROTO, "'directory' must be an absolute path");
+	return r;
+}
+
+static int get_disk(const json_t *json, struct wh_node_disk *ret, struct wh_error *err)
+{
+	int r;
+
+	if (json_object_size(json) != 4)
+		return wh_fail(err, -EPROTO,
+		               "a disk has 'target', 'path', 'format' and 'bytes', nothing else");
+	r = get_name(json, "target", ret->target, err);
+	if (r == 0)
+		r = wh_json_string(json, "path", ret->path, sizeof(ret->path), err);
+	if (r == 0)
+		r = get_name(json, "format", ret->format, err);
+	if (r == 0)
+		r = wh_json_u64(json, "bytes", INT64_MAX, &ret->bytes, err);
+	if (r == 0 && !is_path(ret->path))
+		return wh_fail(err, -EPROTO, "'path' must be an absolute path");
+	return r;
+}
+
+static int get_disks(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *disks = json_object_get(json, "disks");
+	size_t count = json_array_size(disks);
+
+	if (count < 1 || count > WH_DISKS_MAX)
+		return wh_fail(err, -EPROTO, "'disks' must be a list of 1 to %u disks",
+		               WH_DISKS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		int r = get_disk(json_array_get(disks, i), &m->disks[i], err);
+
+		if (r < 0)
+			return wh_context(err, r, "'disks', entry %zu", i + 1);
+		for (size_t k = 0; k < i; k++)
+			if (!strcmp(m->disks[i].target, m->disks[k].target))
+				return wh_fail(err, -EPROTO, "disk '%s' is there twice",
+				               m->disks[i].target);
+	}
+	m->disk_count = (uint32_t)count;
+	return 0;
+}
+
+static int get_copy(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *names = json_object_get(json, "copy");
+	size_t count = json_array_size(names);
+
+	if (count < 1 || count > WH_DISKS_MAX)
+		return wh_fail(err, -EPROTO, "'copy' must be a list of 1 to %u names",
+		               WH_DISKS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const char *name = json_string_value(json_array_get(names, i));
+
+		if (!name || !wh_node_is_name(name) || strlen(name) >= WH_NAME_MAX)
+			return wh_fail(err, -EPROTO, "'copy' must be a list of disks' names");
+		(void)snprintf(m->disks[i].target, WH_NAME_MAX, "%s", name);
+	}
+	m->disk_count = (uint32_t)count;
+	return 0;
+}
+
 static int get_count(const json_t *json, struct wh_node_message *m, struct wh_error *err)
 {
 	return wh_json_u64(json, "count", INT64_MAX, &m->faults, err);
@@ -287,7 +397,7 @@ static json_t *put_token(const struct wh_node_message *m)
 
 static json_t *put_ram(const struct wh_node_message *m)
 {
-	json_t *ram = json_array();
+	json_t *ram = m->ram_count ? json_array() : NULL;
 
 	for (uint32_t i = 0; i < m->ram_count; i++)
 		(void)json_array_append_new(ram, json_pack("{s:s, s:I}", "id", m->ram[i].name,
@@ -333,6 +443,40 @@ static json_t *put_committed(const struct wh_node_message *m)
 static json_t *put_postcopy(const struct wh_node_message *m)
 {
 	return m->postcopy ? json_true() : NULL;
+}
+
+static json_t *put_stream(const struct wh_node_message *m)
+{
+	return m->stream == WH_STREAM_STATE ? NULL : json_string(streams[m->stream]);
+}
+
+static json_t *put_directory(const struct wh_node_message *m)
+{
+	return json_string(m->directory);
+}
+
+static json_t *put_disks(const struct wh_node_message *m)
+{
+	json_t *list = m->disk_count ? json_array() : NULL;
+
+	for (uint32_t i = 0; i < m->disk_count; i++) {
+		const struct wh_node_disk *d = &m->disks[i];
+
+		(void)json_array_append_new(list,
+		                            json_pack("{s:s, s:s, s:s, s:I}", "target", d->target,
+		                                      "path", d->path, "format", d->format, "bytes",
+		                                      (json_int_t)d->bytes));
+	}
+	return list;
+}
+
+static json_t *put_copy(const struct wh_node_message *m)
+{
+	json_t *list = m->disk_count ? json_array() : NULL;
+
+	for (uint32_t i = 0; i < m->disk_count; i++)
+		(void)json_array_append_new(list, json_string(m->disks[i].target));
+	return list;
 }
 
 static json_t *put_count(const struct wh_node_message *m)
@@ -393,6 +537,10 @@ static const struct {
 	{ COUNT, "count", get_count, put_count },
 	{ STALL, "stall_ns", get_stall, put_stall },
 	{ HISTOGRAM, "ns_log2", get_histogram, put_histogram },
+	{ STREAM, "stream", get_stream, put_stream },
+	{ DIRECTORY, "directory", get_directory, put_directory },
+	{ DISKS, "disks", get_disks, put_disks },
+	{ COPY, "copy", get_copy, put_copy },
 };
 
 #define FIELDS (sizeof(fields) / sizeof(*fields))

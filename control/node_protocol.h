@@ -23,10 +23,13 @@
 
 /* The versions spoken here; a hello offers them, and the answer picks one. */
 #define WH_NODE_VERSION_MIN 1u
-#define WH_NODE_VERSION_MAX 2u
+#define WH_NODE_VERSION_MAX 3u
 
 /* The first one that knows post-copy. */
 #define WH_NODE_VERSION_POST_COPY 2u
+
+/* The first one that knows domains of libvirt. */
+#define WH_NODE_VERSION_DOMAINS 3u
 
 enum wh_node_type {
 	WH_NODE_HELLO,    /* caller's first line on a control connection */
@@ -34,8 +37,13 @@ enum wh_node_type {
 	WH_NODE_JOIN,     /* first line of a member of the cluster; rpc.h follows */
 	WH_NODE_TUNNEL,   /* first line of a tunnel; raw bytes follow */
 	WH_NODE_PREPARE,  /* source: make a destination for this guest */
+	WH_NODE_EXPECT,   /* source: libvirt is about to bring this domain */
+	WH_NODE_EXPECTED, /* target: it may begin */
 	WH_NODE_READY,    /* target: the mover listens at this port */
+	WH_NODE_PROCEED,  /* source: the target's libvirt may go on, and receive the device state */
 	WH_NODE_LANDED,   /* target: its memory is complete */
+	WH_NODE_RUN,      /* source: the domain is gone here, let it run */
+	WH_NODE_STAY,     /* source: the domain is here for good, remove what came */
 	WH_NODE_RUNNING,  /* target: committed, and the guest runs if it ran before */
 	WH_NODE_FAILED,   /* target: it will never run the guest */
 	WH_NODE_CANCEL,   /* source: undo */
@@ -49,6 +57,29 @@ enum wh_node_type {
 	WH_NODE_TYPES,
 };
 
+/* What a tunnel carries. */
+enum wh_stream {
+	WH_STREAM_STATE,   /* the stream of a QEMU that wherry drives itself */
+	WH_STREAM_LIBVIRT, /* a connection to the target's libvirtd */
+	WH_STREAM_MEMORY,  /* the stream of a domain's QEMU: device state, and perhaps memory */
+	WH_STREAM_DISKS,   /* disks that are copied: one connection each */
+	WH_STREAMS,
+};
+
+/* Room for the path of a directory where a hypervisor may make sockets. */
+#define WH_DIRECTORY_MAX 64u
+
+/* A disk of a domain that is a file, and may not be shared. */
+#define WH_DISKS_MAX     16u
+#define WH_DISK_PATH_MAX 256u
+
+struct wh_node_disk {
+	char target[WH_NAME_MAX]; /* "vda" */
+	char path[WH_DISK_PATH_MAX];
+	char format[WH_NAME_MAX]; /* "raw" */
+	uint64_t bytes;           /* of the file */
+};
+
 /* Only the fields that the type has are valid. */
 struct wh_node_message {
 	enum wh_node_type type;
@@ -58,15 +89,19 @@ struct wh_node_message {
 	char migration[WH_NAME_MAX]; /* safe as a file name */
 	uint8_t token[WH_TOKEN_BYTES];
 	char vm[WH_NAME_MAX];
-	bool running;   /* TUNNEL: the guest ran until now */
-	bool committed; /* ANSWER */
-	bool postcopy;  /* PREPARE: it may become post-copy; ANSWER: memory is still owed */
+	enum wh_stream stream;            /* TUNNEL */
+	char directory[WH_DIRECTORY_MAX]; /* EXPECTED: absolute, where QEMU's sockets are */
+	bool running;                     /* TUNNEL, PROCEED: the guest ran until now */
+	bool committed;                   /* ANSWER */
+	bool postcopy; /* PREPARE: it may become post-copy; ANSWER: memory is still owed */
 	uint16_t port;
 	char reason[WH_ERROR_TEXT_MAX];
 	uint64_t faults;
 	uint64_t stall_ns;
 	uint64_t fault_ns_log2[WH_FAULT_BUCKETS];
-	uint32_t ram_count; /* 1 to WH_REGIONS_MAX */
+	struct wh_node_disk disks[WH_DISKS_MAX]; /* EXPECT; EXPECTED: to be copied, @target only */
+	uint32_t disk_count;
+	uint32_t ram_count; /* 1 to WH_REGIONS_MAX; EXPECT: 0 if QEMU brings the memory, too */
 	struct wh_worker_region ram[WH_REGIONS_MAX];
 };
 

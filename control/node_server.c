@@ -19,6 +19,7 @@
 
 #include "coordinator.h"
 #include "job.h"
+#include "job_domain.h"
 #include "lines.h"
 #include "network.h"
 #include "node_protocol.h"
@@ -118,13 +119,17 @@ static struct wh_job *job_of(const struct caller *c, const struct wh_node_messag
 
 static void on_prepare(struct caller *c, const struct wh_node_message *msg)
 {
+	int (*announce)(struct wh_daemon * daemon, struct wh_peer * peer,
+	                const struct wh_node_message *msg, struct wh_job **ret,
+	                struct wh_error *err) = msg->type == WH_NODE_EXPECT ? wh_domain_target_new
+	                                                                    : wh_target_new;
 	struct wh_node_message prepare = *msg;
 	struct wh_error err;
 
 	memcpy(prepare.node, c->node, WH_NAME_MAX);
 	if (c->job)
 		(void)wh_fail(&err, 0, "one connection prepares one migration");
-	if (c->job || wh_target_new(c->server->daemon, c->peer, &prepare, &c->job, &err) < 0) {
+	if (c->job || announce(c->server->daemon, c->peer, &prepare, &c->job, &err) < 0) {
 		struct wh_node_message no = { .type = WH_NODE_FAILED };
 
 		memcpy(no.reason, err.text, sizeof(no.reason));
@@ -156,11 +161,47 @@ static void on_ask(struct caller *c, const struct wh_node_message *msg)
 	wh_peer_send(c->peer, &answer);
 }
 
+/* Of a domain: whatever came here is not the guest. */
+static void on_stay(struct caller *c, const struct wh_node_message *msg)
+{
+	const struct wh_node_message closed = { .type = WH_NODE_CLOSED };
+	struct wh_job *job = wh_job_find(c->server->daemon, msg->migration);
+
+	if (!job || strcmp(job->record.id, msg->migration) != 0 ||
+	    job->record.role != WH_ROLE_TARGET || !same_token(job->record.token, msg->token) ||
+	    is_committed(c, msg)) {
+		wh_peer_send(c->peer, &closed);
+		return;
+	}
+	hand_job_to(c, job);
+	wh_domain_stay(job, c->peer);
+}
+
+/* Of a domain: the guest's only place is here now. */
+static void on_run(struct caller *c, const struct wh_node_message *msg)
+{
+	struct wh_node_message answer = { .type = WH_NODE_RUNNING };
+	struct wh_job *job = job_of(c, msg);
+
+	if (job && job->domain) {
+		hand_job_to(c, job);
+		wh_domain_run(job, c->peer);
+		return;
+	}
+	if (!is_committed(c, msg)) {
+		answer.type = WH_NODE_FAILED;
+		(void)snprintf(answer.reason, sizeof(answer.reason), "it does not have the domain");
+	}
+	wh_peer_send(c->peer, &answer);
+}
+
 static void on_resume(struct caller *c, const struct wh_node_message *msg)
 {
 	struct wh_node_message answer = { .type = WH_NODE_ANSWER };
 	struct wh_job *job = job_of(c, msg);
 
+	if (job && job->domain) /* nothing is resumed before it has moved */
+		wh_domain_run(job, c->peer);
 	if (job && wh_target_is_owed(job)) {
 		hand_job_to(c, job);
 		wh_owed_resume(job, c->peer);
@@ -176,6 +217,13 @@ static void on_finished(struct caller *c, const struct wh_node_message *msg)
 	struct wh_job *job = job_of(c, msg);
 	struct wh_error err;
 
+	if (job && job->domain && !wh_phase_is_committed(job->record.phase)) {
+		hand_job_to(c, job);
+		wh_domain_run(job, c->peer);
+		/* The word of a source that forgets is not given twice. */
+		if (!wh_phase_is_committed(job->record.phase) && wh_domain_is_claimed(job))
+			return;
+	}
 	if (job && wh_phase_is_committed(job->record.phase)) {
 		job->closing = true; /* the record goes with it, at its end */
 		/* Its mover has heard that all has arrived; ours may not have lived to tell. */
@@ -197,12 +245,26 @@ static void on_cancel(struct caller *c, const struct wh_node_message *msg)
 		wh_job_fail(c->job, WH_OUTCOME_FAILED, err.text);
 }
 
+static void on_proceed(struct caller *c, const struct wh_node_message *msg)
+{
+	struct wh_job *job = c->job;
+
+	if (job && job->domain && job->state < WH_JOB_HAND_OVER && !job->domain->proceeded)
+		wh_domain_proceed(job, msg->running);
+}
+
 static void on_message(void *ctx, const struct wh_node_message *msg)
 {
 	struct caller *c = ctx;
 
-	if (msg->type == WH_NODE_PREPARE)
+	if (msg->type == WH_NODE_PREPARE || msg->type == WH_NODE_EXPECT)
 		on_prepare(c, msg);
+	else if (msg->type == WH_NODE_PROCEED)
+		on_proceed(c, msg);
+	else if (msg->type == WH_NODE_RUN)
+		on_run(c, msg);
+	else if (msg->type == WH_NODE_STAY)
+		on_stay(c, msg);
 	else if (msg->type == WH_NODE_ASK)
 		on_ask(c, msg);
 	else if (msg->type == WH_NODE_RESUME)
@@ -298,8 +360,7 @@ static void on_hello(struct caller *c, const struct wh_node_message *hello)
 		refuse(c, "that node has another address in the configuration");
 	else if (hello->version_min > WH_NODE_VERSION_MAX ||
 	         hello->version_max < WH_NODE_VERSION_MIN)
-		refuse(c,
-		       "no version of the protocol in common: this node speaks versions 1 and 2");
+		refuse(c, "no version of the protocol in common: this node speaks versions 1 to 3");
 	else if (hello->type == WH_NODE_JOIN)
 		take_member(c, hello);
 	else
@@ -308,7 +369,7 @@ static void on_hello(struct caller *c, const struct wh_node_message *hello)
 
 static void on_tunnel(struct caller *c, const struct wh_node_message *msg)
 {
-	struct wh_target_tunnel tunnel = { .running = msg->running };
+	struct wh_target_tunnel tunnel = { .stream = msg->stream, .running = msg->running };
 	struct wh_job *job = job_of(c, msg);
 
 	if (!job) {

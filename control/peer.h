@@ -56,6 +56,9 @@ void wh_peer_send(struct wh_peer *peer, const struct wh_node_message *msg);
 /* Whether the other side speaks a version that has post-copy. Valid from WELCOME on. */
 bool wh_peer_knows_post_copy(const struct wh_peer *peer);
 
+/* The same for domains of libvirt. */
+bool wh_peer_knows_domains(const struct wh_peer *peer);
+
 /* This end's address of the connection. Return: 0 or -errno. */
 wh_must_check int wh_peer_local_address(const struct wh_peer *peer, union wh_worker_address *ret);
 

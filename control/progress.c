@@ -169,6 +169,13 @@ static void put_compression(FILE *out, const struct wh_view *v)
 		              percent(v->stats[WH_STAT_DELTA_BYTES], differing));
 }
 
+static void put_echo(FILE *out, const struct wh_view *v)
+{
+	if (v->stats[WH_STAT_ECHO_BYTES] > 0)
+		(void)fprintf(out, "  once more    %s of pages, for reads with O_DIRECT\n",
+		              wh_units_bytes(v->stats[WH_STAT_ECHO_BYTES]).s);
+}
+
 static void put_skipped(FILE *out, const struct wh_view *v)
 {
 	const uint64_t unchanged = v->stats[WH_STAT_UNCHANGED_BYTES];
@@ -198,6 +205,7 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_RAM_BYTES]).s);
 	put_compression(out, v);
+	put_echo(out, v);
 	put_skipped(out, v);
 	if (v->bandwidth_bps == 0)
 		(void)fprintf(out, "  mean rate    %s, unlimited\n", wh_units_rate(mean).s);

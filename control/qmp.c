@@ -14,16 +14,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "files.h"
-#include "lines.h"
+#include "qmp_link.h"
 
 #include "wherry/assert.h"
-#include "wherry/fdpass.h"
-#include "wherry/limits.h"
 
 struct call {
 	struct call *next;
@@ -33,13 +27,13 @@ struct call {
 
 struct wh_qmp {
 	sd_event *loop;
-	struct wh_lines *lines;
+	struct wh_qmp_link link;
 	struct wh_qmp_handler handler;
 	struct wh_timer timer; /* runs while somebody waits for an answer */
 	struct call *first;
 	struct call **last;
 	bool greeted;
-	pid_t pid;
+	bool over; /* @closed was called */
 };
 
 int wh_qmp_classify(struct wh_qmp_line *ret, const json_t *json, struct wh_error *err)
@@ -66,40 +60,43 @@ int wh_qmp_classify(struct wh_qmp_line *ret, const json_t *json, struct wh_error
 
 static void arm(struct wh_qmp *q)
 {
-	wh_timer_start(&q->timer, q->loop, WH_QMP_REPLY_NS);
+	wh_timer_start(&q->timer, q->loop, q->link.reply_ns);
+}
+
+void wh_qmp_lost(struct wh_qmp *q, const char *why)
+{
+	if (q->over)
+		return;
+	q->over = true;
+	wh_timer_stop(&q->timer);
+	q->handler.closed(q->handler.ctx, why);
 }
 
 static void on_timeout(void *ctx)
 {
 	struct wh_qmp *q = ctx;
 
-	q->handler.closed(q->handler.ctx,
-	                  q->greeted ? "QEMU does not answer on its QMP socket"
-	                             : "no QMP greeting; is another client connected?");
+	wh_qmp_lost(q, q->greeted ? "QEMU does not answer on its QMP socket"
+	                          : "no QMP greeting; is another client connected?");
 }
 
-static void on_closed(void *ctx, const char *why)
+void wh_qmp_event(struct wh_qmp *q, const char *name, const json_t *data)
 {
-	struct wh_qmp *q = ctx;
-
-	wh_timer_stop(&q->timer);
-	q->handler.closed(q->handler.ctx, why);
+	if (q->handler.event && !q->over)
+		q->handler.event(q->handler.ctx, name, data);
 }
 
-static void tell(const struct wh_qmp *q, const struct wh_qmp_line *event)
-{
-	if (q->handler.event)
-		q->handler.event(q->handler.ctx, event->text, event->data);
-}
-
-static void answer(struct wh_qmp *q, const struct wh_qmp_line *line)
+/* @error is NULL if it was well. */
+static void answer(struct wh_qmp *q, const json_t *result, const char *error)
 {
 	struct call *call = q->first;
 	wh_qmp_reply_fn reply;
 	void *ctx;
 
+	if (q->over)
+		return;
 	if (!call) {
-		on_closed(q, "QEMU answers what was not asked");
+		wh_qmp_lost(q, "QEMU answers what was not asked");
 		return;
 	}
 	reply = call->reply;
@@ -113,7 +110,21 @@ static void answer(struct wh_qmp *q, const struct wh_qmp_line *line)
 	else
 		wh_timer_stop(&q->timer);
 	if (reply)
-		reply(ctx, line->data, line->data ? NULL : line->text);
+		reply(ctx, result, error);
+}
+
+void wh_qmp_refused(struct wh_qmp *q, const char *why)
+{
+	answer(q, NULL, why);
+}
+
+void wh_qmp_ready(struct wh_qmp *q)
+{
+	if (q->over)
+		return;
+	q->greeted = true;
+	wh_timer_stop(&q->timer);
+	q->handler.ready(q->handler.ctx);
 }
 
 static void on_capabilities(void *ctx, const json_t *result, const char *error)
@@ -123,18 +134,17 @@ static void on_capabilities(void *ctx, const json_t *result, const char *error)
 	if (result)
 		q->handler.ready(q->handler.ctx);
 	else
-		on_closed(q, error);
+		wh_qmp_lost(q, error);
 }
 
-static void on_line(void *ctx, const char *text, size_t len)
+void wh_qmp_hear(struct wh_qmp *q, const char *text, size_t len)
 {
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
-	struct wh_qmp *q = ctx;
 	struct wh_qmp_line line;
 	struct wh_error err;
 
 	if (wh_json_parse(&json, text, len, &err) < 0 || wh_qmp_classify(&line, json, &err) < 0) {
-		on_closed(q, err.text);
+		wh_qmp_lost(q, err.text);
 		return;
 	}
 
@@ -145,11 +155,13 @@ static void on_line(void *ctx, const char *text, size_t len)
 		q->greeted = true;
 		return;
 	case WH_QMP_RESULT:
+		answer(q, line.data, NULL);
+		return;
 	case WH_QMP_ERROR:
-		answer(q, &line);
+		answer(q, NULL, line.text);
 		return;
 	case WH_QMP_EVENT:
-		tell(q, &line);
+		wh_qmp_event(q, line.text, line.data);
 		return;
 	}
 }
@@ -171,76 +183,32 @@ void wh_qmp_call(struct wh_qmp *q, const char *command, json_t *arguments, wh_qm
 		arm(q);
 	*q->last = call;
 	q->last = &call->next;
-	wh_lines_send(q->lines, text);
+	q->link.send(q->link.link, text);
 	free(text);
 }
 
-static int connect_unix(const char *path, struct wh_error *err)
+struct wh_qmp *wh_qmp_new(sd_event *loop, const struct wh_qmp_handler *handler)
 {
-	wh_cleanup(wh_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-
-	if (fd < 0)
-		return wh_fail(err, -errno, "cannot make a socket: %s", strerror(errno));
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return wh_fail(err, -ENAMETOOLONG, "%s is longer than a socket's path may be",
-		               path);
-	memcpy(addr.sun_path, path, strlen(path));
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return wh_fail(err, -errno, "no QEMU listens at %s: %s", path, strerror(errno));
-	return wh_steal_fd(&fd);
-}
-
-static int peer_pid(int fd, pid_t *ret)
-{
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-		return -errno;
-	*ret = cred.pid;
-	return 0;
-}
-
-int wh_qmp_open(struct wh_qmp **ret, sd_event *loop, const char *path,
-                const struct wh_qmp_handler *handler, struct wh_error *err)
-{
-	wh_cleanup(wh_qmp_closep) struct wh_qmp *q = calloc(1, sizeof(*q));
-	int fd;
-	int r;
+	struct wh_qmp *q = calloc(1, sizeof(*q));
 
 	if (!q)
-		return wh_fail(err, -ENOMEM, "out of memory");
+		return NULL;
 	q->last = &q->first;
 	q->loop = loop;
 	q->handler = *handler;
 	q->timer = (struct wh_timer){ .fired = on_timeout, .ctx = q };
+	return q;
+}
 
-	fd = connect_unix(path, err);
-	if (fd < 0)
-		return fd;
-	r = peer_pid(fd, &q->pid);
-	if (r == 0)
-		r = wh_lines_open(&q->lines, fd,
-		                  &(struct wh_lines_config){
-					  .loop = loop,
-					  .line_max = WH_QMP_LINE_MAX,
-					  .line = on_line,
-					  .closed = on_closed,
-					  .ctx = q,
-				  });
-	else
-		wh_closep(&fd);
-	if (r < 0)
-		return wh_fail(err, r, "cannot use %s: %s", path, strerror(-r));
+void wh_qmp_attach(struct wh_qmp *q, const struct wh_qmp_link *link)
+{
+	q->link = *link;
 	arm(q);
-	*ret = wh_steal(q);
-	return 0;
 }
 
 pid_t wh_qmp_pid(const struct wh_qmp *q)
 {
-	return q->pid;
+	return q->link.pid;
 }
 
 struct wh_qmp *wh_qmp_close(struct wh_qmp *q)
@@ -248,7 +216,8 @@ struct wh_qmp *wh_qmp_close(struct wh_qmp *q)
 	if (!q)
 		return NULL;
 	wh_timer_stop(&q->timer);
-	q->lines = wh_lines_close(q->lines);
+	if (q->link.link)
+		q->link.close(q->link.link);
 	while (q->first) {
 		struct call *call = q->first;
 

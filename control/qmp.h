@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * QMP - the monitor of one running QEMU, through its unix socket.
+ * QMP - the monitor of one running QEMU, through its unix socket, or through libvirt: qmp_domain.h.
  *
  * Commands are answered in order and by callback. After @closed nothing more is called: answers
- * still due never come. A QEMU that leaves a command unanswered for WH_QMP_REPLY_NS counts as
- * closed, since nothing it says later could be told apart.
+ * still due never come. A QEMU that leaves a command unanswered for WH_QMP_REPLY_NS, or through libvirt
+ * WH_DOMAIN_REPLY_NS, counts as closed, since nothing it says later could be told apart.
  *
  * QEMU serves one monitor connection at a time on a socket: if somebody else holds it, the
  * greeting does not come, and @closed says so.
@@ -69,7 +69,7 @@ wh_must_check int wh_qmp_open(struct wh_qmp **ret, sd_event *loop, const char *p
 void wh_qmp_call(struct wh_qmp *qmp, const char *command, json_t *arguments, wh_qmp_reply_fn reply,
                  void *ctx);
 
-/* The process that listens, as the kernel tells it. */
+/* The process that listens, as the kernel tells it, or what was said when it was opened. */
 pid_t wh_qmp_pid(const struct wh_qmp *qmp);
 
 /* Accepts NULL, returns NULL. No callback comes any more. */

@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "wherry/assert.h"
 #include "wherry/fdpass.h"
 #include "wherry/worker.h"
 
@@ -193,6 +194,40 @@ int wh_ram_compare(const struct wh_ram *ram, const struct wh_worker_region *thei
 			               " at the source",
 			               mine->name, mine->bytes, theirs[i].bytes);
 	}
+	return 0;
+}
+
+/* The length of the directory above the one that @path is in; 0 if there is none but the root. */
+static size_t above(const char *path)
+{
+	const char *name = strrchr(path, '/');
+	const char *directory = name && *path == '/' ? memrchr(path, '/', (size_t)(name - path))
+	                                             : NULL;
+
+	return directory ? (size_t)(directory - path) : 0;
+}
+
+/*
+ * libvirt removes the directory of a domain with all that is in it, and with it every path that leads
+ * through it; the one above is everybody's. The name is a dot file: libvirt passes over it.
+ */
+int wh_ram_link(struct wh_ram_file *file, const char *id, uint32_t index, struct wh_error *err)
+{
+	size_t len = above(file->path);
+	char *path = NULL;
+
+	if (len == 0)
+		return wh_fail(err, -EINVAL, "%s is in no directory of a domain", file->path);
+	wh_assert(asprintf(&path, "%.*s/.wherry-%s-%u", (int)len, file->path, id, index) > 0);
+	if (linkat(AT_FDCWD, file->path, AT_FDCWD, path, 0) < 0) {
+		int r = wh_fail(err, -errno, "cannot give %s a second name: %s", file->path,
+		                strerror(errno));
+
+		free(path);
+		return r;
+	}
+	free(file->path);
+	file->path = path;
 	return 0;
 }
 

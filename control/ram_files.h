@@ -54,6 +54,12 @@ wh_must_check int wh_ram_reopen(struct wh_ram *ram, struct wh_error *err);
 wh_must_check int wh_ram_copy(struct wh_ram *to, const struct wh_ram *from);
 
 /*
+ * Give a file a second name, beside its directory, so that it outlives who made it. Return: 0 or -errno.
+ */
+wh_must_check int wh_ram_link(struct wh_ram_file *file, const char *id, uint32_t index,
+                              struct wh_error *err);
+
+/*
  * Whether @theirs has the same names and sizes as @ram, in any order. Return: 0 or -EINVAL with
  * the difference in words.
  */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "labels_json.h"
 #include "node_protocol.h"
 #include "settings_json.h"
 
@@ -19,6 +20,10 @@ static json_t *format_vm(const struct wh_report_vm *vm)
 	                         wh_json_number(vm->memory_bytes));
 
 	wh_assert(json);
+	if (vm->libvirt)
+		(void)json_object_set_new(json, "libvirt", json_true());
+	if (vm->labels.count > 0)
+		(void)json_object_set_new(json, "labels", wh_labels_to_json(&vm->labels));
 	return json;
 }
 
@@ -34,6 +39,8 @@ json_t *wh_report_format(const struct wh_report *report, json_t *jobs)
 	                 wh_json_number(report->memory_bytes), "free_bytes",
 	                 wh_json_number(report->free_bytes), "vms", vms, "jobs", jobs);
 	wh_assert(json);
+	if (report->libvirt)
+		(void)json_object_set_new(json, "libvirt", json_true());
 	return json;
 }
 
@@ -47,6 +54,14 @@ static int read_name(const json_t *json, const char *key, char ret[WH_NAME_MAX],
 	return r;
 }
 
+/* A node of an earlier version leaves it out. */
+static int read_libvirt(const json_t *json, bool *ret, struct wh_error *err)
+{
+	if (!json_object_get(json, "libvirt"))
+		return 0;
+	return wh_json_bool(json, "libvirt", ret, err);
+}
+
 static int parse_vm(struct wh_report_vm *vm, const json_t *json, struct wh_error *err)
 {
 	int r = read_name(json, "namespace", vm->name_space, err);
@@ -55,7 +70,11 @@ static int parse_vm(struct wh_report_vm *vm, const json_t *json, struct wh_error
 		r = read_name(json, "name", vm->name, err);
 	if (r == 0)
 		r = wh_json_bool(json, "here", &vm->here, err);
-	return r < 0 ? r : wh_json_u64(json, "memory_bytes", INT64_MAX, &vm->memory_bytes, err);
+	if (r == 0)
+		r = wh_json_u64(json, "memory_bytes", INT64_MAX, &vm->memory_bytes, err);
+	if (r == 0)
+		r = read_libvirt(json, &vm->libvirt, err);
+	return r < 0 ? r : wh_labels_from_json(&vm->labels, json_object_get(json, "labels"), err);
 }
 
 /* Of all that "status" says, what decides over the move. */
@@ -110,6 +129,8 @@ int wh_report_parse(struct wh_report_read *ret, const char *node, const json_t *
 	if (r == 0)
 		r = wh_json_u64(json, "free_bytes", INT64_MAX, &read.report.free_bytes, err);
 	if (r == 0)
+		r = read_libvirt(json, &read.report.libvirt, err);
+	if (r == 0)
 		r = parse_vms(&read, json_object_get(json, "vms"), err);
 	if (r == 0)
 		r = parse_jobs(&read, json_object_get(json, "jobs"), err);
@@ -122,6 +143,8 @@ int wh_report_parse(struct wh_report_read *ret, const char *node, const json_t *
 
 void wh_report_read_done(struct wh_report_read *report)
 {
+	for (size_t i = 0; i < report->report.vm_count; i++)
+		wh_labels_done(&report->vms[i].labels);
 	free(report->vms);
 	free(report->jobs);
 	*report = (struct wh_report_read){ 0 };
@@ -130,11 +153,12 @@ void wh_report_read_done(struct wh_report_read *report)
 json_t *wh_order_format(const struct wh_move *move)
 {
 	json_t *json = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "command", "start",
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "command", "start",
 		"migration", move->id, "namespace", move->name_space, "vm", move->vm, "to",
-		move->target, "policy", move->policy, "priority", (int)move->priority, "attempt",
-		(int)move->attempt, "created_ms", wh_json_number(move->created_ms), "started_ms",
-		wh_json_number(move->started_ms), "settings", wh_settings_to_json(&move->settings));
+		move->target, "policy", move->policy, "engine", move->engine, "priority",
+		(int)move->priority, "attempt", (int)move->attempt, "created_ms",
+		wh_json_number(move->created_ms), "started_ms", wh_json_number(move->started_ms),
+		"settings", wh_settings_to_json(&move->settings));
 
 	wh_assert(json);
 	return json;
@@ -170,6 +194,8 @@ int wh_order_parse(struct wh_move *ret, const json_t *json, struct wh_error *err
 		r = read_name(json, "to", move.target, err);
 	if (r == 0)
 		r = wh_json_string(json, "policy", move.policy, sizeof(move.policy), err);
+	if (r == 0 && json_object_get(json, "engine")) /* an earlier version names none */
+		r = wh_json_string(json, "engine", move.engine, sizeof(move.engine), err);
 	if (r == 0)
 		r = parse_numbers(&move, json, err);
 	if (r == 0)

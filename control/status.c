@@ -165,6 +165,8 @@ json_t *wh_status_job(const struct wh_job *job)
 	(void)json_object_set_new(json, "outcome", json_string(v.outcome));
 	(void)json_object_set_new(json, "reason", json_string(v.reason));
 	(void)json_object_set_new(json, "note", json_string(v.note));
+	(void)json_object_set_new(json, "engine", json_string(wh_engine_name(job->record.engine)));
+	(void)json_object_set_new(json, "engine_note", json_string(job->engine_note.text));
 	put(json, "bandwidth_bps", v.bandwidth_bps);
 	put(json, "elapsed_ns", v.elapsed_ns);
 	put(json, "moving_ns",

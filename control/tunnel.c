@@ -6,6 +6,9 @@
  * Whatever happens on a socket, both pipes are moved as far as they go, and what the sockets are
  * watched for follows from what the pipes wait for. Who uses the tunnel learns of its end from
  * the two QEMUs, who say more than the tunnel could.
+ *
+ * A pipe that may be held has all the memory it may need from the beginning; the kernel gives it as it
+ * is written to.
  */
 
 #include "tunnel.h"
@@ -19,6 +22,8 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "return_path.h"
+#include "rpc_frames.h"
 
 #include "wherry/fdpass.h"
 
@@ -26,55 +31,79 @@
 #define TRICKLE_BYTES 4096
 
 struct pipe {
-	char data[WH_TUNNEL_BYTES];
+	char *data;
 	size_t start;
 	size_t end;
-	bool hold;   /* take what is there and no more */
-	bool held;   /* nothing was */
-	bool ended;  /* no more to read */
-	bool closed; /* and the writing side was told */
+	size_t ready; /* what is sorted: the rest may not pass yet */
+	bool sorted;  /* else all is ready as it comes */
+	size_t limit; /* that @end may reach */
+	bool hold;    /* take what is there and no more */
+	bool held;    /* nothing was */
+	bool shut;    /* until the release nothing is passed on */
+	bool ended;   /* no more to read */
+	bool closed;  /* and the writing side was told */
 };
 
 struct wh_tunnel {
 	sd_event *loop;
 	struct wh_watch watch[2];
 	int fd[2];
+	bool gone[2];        /* hung up: read to its last byte without being watched */
 	struct pipe pipe[2]; /* [0] reads fd[0] and writes fd[1], [1] the other way */
+	struct wh_return_path return_path;
+	bool await_ack;
+	bool hold_replies;
+	size_t passing_bytes; /* of the frame that passes */
+	char *held;           /* frames; NULL but for WH_TUNNEL_RPC */
+	size_t held_bytes;
+	void (*said_all)(void *ctx, int result); /* NULL once called */
+	void *ctx;
 };
 
-/* Return: false on an error that ends the tunnel. */
-static bool fill(struct pipe *p, int fd)
+static void shut(struct pipe *p)
+{
+	p->shut = true;
+	p->limit = WH_TUNNEL_HELD_BYTES;
+}
+
+/* Return: 0, or -errno that ends the tunnel. */
+static int fill(struct pipe *p, int fd)
 {
 	ssize_t n;
 
-	if (p->ended || p->held || p->end == sizeof(p->data))
-		return true;
-	n = recv(fd, p->data + p->end, sizeof(p->data) - p->end, MSG_DONTWAIT);
+	if (p->ended || p->closed || p->held || p->end >= p->limit)
+		return 0;
+	n = recv(fd, p->data + p->end, p->limit - p->end, MSG_DONTWAIT);
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	p->ended = n == 0;
 	p->held = p->hold && n < TRICKLE_BYTES;
 	p->end += (size_t)n;
-	return true;
+	return 0;
 }
 
-static bool drain(struct pipe *p, int fd)
+static int drain(struct pipe *p, int fd)
 {
-	if (p->start < p->end) {
-		ssize_t n = send(fd, p->data + p->start, p->end - p->start,
-		                 MSG_DONTWAIT | MSG_NOSIGNAL);
+	const size_t end = p->sorted ? p->ready : p->end;
+
+	if (p->shut || p->closed)
+		return 0;
+	if (p->start < end) {
+		ssize_t n =
+			send(fd, p->data + p->start, end - p->start, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0)
-			return errno == EAGAIN || errno == EINTR;
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		p->start += (size_t)n;
 	}
 	if (p->start == p->end)
-		p->start = p->end = 0; /* at once: whether there is room decides what is watched */
-	if (p->ended && p->start == p->end && !p->closed) {
+		p->start = p->end = p->ready =
+			0; /* at once: whether there is room decides what is watched */
+	if (p->ended && p->start == p->end) {
 		(void)shutdown(fd, SHUT_WR); /* fails only if the other end is gone already */
 		p->closed = true;
 	}
-	return true;
+	return 0;
 }
 
 static void stop(struct wh_tunnel *t)
@@ -93,43 +122,161 @@ static void watch_for(struct wh_tunnel *t, int i)
 
 	if (!t->watch[i].source)
 		return;
-	if (!in->ended && !in->held && in->end < sizeof(in->data))
+	if (!in->ended && !in->closed && !in->held && in->end < in->limit)
 		events |= EPOLLIN;
-	if (out->start < out->end)
+	if (out->start < (out->sorted ? out->ready : out->end) && !out->shut)
 		events |= EPOLLOUT;
 	wh_watch_change(&t->watch[i], events);
 }
 
+/* Before @a can hear it: so nothing passes that it says because of it. */
+static int look_for_ack(struct wh_tunnel *t, size_t from)
+{
+	const struct pipe *p = &t->pipe[1];
+	int r = 0;
+
+	if (t->await_ack)
+		r = wh_return_path_read(&t->return_path, p->data + from, p->end - from);
+	if (r <= 0)
+		return r;
+	t->await_ack = false;
+	shut(&t->pipe[0]);
+	return 0;
+}
+
+/* What was held goes on where the next frame would begin. */
+static void insert_held(struct wh_tunnel *t)
+{
+	struct pipe *p = &t->pipe[1];
+
+	memmove(p->data + p->ready + t->held_bytes, p->data + p->ready, p->end - p->ready);
+	memcpy(p->data + p->ready, t->held, t->held_bytes);
+	p->end += t->held_bytes;
+	t->held_bytes = 0;
+}
+
+/* Take the next frame out of the pipe, if it is there as a whole. Return: 1, 0, or -errno. */
+static int take_out(struct wh_tunnel *t, size_t bytes)
+{
+	struct pipe *p = &t->pipe[1];
+	const size_t len = p->end - p->ready;
+
+	if (t->held_bytes + bytes > WH_TUNNEL_BYTES)
+		return -EMSGSIZE;
+	if (len < bytes)
+		return 0;
+	memcpy(t->held + t->held_bytes, p->data + p->ready, bytes);
+	memmove(p->data + p->ready, p->data + p->ready + bytes, len - bytes);
+	t->held_bytes += bytes;
+	p->end -= bytes;
+	return 1;
+}
+
+/* Look at one frame, or at the rest of one. Return: 1, 0 if there is too little of it, or -errno. */
+static int sort_one(struct wh_tunnel *t)
+{
+	struct pipe *p = &t->pipe[1];
+	const size_t len = p->end - p->ready;
+	struct wh_rpc_frame frame;
+	int r;
+
+	if (t->passing_bytes > 0) {
+		const size_t n = len < t->passing_bytes ? len : t->passing_bytes;
+
+		p->ready += n;
+		t->passing_bytes -= n;
+		return n > 0;
+	}
+	if (t->held_bytes > 0 && !t->hold_replies)
+		insert_held(t);
+	r = wh_rpc_frame_read(&frame, p->data + p->ready, p->end - p->ready);
+	if (r > 0 && t->hold_replies && frame.reply)
+		return take_out(t, frame.bytes);
+	if (r > 0)
+		t->passing_bytes = frame.bytes;
+	return r;
+}
+
+static int sort(struct wh_tunnel *t)
+{
+	int r = 1;
+
+	while (t->pipe[1].sorted && r > 0)
+		r = sort_one(t);
+	return r > 0 ? 0 : r;
+}
+
+/* Move what can be moved from side @i to the other. Return: 0, or -errno that ends the tunnel. */
+static int carry(struct wh_tunnel *t, int i)
+{
+	struct pipe *p = &t->pipe[i];
+	size_t end;
+	int r;
+
+	/* This ends: a side that is gone has a last byte. */
+	do {
+		end = p->end;
+		r = fill(p, t->fd[i]);
+		/* It has failed, and somebody has taken the error: nothing more comes. */
+		if (t->gone[i] && p->end == end && end < p->limit)
+			p->ended = true;
+		if (r == 0 && i == 1 && p->end > end)
+			r = look_for_ack(t, end);
+		if (r == 0 && i == 1)
+			r = sort(t);
+		if (r == 0)
+			r = drain(p, t->fd[1 - i]);
+	} while (r == 0 && t->gone[i] && !p->ended && !p->closed && p->end < p->limit);
+	return r;
+}
+
+static void tell(struct wh_tunnel *t, int result)
+{
+	void (*said_all)(void *, int) = t->said_all;
+
+	t->said_all = NULL;
+	if (said_all)
+		said_all(t->ctx, result);
+}
+
+/* May end the life of @t. */
 static void move(struct wh_tunnel *t)
 {
-	bool good = true;
+	int r;
 
 	if (t->fd[0] < 0)
 		return;
-	for (int i = 0; i < 2 && good; i++)
-		good = fill(&t->pipe[i], t->fd[i]) && drain(&t->pipe[i], t->fd[1 - i]);
-	if (!good || (t->pipe[0].closed && t->pipe[1].closed)) {
+	/* What @b says decides whether what @a says is passed on. */
+	r = carry(t, 1);
+	if (r == 0)
+		r = carry(t, 0);
+	if (r < 0 || (t->pipe[0].closed && t->pipe[1].closed)) {
 		stop(t);
+		tell(t, r < 0 ? r : t->pipe[0].ended ? 0 : -EPIPE);
 		return;
 	}
 	watch_for(t, 0);
 	watch_for(t, 1);
+	if (t->pipe[0].ended)
+		tell(t, 0);
+}
+
+/* A side takes nothing any more. The other still gets what it has said, and is closed then. */
+static void lose(struct wh_tunnel *t, int i)
+{
+	struct pipe *to = &t->pipe[1 - i];
+
+	wh_watch_stop(&t->watch[i]); /* epoll would go on reporting it */
+	t->gone[i] = true;
+	t->pipe[i].hold = t->pipe[i].held = false;
+	to->start = to->end = to->ready = 0;
+	to->closed = true;
 }
 
 static void on_side(struct wh_tunnel *t, int i, uint32_t events)
 {
 	if (events & (EPOLLHUP | EPOLLERR))
-		t->pipe[i].hold = t->pipe[i].held = false; /* for its last words */
-	move(t);
-	if (t->fd[0] < 0 || !(events & (EPOLLHUP | EPOLLERR)) || !t->pipe[i].ended)
-		return;
-
-	/* This side takes nothing any more. The other still gets what was read; epoll would go
-	 * on reporting the hangup, so it is not asked again. */
-	wh_watch_stop(&t->watch[i]);
-	t->pipe[1 - i].ended = true;
-	t->pipe[1 - i].closed = true;
-	t->pipe[1 - i].start = t->pipe[1 - i].end;
+		lose(t, i);
 	move(t);
 }
 
@@ -143,6 +290,38 @@ static void on_b(void *ctx, uint32_t events)
 	on_side(ctx, 1, events);
 }
 
+static int make_pipes(struct wh_tunnel *t, enum wh_tunnel_mode mode)
+{
+	for (int i = 0; i < 2; i++) {
+		const bool held = i == 0 &&
+		                  (mode == WH_TUNNEL_HOLD_ALL || mode == WH_TUNNEL_HOLD_AFTER_ACK);
+
+		/* Twice: for what is held, and comes back. */
+		t->pipe[i].data = malloc(held ? WH_TUNNEL_HELD_BYTES : 2 * WH_TUNNEL_BYTES);
+		t->pipe[i].limit = WH_TUNNEL_BYTES;
+		if (!t->pipe[i].data)
+			return -ENOMEM;
+	}
+	t->await_ack = mode == WH_TUNNEL_HOLD_AFTER_ACK;
+	if (mode == WH_TUNNEL_HOLD_ALL)
+		shut(&t->pipe[0]);
+	if (mode != WH_TUNNEL_RPC)
+		return 0;
+	t->pipe[1].sorted = true;
+	t->held = malloc(WH_TUNNEL_BYTES);
+	return t->held ? 0 : -ENOMEM;
+}
+
+static int take_early(struct pipe *p, const void *early, size_t len)
+{
+	if (len > WH_TUNNEL_BYTES)
+		return -EMSGSIZE;
+	if (len > 0)
+		memcpy(p->data, early, len);
+	p->end = len;
+	return 0;
+}
+
 int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_config *cfg)
 {
 	wh_cleanup(wh_tunnel_closep) struct wh_tunnel *t = calloc(1, sizeof(*t));
@@ -154,11 +333,13 @@ int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_config *cfg)
 		return -ENOMEM;
 	t->fd[0] = wh_steal_fd(&a);
 	t->fd[1] = wh_steal_fd(&b);
-	if (cfg->early_len > WH_TUNNEL_BYTES)
-		return -EMSGSIZE;
-	if (cfg->early_len > 0)
-		memcpy(t->pipe[0].data, cfg->early, cfg->early_len);
-	t->pipe[0].end = cfg->early_len;
+	t->said_all = cfg->said_all;
+	t->ctx = cfg->ctx;
+	r = make_pipes(t, cfg->mode);
+	if (r == 0)
+		r = take_early(&t->pipe[0], cfg->early, cfg->early_len);
+	if (r < 0)
+		return r;
 	t->watch[0] = (struct wh_watch){ .ready = on_a, .ctx = t };
 	t->watch[1] = (struct wh_watch){ .ready = on_b, .ctx = t };
 	for (int i = 0; i < 2; i++) {
@@ -179,11 +360,33 @@ void wh_tunnel_hold(struct wh_tunnel *t, bool hold)
 	move(t);
 }
 
+void wh_tunnel_hold_replies(struct wh_tunnel *t)
+{
+	t->hold_replies = true;
+}
+
+void wh_tunnel_release(struct wh_tunnel *t)
+{
+	t->await_ack = false;
+	t->hold_replies = false;
+	t->pipe[0].shut = false;
+	t->pipe[0].limit = WH_TUNNEL_BYTES;
+	move(t);
+}
+
+bool wh_tunnel_is_holding(const struct wh_tunnel *t)
+{
+	return t->pipe[0].shut || t->held_bytes > 0;
+}
+
 struct wh_tunnel *wh_tunnel_close(struct wh_tunnel *t)
 {
 	if (!t)
 		return NULL;
 	stop(t);
+	free(t->pipe[0].data);
+	free(t->pipe[1].data);
+	free(t->held);
 	free(t);
 	return NULL;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "name.h"
 #include "scalar.h"
@@ -109,6 +110,50 @@ int wh_value_string(const char **ret, const struct wh_yaml_node *node, struct wh
 	return 0;
 }
 
+int wh_value_copy(char **ret, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	const char *text = "";
+	char *fresh;
+	int r;
+
+	r = wh_value_string(&text, node, err);
+	if (r < 0)
+		return r;
+	fresh = strdup(text);
+	if (!fresh)
+		return wh_fail(err, -ENOMEM, "out of memory");
+
+	free(*ret);
+	*ret = fresh;
+	return 0;
+}
+
+int wh_value_path(char **ret, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	const char *text = "";
+	int r;
+
+	r = wh_value_string(&text, node, err);
+	if (r < 0)
+		return r;
+	if (*text != '/')
+		return wh_yaml_fail(err, node, "'%.40s' is not absolute; begin the path with '/'",
+		                    text);
+	return wh_value_copy(ret, node, err);
+}
+
+int wh_value_socket(char **ret, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	/* The address of a unix socket holds less than a path may have. */
+	const size_t size = sizeof(((struct sockaddr_un *)NULL)->sun_path);
+
+	if (node->type == WH_YAML_SCALAR && strlen(node->text) >= size)
+		return wh_yaml_fail(err, node,
+		                    "too long for a socket; write a path of at most %zu bytes",
+		                    size - 1);
+	return wh_value_path(ret, node, err);
+}
+
 int wh_value_name(char *ret, const struct wh_yaml_node *node, struct wh_error *err)
 {
 	const char *text = "";
@@ -125,6 +170,25 @@ int wh_value_name(char *ret, const struct wh_yaml_node *node, struct wh_error *e
 
 	memcpy(ret, text, strlen(text) + 1);
 	return 0;
+}
+
+int wh_value_word(unsigned *ret, const struct wh_yaml_node *node,
+                  const struct wh_value_words *words, struct wh_error *err)
+{
+	const char *text = "";
+	int r;
+
+	r = wh_value_string(&text, node, err);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < words->count; i++) {
+		if (!strcmp(words->words[i], text)) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return wh_yaml_fail(err, node, "'%.40s' is no %s; write %s", text, words->what,
+	                    words->write);
 }
 
 static int fail_unknown_key(const struct wh_yaml_node *key, const struct wh_value_key *keys,

@@ -37,8 +37,28 @@ wh_must_check int wh_value_text(const char **ret, const struct wh_yaml_node *nod
 wh_must_check int wh_value_string(const char **ret, const struct wh_yaml_node *node,
                                   struct wh_error *err);
 
+/*
+ * The same in memory from malloc(), which takes the place of what @ret had: any string; one that begins
+ * with '/'; and one that is the address of a unix socket, too.
+ */
+wh_must_check int wh_value_copy(char **ret, const struct wh_yaml_node *node, struct wh_error *err);
+wh_must_check int wh_value_path(char **ret, const struct wh_yaml_node *node, struct wh_error *err);
+wh_must_check int wh_value_socket(char **ret, const struct wh_yaml_node *node,
+                                  struct wh_error *err);
+
 /* A valid name in the sense of name.h; room for WH_NAME_MAX bytes at @ret. */
 wh_must_check int wh_value_name(char *ret, const struct wh_yaml_node *node, struct wh_error *err);
+
+/* One of @count words, which receives its number: @what it is, and which there are, are for errors. */
+struct wh_value_words {
+	const char *const *words;
+	unsigned count;
+	const char *what;  /* "compression" */
+	const char *write; /* "auto, none or zstd" */
+};
+
+wh_must_check int wh_value_word(unsigned *ret, const struct wh_yaml_node *node,
+                                const struct wh_value_words *words, struct wh_error *err);
 
 /* A key of an object in C, and how to read its value into the field. */
 struct wh_value_key {

@@ -10,21 +10,14 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "spawn.h"
+#include "companion.h"
 
 #include "wherry/assert.h"
 #include "wherry/clock.h"
@@ -38,13 +31,10 @@ struct wh_worker {
 	struct wh_worker_handler handler;
 	struct wh_watch said;
 	struct wh_watch exited;
-	struct wh_stats *stats;
-	pid_t pid; /* 0 once waited for */
-	int sock;
-	int pidfd;
-	int stats_fd;
-	bool over;      /* it has said its last word */
-	sd_event *loop; /* borrowed */
+	struct wh_companion process;
+	const struct wh_stats *stats; /* borrowed from it */
+	bool over;                    /* it has said its last word */
+	sd_event *loop;               /* borrowed */
 	struct wh_timer late;
 	void (*ended)(void *ctx); /* it is being stopped, if not NULL */
 	void *ended_ctx;
@@ -87,6 +77,10 @@ static void dispatch(struct wh_worker *w, union message *m)
 	case WH_WORKER_NO_POSTCOPY:
 		w->handler.no_postcopy(w->handler.ctx);
 		return;
+	case WH_WORKER_NEAR:
+		if (w->handler.near)
+			w->handler.near(w->handler.ctx);
+		return;
 	case WH_WORKER_CONVERGED:
 		w->handler.converged(w->handler.ctx);
 		return;
@@ -126,7 +120,7 @@ static enum taken take_message(struct wh_worker *w)
 
 	if (w->over)
 		return NOTHING;
-	r = wh_fdpass_recv(w->sock, &pass);
+	r = wh_fdpass_recv(w->process.sock, &pass);
 	if (r == -EAGAIN)
 		return NOTHING;
 	if (r == 0) {
@@ -150,21 +144,11 @@ static void on_said(void *ctx, uint32_t events)
 	(void)take_message(ctx); /* if there are more, the loop comes back */
 }
 
-static void reap(struct wh_worker *w, siginfo_t *info)
-{
-	*info = (siginfo_t){ 0 };
-	wh_watch_stop(&w->exited);
-	while (waitid(P_PID, (id_t)w->pid, info, WEXITED) < 0 && errno == EINTR)
-		;
-	w->pid = 0;
-}
-
 static void on_exited(void *ctx, uint32_t events)
 {
 	struct wh_worker *w = ctx;
-	char why[96];
+	char why[96], how[64];
 	enum taken taken;
-	siginfo_t info;
 
 	(void)events;
 	/* This ends: a dead process sends nothing more. */
@@ -173,7 +157,8 @@ static void on_exited(void *ctx, uint32_t events)
 	while (taken == TAKEN);
 	if (taken == GONE)
 		return;
-	reap(w, &info);
+	wh_watch_stop(&w->exited);
+	wh_companion_reap(&w->process, how, sizeof(how));
 	if (w->ended) {
 		wh_timer_stop(&w->late);
 		w->ended(w->ended_ctx); /* may close it */
@@ -181,57 +166,23 @@ static void on_exited(void *ctx, uint32_t events)
 	}
 	if (w->over)
 		return;
-	if (info.si_code == CLD_EXITED)
-		(void)snprintf(why, sizeof(why), "the mover ended with status %d", info.si_status);
-	else
-		(void)snprintf(why, sizeof(why), "the mover was killed by signal %d (%s)",
-		               info.si_status, strsignal(info.si_status)); /* NOLINT: one thread */
+	(void)snprintf(why, sizeof(why), "the mover %s", how);
 	fail(w, -ECHILD, why);
-}
-
-static int make_stats(struct wh_worker *w)
-{
-	void *page;
-
-	w->stats_fd = memfd_create("wherry-stats", MFD_CLOEXEC);
-	if (w->stats_fd < 0 || ftruncate(w->stats_fd, sizeof(*w->stats)) < 0)
-		return -errno;
-	page = mmap(NULL, sizeof(*w->stats), PROT_READ | PROT_WRITE, MAP_SHARED, w->stats_fd, 0);
-	if (page == MAP_FAILED)
-		return -errno;
-	w->stats = page;
-	return 0;
 }
 
 static int start(struct wh_worker *w, const struct wh_worker_config *cfg)
 {
-	char *const argv[] = { cfg->mover, NULL };
-	wh_cleanup(wh_closep) int theirs = -1;
-	int pair[2];
-	int r;
+	int r = wh_companion_start(&w->process, cfg->mover, cfg->procs_fd, sizeof(struct wh_stats));
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return -errno;
-	w->sock = pair[0];
-	theirs = pair[1];
-	/* The mover's end blocks, as its program expects of any descriptor. */
-	if (fcntl(theirs, F_SETFL, 0) < 0)
-		return -errno;
-	r = wh_spawn(&w->pid, &w->pidfd,
-	             &(struct wh_spawn){
-			     .argv = argv,
-			     .procs_fd = cfg->procs_fd,
-			     .worker_fd = theirs,
-			     .die_with_us = true,
-		     });
 	if (r < 0)
 		return r;
+	w->stats = w->process.stats;
 	w->said = (struct wh_watch){ .ready = on_said, .ctx = w };
 	w->exited = (struct wh_watch){ .ready = on_exited, .ctx = w };
-	r = wh_watch_start(&w->said, cfg->loop, w->sock, EPOLLIN);
+	r = wh_watch_start(&w->said, cfg->loop, w->process.sock, EPOLLIN);
 	if (r < 0)
 		return r;
-	return wh_watch_start(&w->exited, cfg->loop, w->pidfd, EPOLLIN);
+	return wh_watch_start(&w->exited, cfg->loop, w->process.pidfd, EPOLLIN);
 }
 
 int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, struct wh_error *err)
@@ -241,12 +192,10 @@ int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, s
 
 	if (!w)
 		return wh_fail(err, -ENOMEM, "out of memory");
-	w->sock = w->pidfd = w->stats_fd = -1;
+	w->process = WH_COMPANION_NONE;
 	w->handler = cfg->handler;
 	w->loop = cfg->loop;
-	r = make_stats(w);
-	if (r == 0)
-		r = start(w, cfg);
+	r = start(w, cfg);
 	if (r < 0)
 		return wh_fail(err, r, "cannot start the mover %s: %s", cfg->mover, strerror(-r));
 	*ret = wh_steal(w);
@@ -266,9 +215,9 @@ int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_mes
 	const bool missing = copy.role == WH_ROLE_TARGET && copy.postcopy;
 
 	wh_assert(more->count == copy.region_count + missing + copy.hold_count);
-	fds[0] = w->stats_fd;
+	fds[0] = w->process.stats_fd;
 	memcpy(fds + 1, more->fds, more->count * sizeof(int));
-	r = wh_fdpass_send(w->sock, &pass);
+	r = wh_fdpass_send(w->process.sock, &pass);
 	if (r < 0)
 		return wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r));
 	return 0;
@@ -277,7 +226,7 @@ int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_mes
 static int tell(struct wh_worker *w, void *message, size_t len, struct wh_error *err)
 {
 	struct wh_fdpass pass = { .data = message, .len = len };
-	int r = wh_fdpass_send(w->sock, &pass);
+	int r = wh_fdpass_send(w->process.sock, &pass);
 
 	return r < 0 ? wh_fail(err, r, "cannot instruct the mover: %s", strerror(-r)) : 0;
 }
@@ -329,18 +278,19 @@ static void on_late(void *ctx)
 {
 	const struct wh_worker *w = ctx;
 
-	(void)kill(w->pid, SIGKILL); /* our child, not yet waited for; its end is awaited already */
+	(void)kill(w->process.pid,
+	           SIGKILL); /* our child, not yet waited for; its end is awaited already */
 }
 
 bool wh_worker_stop(struct wh_worker *w, int signal, void (*ended)(void *ctx), void *ctx)
 {
-	if (w->pid == 0)
+	if (w->process.pid == 0)
 		return false;
 	w->over = true;
 	wh_watch_stop(&w->said);
 	w->ended = ended;
 	w->ended_ctx = ctx;
-	(void)kill(w->pid, signal);
+	(void)kill(w->process.pid, signal);
 	w->late = (struct wh_timer){ .fired = on_late, .ctx = w };
 	wh_timer_start(&w->late, w->loop, WH_MOVER_END_NS);
 	return true;
@@ -348,25 +298,16 @@ bool wh_worker_stop(struct wh_worker *w, int signal, void (*ended)(void *ctx), v
 
 struct wh_worker *wh_worker_close(struct wh_worker *w)
 {
-	siginfo_t info;
-
 	if (!w)
 		return NULL;
 	if (w->gone)
 		*w->gone = true;
 	wh_watch_stop(&w->said);
+	wh_watch_stop(&w->exited);
 	wh_timer_stop(&w->late);
-	if (w->pid > 0) {
+	if (w->process.pid > 0)
 		let_go(w);
-		/* Our child, not yet waited for: it is the right one. */
-		(void)kill(w->pid, SIGKILL);
-		reap(w, &info);
-	}
-	wh_closep(&w->sock);
-	wh_closep(&w->pidfd);
-	wh_closep(&w->stats_fd);
-	if (w->stats)
-		(void)munmap(w->stats, sizeof(*w->stats));
+	wh_companion_close(&w->process);
 	free(w);
 	return NULL;
 }

@@ -28,6 +28,7 @@ struct wh_worker_handler {
 	void (*listening)(void *ctx, uint16_t port);
 	void (*open)(void *ctx);
 	void (*no_postcopy)(void *ctx);
+	void (*near)(void *ctx); /* only of a source that lingers */
 	void (*converged)(void *ctx);
 	void (*landed)(void *ctx, const struct wh_worker_landed *landed);
 	void (*arrived)(void *ctx);                           /* after a LANDED of post-copy */

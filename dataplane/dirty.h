@@ -8,8 +8,9 @@
  * back, which a scan does not see. Kernel 6.7 or newer. Huge pages of hugetlbfs are tracked as such;
  * those that are given back without an event are for wh_ram_add_gone().
  *
- * Not seen: memory written past the hypervisor's page tables (VFIO, vDPA, vhost-user, O_DIRECT
- * reads in flight). The daemon refuses such guests.
+ * Not seen: memory written past the hypervisor's page tables. The daemon refuses guests with VFIO,
+ * vDPA or vhost-user. Of a read with O_DIRECT the start is seen, when the kernel pins its pages, and not
+ * what the device writes later: that is for echo.h.
  *
  * Threads: the one that opened it. Inside, another thread takes EVENT_REMOVE at once, because
  * the hypervisor waits for that, and a large guest's memory is scanned by several.

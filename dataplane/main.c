@@ -160,6 +160,14 @@ static int stop_guest(struct wh_source *source, struct wh_error *err)
 	return r == WH_WORKER_AGAIN ? WH_SOURCE_AGAIN : 0;
 }
 
+static int lingers(struct wh_source *source)
+{
+	struct wh_error err;
+
+	(void)source;
+	return wh_worker_note(WH_WORKER_NEAR, &err);
+}
+
 static int switch_mode(struct wh_source *source)
 {
 	(void)source;
@@ -220,8 +228,10 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 		.stats = job->stats,
 		.copies = copies,
 		.downtime_target_ns = job->start.downtime_target_ns,
+		.echo_ns = job->start.echo_ns,
 		.track = track,
 		.stop_guest = stop_guest,
+		.lingers = job->start.lingers ? lingers : NULL,
 		.switch_mode = switch_mode,
 		.no_postcopy = no_postcopy,
 		.switched = switched,

@@ -104,6 +104,15 @@ void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other)
 		set->next = other->next;
 }
 
+void wh_pageset_clear(struct wh_pageset *set)
+{
+	/* Where nothing was ever added, nothing is written: it takes no memory then. */
+	for (uint64_t w = set->next / WORD_BITS; w < words(set); w++)
+		if (set->bits[w])
+			set->bits[w] = 0;
+	set->next = set->pages;
+}
+
 void wh_pageset_subtract(struct wh_pageset *set, const struct wh_pageset *other)
 {
 	wh_assert(set->pages == other->pages);

@@ -42,6 +42,9 @@ uint64_t wh_pageset_count(const struct wh_pageset *set);
 /* Add every page of @other, a set of the same size. */
 void wh_pageset_merge(struct wh_pageset *set, const struct wh_pageset *other);
 
+/* Remove every page. */
+void wh_pageset_clear(struct wh_pageset *set);
+
 /* Remove every page of @other, a set of the same size. */
 void wh_pageset_subtract(struct wh_pageset *set, const struct wh_pageset *other);
 

@@ -67,7 +67,7 @@ static void note_sent(struct wh_precopy *p)
 static void note_left(struct wh_precopy *p)
 {
 	uint64_t since_ns = wh_now_ns(p->clock) - p->start_ns;
-	uint64_t left = (p->left_pages + p->ahead_pages) * WH_PAGE_SIZE +
+	uint64_t left = (p->left_pages + p->ahead_pages + p->owed_pages) * WH_PAGE_SIZE +
 	                p->dirty_bps / WH_NSEC_PER_MSEC * since_ns / 1000;
 
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, left);
@@ -158,12 +158,13 @@ static int on_event(struct wh_precopy *p, const struct wh_event *event)
 	return -EPROTO;
 }
 
-/* Wait for something to happen on the link, or for the time to look up. */
-static int reap(struct wh_precopy *p)
+/* Wait for something to happen on the link, until @until_ns or the time to look up. */
+static int await_events(struct wh_precopy *p, uint64_t until_ns)
 {
+	const uint64_t look_ns = p->look ? wh_now_ns(p->clock) + LOOK_NS : FOREVER;
 	struct wh_event events[WH_POLL_BATCH];
 	int n = wh_transport_poll(p->link, events, WH_POLL_BATCH,
-	                          p->look ? wh_now_ns(p->clock) + LOOK_NS : FOREVER);
+	                          look_ns < until_ns ? look_ns : until_ns);
 	int early = n < 0 ? n : look(p);
 
 	if (early < 0)
@@ -174,8 +175,26 @@ static int reap(struct wh_precopy *p)
 		if (r < 0)
 			return r;
 	}
-	note_left(p);
 	return 0;
+}
+
+static int reap(struct wh_precopy *p)
+{
+	int r = await_events(p, FOREVER);
+
+	if (r == 0)
+		note_left(p);
+	return r;
+}
+
+int wh_precopy_wait(struct wh_precopy *p, uint64_t until_ns)
+{
+	int r = look(p);
+
+	/* This ends: time passes, or the link fails. */
+	while (r == 0 && !p->ends_early && wh_now_ns(p->clock) < until_ns)
+		r = await_events(p, until_ns);
+	return r < 0 ? r : 0;
 }
 
 int wh_precopy_send_frame(struct wh_precopy *p, const struct wh_frame *frame)
@@ -578,7 +597,8 @@ void wh_precopy_begin_round(struct wh_precopy *p)
 	p->left_pages = wh_pageset_count(p->pending);
 	wh_stat_set(p->stats, WH_STAT_ROUND, p->round);
 	p->ahead_pages = p->find_touched ? wh_ram_touched_pages(p->ram) : 0;
-	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES, (p->left_pages + p->ahead_pages) * WH_PAGE_SIZE);
+	wh_stat_set(p->stats, WH_STAT_ROUND_BYTES,
+	            (p->left_pages + p->ahead_pages + p->owed_pages) * WH_PAGE_SIZE);
 }
 
 int wh_precopy_round(struct wh_precopy *p, bool last, struct wh_round *ret)

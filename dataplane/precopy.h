@@ -17,6 +17,8 @@
 #include "wherry/stats.h"
 #include "wherry/transport.h"
 
+struct wh_echo;
+
 /* Where pages are mostly zero, so many are taken at once: then a crew is worth waking. */
 #define WH_ZERO_RUN_PAGES  (32u * WH_RUN_PAGES_MAX)
 #define WH_ZERO_RUN_BLOCKS (WH_ZERO_RUN_PAGES / WH_LOOK_PAGES + 1)
@@ -32,6 +34,8 @@ struct wh_precopy {
 	struct wh_crew *crew;       /* looks for zero pages where there are many; or NULL */
 	struct wh_look *looks;      /* one for each of the crew but the first */
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
+	struct wh_echo *echo;       /* the caller's: what is to be sent again; or NULL */
+	uint64_t owed_pages;        /* of it, what is not pending yet */
 	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
 
 	/* Asked often, or NULL. Return: 0; 1: end this round early; -errno: give up. */
@@ -93,6 +97,12 @@ wh_must_check int wh_precopy_send_run(struct wh_precopy *p, struct wh_run run);
 
 /* The same for a run in one region whose contents are sent as they are, zero or not. */
 wh_must_check int wh_precopy_send_data(struct wh_precopy *p, struct wh_run run);
+
+/*
+ * Wait until @until_ns, between rounds; less long if the next round is to end early.
+ * Return: 0 or -errno.
+ */
+wh_must_check int wh_precopy_wait(struct wh_precopy *p, uint64_t until_ns);
 
 /* Wait until all has landed. Return: 0 or -errno. */
 wh_must_check int wh_precopy_end_round(struct wh_precopy *p, bool last);

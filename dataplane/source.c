@@ -4,8 +4,10 @@
  * The source's way through a migration, from top to bottom:
  *
  *	agree on the regions; begin to track
+ *	wait until reads have ended that were under way then, if the guest's disks have O_DIRECT
  *	round 1: what the guest ever touched
- *	round n: what it wrote meanwhile, until that can be sent within the downtime target
+ *	round n: what it wrote meanwhile, until that can be sent within the downtime target; and what
+ *	         such reads may have changed since (echo.h)
  *	have the guest stopped
  *	last pass: what it wrote until then
  *
@@ -24,6 +26,7 @@
 #include <string.h>
 
 #include "converge.h"
+#include "echo.h"
 #include "precopy.h"
 #include "session.h"
 #include "wire.h"
@@ -44,7 +47,15 @@
 #define ANNOUNCEMENTS_MAX 4u
 
 /* All waits for the rounds before the last pass, the hypervisors as well: for none longer than this. */
+#define LINGER_NS (100 * WH_NSEC_PER_MSEC)
+
 #define AGAIN_NS (50 * WH_NSEC_PER_MSEC)
+
+/*
+ * Rounds are no shorter than this part of the wait for reads with O_DIRECT: what has still to be sent
+ * because of them does not become less sooner, and each scan costs the guest faults.
+ */
+#define ROUNDS_PER_WAIT 12u
 
 static int send_frame(struct wh_source *source, const struct wh_frame *frame)
 {
@@ -165,15 +176,37 @@ static int collect_last(struct wh_precopy *p, struct wh_pageset *into)
 	return r < 0 ? r : wh_ram_add_gone(p->ram, into);
 }
 
-/* What the guest wrote since the last collect, over @period_ns. Return: bytes left, or -errno. */
-static int collect(struct wh_precopy *p, uint64_t period_ns, uint64_t *left_bytes)
+/*
+ * Add what is to be sent next to the pending pages: what the guest wrote, and what was sent too soon
+ * after it was reported. Return: 0 or -errno; @fresh_pages: how many the guest wrote.
+ */
+static int collect_pending(struct wh_precopy *p, uint64_t *fresh_pages)
 {
-	int r = collect_written(p, p->pending);
+	struct wh_pageset *fresh = p->echo ? wh_echo_fresh(p->echo) : p->pending;
+	int r = collect_written(p, fresh);
 
 	if (r < 0)
 		return r;
-	*left_bytes = bytes(wh_pageset_count(p->pending));
-	p->dirty_bps = wh_bytes_per_s(*left_bytes, period_ns);
+	*fresh_pages = wh_pageset_count(fresh);
+	if (!p->echo)
+		return 0;
+	wh_stat_add(p->stats, WH_STAT_ECHO_BYTES,
+	            bytes(wh_echo_note(p->echo, wh_now_ns(p->clock), p->pending)));
+	p->owed_pages = wh_echo_pages(p->echo) - *fresh_pages; /* those are in it, and pending */
+	return 0;
+}
+
+/* What the guest wrote since this round began. Return: 0 or -errno; @left_bytes: what is left to send. */
+static int collect(struct wh_precopy *p, uint64_t *left_bytes)
+{
+	const uint64_t period_ns = wh_now_ns(p->clock) - p->start_ns;
+	uint64_t fresh_pages;
+	int r = collect_pending(p, &fresh_pages);
+
+	if (r < 0)
+		return r;
+	*left_bytes = bytes(wh_pageset_count(p->pending) + p->owed_pages);
+	p->dirty_bps = wh_bytes_per_s(bytes(fresh_pages), period_ns);
 	wh_stat_set(p->stats, WH_STAT_DIRTY_BPS, p->dirty_bps);
 	wh_stat_set(p->stats, WH_STAT_LEFT_BYTES, *left_bytes);
 	return 0;
@@ -199,9 +232,9 @@ static int look(void *context)
  * Rounds, until what is left fits into the downtime target and gets no smaller, or they are to end.
  * The daemon sees to that if it never fits.
  */
-static int run_rounds(struct wh_source *source, struct wh_precopy *p)
+static int run_rounds_once(struct wh_source *source, struct wh_precopy *p,
+                           struct wh_rate_mean *rate)
 {
-	struct wh_rate_mean rate = { 0 };
 	struct wh_round round;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
@@ -214,19 +247,45 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 		if (r < 0)
 			return r;
 		/* What is left counts in huge pages, and many of theirs will be left out, too. */
-		wh_rate_mean_add(&rate, bytes(round.data_pages + round.same_pages),
+		wh_rate_mean_add(rate, bytes(round.data_pages + round.same_pages),
 		                 round.duration_ns);
-		source->rate_bps = wh_rate_mean_bps(&rate);
+		source->rate_bps = wh_rate_mean_bps(rate);
 		wh_stat_set(p->stats, WH_STAT_RATE_BPS, source->rate_bps);
 
-		if (source->mode != WH_SWITCH_NONE)
+		if (p->echo)
+			r = wh_precopy_wait(p, p->start_ns + source->echo_ns / ROUNDS_PER_WAIT);
+		if (r == 0 && source->mode != WH_SWITCH_NONE)
 			return 0;
-		r = collect(p, round.duration_ns, &left_bytes);
+		if (r == 0)
+			r = collect(p, &left_bytes);
 		if (r < 0)
 			return r;
 	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
 	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
 	return 0;
+}
+
+/* Little is left, and becomes more for a while: not more than the guest can be stopped for. */
+static int linger(struct wh_source *source, struct wh_precopy *p)
+{
+	int r = source->is_near ? 0 : source->lingers(source);
+
+	source->is_near = true;
+	return r < 0 ? r : wh_precopy_wait(p, wh_now_ns(p->clock) + LINGER_NS);
+}
+
+static int run_rounds(struct wh_source *source, struct wh_precopy *p)
+{
+	struct wh_rate_mean rate = { 0 };
+	int r = run_rounds_once(source, p, &rate);
+
+	/* This ends: the daemon says so, or the link fails. */
+	while (r == 0 && source->lingers && source->mode == WH_SWITCH_NONE) {
+		r = linger(source, p);
+		if (r == 0 && source->mode == WH_SWITCH_NONE)
+			r = run_rounds_once(source, p, &rate);
+	}
+	return r;
 }
 
 /*
@@ -239,6 +298,9 @@ static int go_round_again(struct wh_source *source, struct wh_precopy *p)
 	uint64_t before_bytes;
 	struct wh_round round;
 	int r;
+
+	if (p->echo)
+		return 0; /* all that is pending may still change: it would be sent twice */
 
 	/* This ends: each leaves at most half of what the one before left. */
 	do {
@@ -280,6 +342,22 @@ static void end_rounds(struct wh_precopy *p)
 	p->look = NULL;
 	p->ends_early = false;
 	p->backlog_ns = 0;
+}
+
+/*
+ * What reads with O_DIRECT may still change becomes pending: from here on nothing is sent before the guest
+ * stands still, and then they have ended.
+ */
+static void end_echo(struct wh_precopy *p)
+{
+	uint64_t before;
+
+	if (!p->echo)
+		return;
+	before = wh_pageset_count(p->pending);
+	wh_echo_take_all(p->echo, p->pending);
+	wh_stat_add(p->stats, WH_STAT_ECHO_BYTES, bytes(wh_pageset_count(p->pending) - before));
+	p->owed_pages = 0;
 }
 
 static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
@@ -449,10 +527,12 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 {
 	int r;
 
+	wh_stat_set(p->stats, WH_STAT_STARTED_NS, wh_now_ns(p->clock));
 	wh_stat_set(p->stats, WH_STAT_RAM_BYTES, bytes(p->ram->pages));
 	p->find_touched = true;
 	r = run_rounds(source, p);
 	end_rounds(p);
+	end_echo(p);
 	if (r < 0)
 		return wh_fail(err, r, "precopy, round %u: %s", p->round, strerror(-r));
 	if (source->mode == WH_SWITCH_POSTCOPY)
@@ -462,6 +542,19 @@ static int move_memory(struct wh_source *source, struct wh_precopy *p, struct wh
 		return r;
 	r = last_pass(source, p);
 	return r < 0 ? wh_fail(err, r, "last pass: %s", strerror(-r)) : 0;
+}
+
+/*
+ * Tracking has just begun. Reads with O_DIRECT that were under way then are never reported: nothing is copied
+ * before they have ended. Return: 0 or -errno.
+ */
+static int await_reads(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	int r = 0;
+
+	if (p->echo)
+		r = wh_precopy_wait(p, wh_now_ns(p->clock) + source->echo_ns);
+	return r < 0 ? wh_fail(err, r, "waiting for the disks: %s", strerror(-r)) : 0;
 }
 
 /* For all of a crew but the first. */
@@ -485,6 +578,9 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	wh_cleanup(free_looks) struct wh_look *looks = NULL;
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *pending =
 		wh_pageset_new(source->ram->pages);
+	const uint64_t echo_ns = source->resume ? 0 : source->echo_ns;
+	wh_cleanup(wh_echo_freep) struct wh_echo *echo =
+		echo_ns > 0 ? wh_echo_new(source->ram->pages, echo_ns) : NULL;
 	struct wh_precopy precopy = {
 		.link = source->link,
 		.ram = source->ram,
@@ -492,6 +588,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		.stats = source->stats,
 		.copies = source->copies,
 		.pending = pending,
+		.echo = echo,
 		.look = source->switch_mode ? look : NULL,
 		.context = source,
 		.backlog_ns = ROUND_BACKLOG_NS,
@@ -499,7 +596,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	int r;
 
 	wh_assert(source->copies || !wh_ram_has_huge(source->ram));
-	if (!pending)
+	if (!pending || (echo_ns > 0 && !echo))
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = agree(source, pending);
 	if (r < 0)
@@ -520,6 +617,6 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	precopy.looks = looks;
 	precopy.crew = looks ? source->crew : NULL; /* without memory there is one who looks */
 	wh_session_move(source->stats, WH_SESSION_PRECOPY);
-	wh_stat_set(source->stats, WH_STAT_STARTED_NS, wh_now_ns(source->clock));
-	return move_memory(source, &precopy, err);
+	r = await_reads(source, &precopy, err);
+	return r < 0 ? r : move_memory(source, &precopy, err);
 }

@@ -36,6 +36,12 @@ struct wh_source {
 	uint64_t downtime_target_ns;
 	struct wh_copies *copies; /* until @link is closed; NULL where all pages are small */
 
+	/*
+	 * The guest's longest read with O_DIRECT takes less than this, from the moment that the tracker sees
+	 * its pages written. 0: it has no such disks. See echo.h.
+	 */
+	uint64_t echo_ns;
+
 	/* Begin to track the guest; sets @dirty, and may set @crew. Return: 0 or -errno. */
 	int (*track)(struct wh_source *source, struct wh_error *err);
 	struct wh_dirty *dirty;
@@ -46,6 +52,13 @@ struct wh_source {
 	 * send what it has written and ask again; or -errno.
 	 */
 	int (*stop_guest)(struct wh_source *source, struct wh_error *err);
+
+	/*
+	 * Not NULL: the rounds do not end before they are to, and this is called when they could have ended
+	 * for the first time. Return: 0 or -errno.
+	 */
+	int (*lingers)(struct wh_source *source);
+	bool is_near; /* it was called */
 
 	/* Whether the rounds are to end, asked often: enum wh_switch_mode, or -errno; or NULL. */
 	int (*switch_mode)(struct wh_source *source);

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tcp_socket.h"
 #include "wire.h"
 
 #include "wherry/clock.h"
@@ -28,12 +29,6 @@
 
 /* A stranger that connects and says nothing holds up the others no longer than this. */
 #define HELLO_PATIENCE_NS WH_NSEC_PER_SEC
-
-/*
- * One that has no pace of its own. BBR sets a timer for every packet where the device has no fq,
- * and on a fast network those timers cost more than all the rest (docs/performance.md).
- */
-#define CONGESTION_AUTO "cubic"
 
 /* Interactive: what queues between us and the network by priority lets it pass. */
 #define URGENT_PRIORITY 6
@@ -73,56 +68,24 @@ static int parse(struct sockaddr_storage *ret, socklen_t *len, const char *uri,
 	return 0;
 }
 
-static int set_int(int fd, int level, int option, int value)
-{
-	return setsockopt(fd, level, option, &value, sizeof(value));
-}
-
 /* A peer that is silent for WH_PEER_SILENCE_NS is lost, whether or not we are sending. */
 static int set_options(int fd)
 {
 	const int silence_s = (int)(WH_PEER_SILENCE_NS / WH_NSEC_PER_SEC);
 
-	if (set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
-	    set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, silence_s * 1000) < 0 ||
-	    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
-	    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1) < 0 ||
-	    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1) < 0 ||
-	    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, silence_s) < 0)
+	if (wh_tcp_set(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
+	    wh_tcp_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, silence_s * 1000) < 0 ||
+	    wh_tcp_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
+	    wh_tcp_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1) < 0 ||
+	    wh_tcp_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1) < 0 ||
+	    wh_tcp_set(fd, IPPROTO_TCP, TCP_KEEPCNT, silence_s) < 0)
 		return -errno;
 	return 0;
 }
 
 static int set_urgent(int fd)
 {
-	return set_int(fd, SOL_SOCKET, SO_PRIORITY, URGENT_PRIORITY) < 0 ? -errno : 0;
-}
-
-static int choose_congestion(int fd, const char *name, struct wh_error *err)
-{
-	const bool any = !strcmp(name, "auto");
-	const char *wanted = any ? CONGESTION_AUTO : name;
-
-	if (!strcmp(name, "system") ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, wanted, (socklen_t)strlen(wanted)) == 0)
-		return 0;
-	if (any)
-		return 0; /* this kernel has none: its own choice will do */
-	return wh_fail(err, -errno, "congestion control '%s': %s", name,
-	               errno == ENOENT ? "this kernel has none of that name" : strerror(errno));
-}
-
-/* Make a socket that talks over the configured device only. Return: it, or -errno. */
-static int new_socket(int family, const struct wh_link_config *cfg, struct wh_error *err)
-{
-	wh_cleanup(wh_closep) int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return failed(err, "socket");
-	if (*cfg->interface && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, cfg->interface,
-	                                  (socklen_t)strlen(cfg->interface)) < 0)
-		return failed(err, cfg->interface);
-	return wh_steal_fd(&fd);
+	return wh_tcp_set(fd, SOL_SOCKET, SO_PRIORITY, URGENT_PRIORITY) < 0 ? -errno : 0;
 }
 
 static int wait_for(int fd, short events, uint64_t deadline_ns)
@@ -269,10 +232,10 @@ static int connect_one(uint16_t number, uint16_t kind, const struct wh_link_conf
 	r = parse(&peer, &len, cfg->uri, err);
 	if (r < 0)
 		return r;
-	fd = new_socket(peer.ss_family, cfg, err);
+	fd = wh_tcp_socket(peer.ss_family, cfg->interface, err);
 	if (fd < 0)
 		return fd;
-	r = choose_congestion(fd, cfg->congestion, err);
+	r = wh_tcp_congestion(fd, cfg->congestion, err);
 	if (r == 0)
 		r = bind_local(fd, cfg, err);
 	if (r < 0)
@@ -317,7 +280,7 @@ static int listen_on(const struct wh_link_config *cfg, struct wh_error *err)
 	r = parse(&addr, &len, cfg->uri, err);
 	if (r < 0)
 		return r;
-	fd = new_socket(addr.ss_family, cfg, err);
+	fd = wh_tcp_socket(addr.ss_family, cfg->interface, err);
 	if (fd < 0)
 		return fd;
 	if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, WH_CONNECTIONS_MAX) < 0 ||

@@ -58,6 +58,15 @@
 /* Name of a TCP congestion control, with the final NUL: the kernel's TCP_CA_NAME_MAX. */
 #define WH_CONGESTION_MAX 16u
 
+/* Streams of one migration: QEMU's own, one for each of its channels, and libvirt's, and some to spare. */
+#define WH_STREAMS_MAX 64u
+
+/* What a stream begins with: a line that says which migration it belongs to, without its newline. */
+#define WH_STREAM_LINE_MAX 1024u
+
+/* Bytes that came behind such a line: as much as may be read with it. A pipe holds them. */
+#define WH_STREAM_EARLY_MAX (64u << 10)
+
 /* Names of regions, nodes, VMs and networks, with the final NUL: a DNS label is 63. */
 #define WH_NAME_MAX 64u
 
@@ -112,6 +121,25 @@
 /* A command to a QEMU that is alive answers within this, even on a busy host. */
 #define WH_QMP_REPLY_NS (10ull * 1000 * 1000 * 1000)
 
+/* The same through libvirt, which itself waits 30 s for whatever else is done with the domain. */
+#define WH_DOMAIN_REPLY_NS (40ull * 1000 * 1000 * 1000)
+
+/* libvirtd is lost if it answers none of so many probes in turn, each after so many seconds of silence. */
+#define WH_LIBVIRT_PROBE_S 5
+#define WH_LIBVIRT_PROBES  3
+
+/* Until the next attempt to reach a libvirtd that could not be reached. */
+#define WH_LIBVIRT_RETRY_NS (2ull * 1000 * 1000 * 1000)
+
+/* For calls to libvirt to end when nobody needs them any more. */
+#define WH_LIBVIRT_CLOSE_NS (1ull * 1000 * 1000 * 1000)
+
+/* Threads that call libvirt, and connections: one for each domain of a large host that is asked or moved. */
+#define WH_LIBVIRT_CALLERS_MAX 256u
+
+/* Threads kept for the next calls. */
+#define WH_LIBVIRT_IDLE_MAX 4u
+
 /* A hypervisor for an incoming guest starts: clearing huge pages takes its time. */
 #define WH_INCOMING_NS (60ull * 1000 * 1000 * 1000)
 
@@ -139,6 +167,12 @@
 /* Largest downtime target: what QEMU accepts for its own. */
 #define WH_DOWNTIME_MAX_MS 2000000u
 
+/* Longest read of a disk with O_DIRECT when none is configured: disks that work well take a tenth. */
+#define WH_DIRECT_IO_DEFAULT_NS (1000ull * 1000 * 1000)
+
+/* The same at most: twice what the kernel gives a disk before it starts to reset it. */
+#define WH_DIRECT_IO_MAX_MS 60000u
+
 /*
  * One YAML file: 10,000 policies in a List, with the metadata that a cluster adds, are 6 MiB and 380,000
  * nodes in bench/policy. This is more than twice that, and more than ten of the largest objects that
@@ -164,6 +198,12 @@
 
 /* Characters of a quantity: far more than any sensible one, few enough to compute with exactly. */
 #define WH_QUANTITY_LEN_MAX 64u
+
+/* A libvirt domain as XML: what libvirt itself carries in one string. */
+#define WH_DOMAIN_XML_MAX (4u << 20)
+
+/* Labels of one VM: as many as a mapping of a manifest may have keys. */
+#define WH_LABELS_MAX WH_YAML_KEYS_MAX
 
 /* Manifest files in one directory: a cluster has one object with settings and some policies. */
 #define WH_MANIFEST_FILES_MAX 1024u

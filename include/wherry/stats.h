@@ -41,6 +41,7 @@ enum wh_stat {
 	WH_STAT_UNCHANGED_BYTES,      /* of dirty huge pages, what the destination had already */
 	WH_STAT_DELTA_RAW_BYTES,      /* page contents sent as differences to older ones */
 	WH_STAT_DELTA_BYTES,          /* what became of them */
+	WH_STAT_ECHO_BYTES,           /* sent again because DMA might have changed them late */
 	WH_STAT_POSTCOPY_NS,          /* post-copy began, or was resumed */
 	WH_STAT_FAULTS,               /* post-copy: how often the guest waited for a page */
 	WH_STAT_FAULT_BYTES,          /* post-copy: page contents carried for that */

@@ -19,6 +19,10 @@
  * CONVERGED may be answered with AGAIN before FINISH: all is ready now to stop the guest, and it has
  * been writing meanwhile. The source sends that, if it is little, and says CONVERGED again.
  *
+ * A source with @lingers in START does not end its rounds by itself: something else has still to be moved, and
+ * the guest cannot stop before. It says NEAR when it would have converged for the first time, and keeps
+ * the destination's memory near to the guest's from then on, until SWITCH comes.
+ *
  * SWITCH, at any time between OPEN and CONVERGED, has the source end its rounds at once: it says
  * CONVERGED as if the rest were small. What follows is its mode's:
  *
@@ -75,6 +79,7 @@ enum wh_worker_type {
 	WH_WORKER_LISTENING,   /* target -> daemon, struct wh_worker_listening */
 	WH_WORKER_OPEN,        /* mover -> daemon: the link is up, copying begins */
 	WH_WORKER_NO_POSTCOPY, /* source -> daemon: the destination's memory does not allow it */
+	WH_WORKER_NEAR,        /* source -> daemon: it would have converged, and lingers */
 	WH_WORKER_CONVERGED,   /* source -> daemon: stop the guest, then FINISH */
 	WH_WORKER_SWITCH,      /* daemon -> source, struct wh_worker_switch */
 	WH_WORKER_LANDED,      /* mover -> daemon, struct wh_worker_landed */
@@ -113,9 +118,12 @@ struct wh_worker_start {
 	int32_t vmm_pid; /* the hypervisor that runs the guest, or will; target: for post-copy */
 	uint32_t compression; /* source: enum wh_compression */
 	uint32_t postcopy;    /* 1: it may become post-copy; both sides alike */
+	uint32_t lingers;     /* source, 1: go on with rounds until SWITCH */
 	uint32_t resume;      /* 1: go on with post-copy that broke off; @postcopy is set, too */
 	int32_t vmm_uffd;     /* target that resumes: its descriptor in the hypervisor; else -1 */
 	uint64_t downtime_target_ns;
+	uint64_t
+		echo_ns; /* source: no read with O_DIRECT takes as long; 0: there are no such disks */
 	uint8_t token[WH_TOKEN_BYTES];      /* the same on both sides, secret */
 	char congestion[WH_CONGESTION_MAX]; /* source: "auto", "system" or a name: see tcp.h */
 	char interface[IFNAMSIZ]; /* bind every socket to this device; "" leaves it to routing */
@@ -147,7 +155,7 @@ struct wh_worker_failed {
 	struct wh_error error;
 };
 
-/* FINISH, AGAIN, OPEN, NO_POSTCOPY, CONVERGED and ARRIVED carry nothing but their type. */
+/* FINISH, AGAIN, OPEN, NO_POSTCOPY, NEAR, CONVERGED and ARRIVED carry nothing but their type. */
 struct wh_worker_note {
 	uint32_t type;
 };

@@ -169,6 +169,19 @@ struct wh_report_vm *rig_vm(struct rig *rig, char node, const char *vm)
 	return NULL;
 }
 
+void rig_domain(struct rig *rig, const char *vm)
+{
+	for (int i = 0; i < RIG_NODES; i++) {
+		struct rig_node *at = &rig->nodes[i];
+		struct wh_report_vm *entry = rig_vm(rig, at->name[0], vm);
+
+		if (at->name[0] == vm[0])
+			entry->libvirt = true;
+		else
+			*entry = at->vms[--at->vm_count];
+	}
+}
+
 void rig_limits(struct rig *rig, unsigned cluster, unsigned outbound)
 {
 	char text[512];
@@ -193,6 +206,7 @@ void rig_report(struct rig *rig, char node)
 		.node = at->name,
 		.memory_bytes = 128 * RIG_GIB,
 		.free_bytes = at->free_bytes,
+		.libvirt = at->libvirt,
 		.vms = at->vms,
 		.vm_count = at->vm_count,
 		.jobs = at->jobs,

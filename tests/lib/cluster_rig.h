@@ -26,6 +26,7 @@
 struct rig_node {
 	char name[2];
 	uint64_t free_bytes; /* 64 GiB at first */
+	bool libvirt;
 	struct wh_report_vm vms[RIG_VMS];
 	size_t vm_count;
 	struct wh_report_job jobs[RIG_JOBS];
@@ -54,6 +55,9 @@ void rig_reopen(struct rig *rig);
 
 struct rig_node *rig_node(struct rig *rig, char name);
 struct wh_report_vm *rig_vm(struct rig *rig, char node, const char *vm);
+
+/* Make a VM a domain of libvirt: none but its node knows it any more. */
+void rig_domain(struct rig *rig, const char *vm);
 
 /* The two limits, by a manifest. */
 void rig_limits(struct rig *rig, unsigned cluster, unsigned outbound);

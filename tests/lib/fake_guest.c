@@ -126,11 +126,57 @@ static void punch(struct fake_guest *guest, uint64_t page)
 	memset(guest->shadow + page * WH_PAGE_SIZE, 0, WH_PAGE_SIZE);
 }
 
-void fake_guest_finish(struct fake_guest *guest)
+static bool is_being_read(const struct fake_guest *guest, uint64_t page)
+{
+	for (uint32_t i = 0; i < FAKE_READS; i++)
+		if (guest->reads[i].pending && guest->reads[i].page == page)
+			return true;
+	return false;
+}
+
+void fake_guest_read(struct fake_guest *guest, uint64_t now_ns, uint64_t longest_ns, bool tracked)
+{
+	struct fake_read *read = &guest->reads[roll(guest, FAKE_READS)];
+	const uint64_t page = roll(guest, guest->ram.pages);
+	volatile uint8_t *at = page_of(guest, page);
+
+	/* What becomes of a page that is given back while a device writes it is nobody's concern. */
+	if (read->pending || page == guest->dirty->punch_late)
+		return;
+	*read = (struct fake_read){ .pending = true,
+		                    .page = page,
+		                    .lands_ns = now_ns + roll(guest, longest_ns) };
+	*at = *at; /* a page must be there for that */
+	if (tracked)
+		wh_pageset_add(guest->dirty->written, page, 1);
+}
+
+void fake_guest_land(struct fake_guest *guest, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < FAKE_READS; i++) {
+		struct fake_read *read = &guest->reads[i];
+
+		if (!read->pending || read->lands_ns > now_ns)
+			continue;
+		read->pending = false;
+		if (roll(guest, 4) == 0)
+			clear(guest, read->page);
+		else
+			fill(guest, read->page);
+	}
+}
+
+static void punch_announced(struct fake_guest *guest)
 {
 	if (guest->dirty->punch_late != NONE)
 		punch(guest, guest->dirty->punch_late);
 	guest->dirty->punch_late = NONE;
+}
+
+void fake_guest_finish(struct fake_guest *guest)
+{
+	punch_announced(guest);
+	fake_guest_land(guest, UINT64_MAX);
 }
 
 void fake_guest_act(struct fake_guest *guest)
@@ -143,7 +189,7 @@ void fake_guest_act(struct fake_guest *guest)
 
 	/* The hypervisor announces a removal and does nothing else until it is done. */
 	if (dirty->punch_late != NONE) {
-		fake_guest_finish(guest);
+		punch_announced(guest);
 		return;
 	}
 	if (flicker) {
@@ -151,7 +197,7 @@ void fake_guest_act(struct fake_guest *guest)
 		wh_pageset_add(dirty->written, page, 1);
 		return;
 	}
-	switch (roll(guest, 8)) {
+	switch (is_being_read(guest, page) ? 7 : roll(guest, 8)) {
 	case 0:
 		dirty->punch_late = page;
 		wh_pageset_add(dirty->removed, page, 1);

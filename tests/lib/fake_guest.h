@@ -18,8 +18,18 @@
 
 #define FAKE_REGIONS 2u
 
+/* Reads of a disk that are under way at once. */
+#define FAKE_READS 8u
+
 /* Pages of what stands for a huge page. */
 #define FAKE_HUGE_PAGES 8u
+
+/* A read with O_DIRECT: the device writes @page at @lands_ns, and no tracker sees that. */
+struct fake_read {
+	bool pending;
+	uint64_t page;
+	uint64_t lands_ns;
+};
 
 struct fake_guest {
 	struct wh_ram ram; /* where it runs at first; mapped */
@@ -29,6 +39,7 @@ struct fake_guest {
 	struct wh_dirty *dirty;
 	bool huge; /* the last region is tracked in pieces of FAKE_HUGE_PAGES */
 	uint64_t random;
+	struct fake_read reads[FAKE_READS];
 };
 
 /* Make a guest of @pages pages for each region, half of them touched; @seed decides if it is huge. */
@@ -38,7 +49,16 @@ void fake_guest_done(struct fake_guest *guest);
 /* Write, clear or give back one page somewhere. */
 void fake_guest_act(struct fake_guest *guest);
 
-/* Do what was announced and not yet done, as a hypervisor does before it stops. */
+/*
+ * Begin to read a disk, if there is room, which takes less than @longest_ns. The tracker sees the page
+ * written now; or not at all, if it is not @tracked yet.
+ */
+void fake_guest_read(struct fake_guest *guest, uint64_t now_ns, uint64_t longest_ns, bool tracked);
+
+/* Let the device write what is due at @now_ns. */
+void fake_guest_land(struct fake_guest *guest, uint64_t now_ns);
+
+/* Do what was announced and not yet done, as a hypervisor does before it stops; reads end, too. */
 void fake_guest_finish(struct fake_guest *guest);
 
 /* Whether the memory of @fds is what the guest wrote. Names the first page that is not. */

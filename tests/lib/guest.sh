@@ -13,11 +13,13 @@
 # Set by whoever starts a guest on a host of hosts.sh:
 #	GUEST_HOST	network namespace to start it in; empty is here
 #	GUEST_PREALLOC	if set, all of its RAM is allocated when it starts
+#	GUEST_MORE	array of further arguments of QEMU
 
 GUEST_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GUEST_TESTS=$(dirname "$GUEST_LIB")
 GUEST_CACHE=${GUEST_CACHE:-/var/cache/wherry-tests}
 GUEST_HOST=${GUEST_HOST:-}
+GUEST_MORE=()
 
 # prepare_guest INITRD - see to the kernel and the accelerator; ends the test if there are none
 prepare_guest() {
@@ -85,6 +87,7 @@ guest_argv() {
 	fi
 	if [ -n "${GUEST_PREALLOC:-}" ]; then GUEST_ARGV+=(--prealloc); fi
 	GUEST_ARGV+=("$@")
+	if [ ${#GUEST_MORE[@]} -gt 0 ]; then GUEST_ARGV+=(-- "${GUEST_MORE[@]}"); fi
 }
 
 # launch_guest NAME DIR MEM_MIB [OPTION...] - start QEMU with run-guest's options, do not wait

@@ -5,7 +5,8 @@
 #
 # A host is a network namespace and a directory with a tmpfs of its own. The namespaces NAME-a and
 # NAME-b are joined by a veth pair, which is the migration network: interface "mig0" in both,
-# 10.77.0.1 in a and 10.77.0.2 in b.
+# 10.77.0.1 in a and 10.77.0.2 in b. A host may have mounts and a name of its own as well, which the process
+# in its file keeper.pid keeps: see libvirt.sh.
 #
 # HOSTS_CONGESTION, if set, is the hosts' TCP congestion control. Else it is this machine's.
 # HOSTS_HUGE, if set, is their tmpfs' option "huge". Else it has small pages.
@@ -28,18 +29,17 @@ host_ram() {
 #
 # Not by "ip netns exec": that mounts a new /sys, and cgroups and bpffs are then out of sight.
 on_host() {
-	local host=$1
-
-	shift
-	nsenter --net="/run/netns/$host" -- "$@"
+	(exec_on_host "$@")
 }
 
 # exec_on_host HOST COMMAND [ARGUMENT...] - become it there: after "exec_on_host ... &", $! is its pid
 exec_on_host() {
-	local host=$1
+	local host=$1 keeper=''
 
 	shift
-	exec nsenter --net="/run/netns/$host" -- "$@"
+	if [ -s "$(host_dir "$host")/keeper.pid" ]; then keeper=$(cat "$(host_dir "$host")/keeper.pid"); fi
+	exec nsenter --net="/run/netns/$host" \
+		${keeper:+--mount=/proc/$keeper/ns/mnt --uts=/proc/$keeper/ns/uts} -- "$@"
 }
 
 make_host() {

@@ -21,6 +21,7 @@ WHERRY_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 other() { if [ "$1" = a ]; then echo b; else echo a; fi; }
 dir_of() { host_dir "$name-$1"; }
 ram_of() { host_ram "$name-$1"; }
+daemon_log() { echo "$(dir_of "$1")/log"; }
 socket_of() { echo "$(dir_of "$1")/wherryd.sock"; }
 address_of() { if [ "$1" = a ]; then echo 10.77.0.1; else echo 10.77.0.2; fi; }
 daemon_of() { cat "$(dir_of "$1")/daemon.pid"; }
@@ -98,15 +99,15 @@ apply_settings() {
 
 answers() { wherry "$1" status > /dev/null 2>&1; }
 
-# start_daemon NODE - until it answers; its log is DIR/log, which only grows
+# start_daemon NODE - until it answers; its log is daemon_log it, which only grows
 start_daemon() {
 	local node=$1
 
 	exec_on_host "$name-$node" "$build/control/wherryd" --config "$(dir_of "$node")/config.yaml" \
-		>> "$(dir_of "$node")/log" 2>&1 < /dev/null &
+		>> "$(daemon_log "$node")" 2>&1 < /dev/null &
 	echo $! > "$(dir_of "$node")/daemon.pid"
 	disown # bash would announce its death by SIGKILL
-	wait_until 10 answers "$node" || fail "$(cat "$(dir_of "$node")/log")"
+	wait_until 10 answers "$node" || fail "$(cat "$(daemon_log "$node")")"
 }
 
 stop_daemon() {
@@ -123,7 +124,7 @@ show_logs() {
 
 	for node in a b; do
 		echo "--- $node"
-		tail -n 40 "$(dir_of "$node")/log" || true
+		tail -n 40 "$(daemon_log "$node")" || true
 	done >&2 2> /dev/null
 }
 
@@ -270,7 +271,7 @@ link_off_and_on() {
 stop_daemons() {
 	stop_daemon a
 	stop_daemon b
-	if grep -hE 'AddressSanitizer|LeakSanitizer|runtime error' "$(dir_of a)/log" "$(dir_of b)/log"; then
+	if grep -hE 'AddressSanitizer|LeakSanitizer|runtime error' "$(daemon_log a)" "$(daemon_log b)"; then
 		fail "a sanitizer complains"
 	fi
 }

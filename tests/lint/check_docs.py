@@ -73,8 +73,22 @@ TABLES = [
         doc="docs/api.md",
         heading="The API of wherryd",
         columns={"command": NAME},
-        sources=("control/api.c", "control/coordinator_api.c"),
+        sources=("control/api.c", "control/coordinator_api.c", "control/hook.c"),
         code=r'\{ "([a-z-]+)", do_\w+',
+    ),
+    Table(
+        doc="docs/libvirt.md",
+        heading="What a domain needs",
+        columns={"rule": NAME, "native": ""},
+        sources=("control/domain_xml_check.c",),
+        code=r'^\t\{ "([a-z-]+)", \w+ \},$()',
+    ),
+    Table(
+        doc="docs/libvirt.md",
+        heading="What the hosts need",
+        columns={"rule": NAME},
+        sources=("control/check*.c",),
+        code=r'wh_check_(?:yes|no|heed)\((?:&c->)?list, "([a-z-]+)"',
     ),
     Table(
         doc="docs/configuration.md",

@@ -145,6 +145,7 @@ static struct snapshot *take_snapshot(struct fake_nodes *f, const struct fake_no
 		shot->vms[i] = (struct wh_report_vm){
 			.name_space = "default",
 			.here = vm->home == fake_index(node->name),
+			.libvirt = vm->domain,
 			.memory_bytes = GUEST_BYTES,
 		};
 		(void)snprintf(shot->vms[i].name, sizeof(shot->vms[i].name), "%s", vm->name);
@@ -152,6 +153,7 @@ static struct snapshot *take_snapshot(struct fake_nodes *f, const struct fake_no
 	}
 	shot->report = (struct wh_report){
 		.node = node->name,
+		.libvirt = node->libvirt,
 		.memory_bytes = NODE_BYTES,
 		.free_bytes = NODE_BYTES - used_bytes,
 		.vms = shot->vms,
@@ -276,13 +278,31 @@ static void on_target_over(struct fake_nodes *f, struct fake_event *event)
 	end_target(f, event->job);
 }
 
+/* A domain leaves nothing behind. */
+static void change_home(struct fake_nodes *f, const struct fake_job *job)
+{
+	struct fake_vm *vm = &f->vms[job->vm];
+	struct fake_node *source = &f->nodes[job->source];
+	struct fake_node *target = &f->nodes[job->target];
+	size_t i = 0;
+
+	vm->home = job->target;
+	if (!vm->domain)
+		return;
+	assert_true(target->libvirt && target->vm_count < NODE_VMS_MAX);
+	while (source->vms[i] != job->vm)
+		assert_true(++i < source->vm_count);
+	source->vms[i] = source->vms[--source->vm_count];
+	target->vms[target->vm_count++] = job->vm;
+}
+
 /* It is decided: the guest has moved, or will not. Each side takes its time to end. */
 static void decide(struct fake_nodes *f, struct fake_job *job, const char *outcome)
 {
 	job->decided = true;
 	(void)snprintf(job->outcome, sizeof(job->outcome), "%s", outcome);
 	if (!*outcome) {
-		f->vms[job->vm].home = job->target;
+		change_home(f, job);
 		f->succeeded++;
 	} else {
 		f->failed++;
@@ -526,10 +546,13 @@ static void place_vm(struct fake_nodes *f, uint32_t index)
 
 	(void)snprintf(vm->name, sizeof(vm->name), "v%05u", index);
 	vm->home = (uint32_t)fake_random(f, f->node_count);
+	vm->domain = index % 4 == 3 && f->nodes[vm->home].libvirt;
 	for (uint32_t i = 0; i < VM_PLACES; i++) {
 		struct fake_node *node;
 
 		vm->places[i] = (vm->home + i * step) % f->node_count;
+		if (vm->domain && i > 0)
+			continue;
 		node = &f->nodes[vm->places[i]];
 		assert_true(node->vm_count < NODE_VMS_MAX);
 		node->vms[node->vm_count++] = index;
@@ -548,6 +571,7 @@ void fake_nodes_init(struct fake_nodes *f, uint64_t seed, uint32_t nodes, uint32
 		/* So that the order of names is that of numbers. */
 		(void)snprintf(f->nodes[i].name, sizeof(f->nodes[i].name), "n%04u", i);
 		f->nodes[i].up = true;
+		f->nodes[i].libvirt = i % 8 != 7;
 		fake_later(f, fake_random(f, BEAT_MS),
 		           &(struct fake_event){ .run = on_beat, .node = i });
 		fake_later(f, fake_random(f, f->trouble_ms),

@@ -5,6 +5,9 @@
  * told to, refuse some of it, fail at it or succeed, are silent, crash and come back, and report.
  * Orders and reports take their time on the way; those to and from one node keep their order.
  *
+ * Every fourth VM is a domain of libvirt: only the node that it is on knows it, and it can be on all nodes
+ * with libvirt, which are most.
+ *
  * They know the truth: what every node really works on, and where every guest is. Each check of
  * limits is against that. A seed decides everything.
  */
@@ -27,8 +30,9 @@ struct fake_nodes;
 struct fake_vm {
 	char name[16];
 	uint32_t home; /* the node it is on */
-	uint32_t places[VM_PLACES];
-	struct fake_job *job; /* live, on either side */
+	bool domain;
+	uint32_t places[VM_PLACES]; /* of a domain they are some of the nodes */
+	struct fake_job *job;       /* live, on either side */
 };
 
 /* One migration as its two nodes see it. */
@@ -46,8 +50,9 @@ struct fake_job {
 struct fake_node {
 	char name[16];
 	bool up;
-	uint32_t life;              /* what was on its way in an earlier one is lost */
-	bool quiet;                 /* its wherryd is down, its guests and movers are not */
+	uint32_t life; /* what was on its way in an earlier one is lost */
+	bool quiet;    /* its wherryd is down, its guests and movers are not */
+	bool libvirt;
 	uint32_t vms[NODE_VMS_MAX]; /* that may be here */
 	size_t vm_count;
 	struct fake_job *jobs[NODE_REMEMBERS]; /* that it remembers, the oldest first */

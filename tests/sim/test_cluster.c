@@ -199,17 +199,42 @@ static bool goes_before(const struct mirror *a, const struct mirror *b)
 	return a->priority != b->priority ? a->priority > b->priority : a->sequence < b->sequence;
 }
 
+/* What a node has said of the VM that @m moves; NULL if nothing. */
+static const struct wh_report_vm *said_of(const struct wh_cluster_node *node, const struct world *w,
+                                          const struct mirror *m)
+{
+	for (size_t i = 0; i < node->vm_count; i++)
+		if (!strcmp(node->vms[i].name, w->nodes.vms[m->vm].name))
+			return &node->vms[i];
+	return NULL;
+}
+
 static bool node_is_fit(const struct world *w, uint32_t index, const struct mirror *m)
 {
-	const struct fake_vm *vm = &w->nodes.vms[m->vm];
+	const struct wh_report_vm *there;
 	struct wh_cluster_node node;
 
 	assert_true(wh_cluster_node_at(w->cluster, index, &node, now_of(w)));
 	if (!node.alive || node.drained || !node.seen)
 		return false;
-	for (size_t i = 0; i < node.vm_count; i++)
-		if (!strcmp(node.vms[i].name, vm->name))
-			return !node.vms[i].here;
+	there = said_of(&node, w, m);
+	return w->nodes.vms[m->vm].domain ? node.libvirt && !there : there && !there->here;
+}
+
+/* The node that has it has said so, to this coordinator. */
+static bool is_reported(const struct world *w, const struct mirror *m)
+{
+	struct wh_cluster_node source;
+
+	assert_true(wh_cluster_node_at(w->cluster, m->source, &source, now_of(w)));
+	return said_of(&source, w, m);
+}
+
+static bool a_domain_has_a_target(const struct world *w, const struct mirror *m)
+{
+	for (uint32_t i = 0; is_reported(w, m) && i < w->nodes.node_count; i++)
+		if (i != m->source && node_is_fit(w, i, m))
+			return true;
 	return false;
 }
 
@@ -223,6 +248,8 @@ static bool has_target(const struct world *w, const struct mirror *m)
 		assert_true(wh_cluster_node_at(w->cluster, m->target, &node, now_of(w)));
 		return node.alive && !node.drained;
 	}
+	if (vm->domain)
+		return a_domain_has_a_target(w, m);
 	for (size_t i = 0; i < VM_PLACES; i++)
 		if (vm->places[i] != m->source && node_is_fit(w, vm->places[i], m))
 			return true;
@@ -394,6 +421,12 @@ static void hear_refusal(void *ctx, const char *id, const char *why)
 static const enum wh_priority priorities[] = { WH_PRIORITY_MAINTENANCE, WH_PRIORITY_USER,
 	                                       WH_PRIORITY_USER, WH_PRIORITY_CRITICAL };
 
+/* It would wait for a node that is drained to the end without one, and fail at one without libvirt. */
+static bool may_name(const struct fake_nodes *f, const struct fake_vm *vm, uint32_t place)
+{
+	return place >= EMPTIED && (!vm->domain || f->nodes[place].libvirt);
+}
+
 /* Ask for VM event->vm to be moved, again and again until that is accepted. */
 static void on_request(struct fake_nodes *f, struct fake_event *event)
 {
@@ -403,8 +436,7 @@ static void on_request(struct fake_nodes *f, struct fake_event *event)
 	const struct wh_cluster_request request = {
 		.name_space = "",
 		.vm = vm->name,
-		/* It would wait for a node that is drained to the end without one. */
-		.to = fake_random(f, 5) || place < EMPTIED ? "" : f->nodes[place].name,
+		.to = fake_random(f, 5) || !may_name(f, vm, place) ? "" : f->nodes[place].name,
 		.from = "",
 		.priority = priorities[fake_random(f, 4)],
 	};

@@ -6,6 +6,8 @@
  *
  *	test_migration [SEED]	one run, or SEEDS of them
  *
+ * Then again with disks that write memory late, after it was reported as written.
+ *
  * After each run: the guest runs on exactly one side, its memory there is what it wrote, and the
  * states were left only by legal moves. A run that fails prints its seed.
  */
@@ -42,6 +44,12 @@
 /* What the guest does in each millisecond: 0 to so many pages, by seed. */
 #define ACTIONS_MAX 10u
 
+/* The same if it reads disks as well: what it wrote within a read's time must fit into the last pass. */
+#define ACTIONS_READING_MAX 4u
+
+/* So long a read takes at most, by seed; and less than a millisecond at least. */
+#define READ_MS_MAX 6u
+
 const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, NULL };
 
 enum fault {
@@ -52,14 +60,24 @@ enum fault {
 	FAULTS,
 };
 
+enum disks {
+	NO_DISKS,
+	DISKS,        /* read with O_DIRECT, and the source knows */
+	UNTOLD_DISKS, /* the source does not: pages will be stale */
+};
+
 struct world {
 	uint64_t seed;
+	enum disks disks;
+	uint64_t read_ns;     /* no read takes as long */
+	uint64_t reads;       /* begun, tracked or not */
 	uint32_t more_rounds; /* before the guest is stopped */
 	uint64_t now_ns;
 	uint64_t die_at_ns;
 	uint32_t actions;   /* of the guest, for each millisecond */
 	uint64_t action_ns; /* time the guest has not used yet, times @actions */
 	bool source_runs;   /* the guest does, there */
+	bool stale;         /* it moved, and its memory is not what it wrote */
 	struct fake_guest guest;
 	struct wh_loop *loop;
 
@@ -102,6 +120,12 @@ static void check_moves(const struct wh_stats *stats, enum wh_session_state *see
 	*seen = now;
 }
 
+static void begin_read(struct world *w, bool tracked)
+{
+	fake_guest_read(&w->guest, w->now_ns, w->read_ns, tracked);
+	w->reads++;
+}
+
 /* Time passes: the guest writes, the target takes what came. */
 static void step(void *context, uint64_t passed_ns)
 {
@@ -112,8 +136,14 @@ static void step(void *context, uint64_t passed_ns)
 	if (w->now_ns >= w->die_at_ns)
 		wh_loop_break(w->loop, -ECONNRESET);
 	w->action_ns += passed_ns * w->actions;
-	for (; w->source_runs && w->action_ns >= WH_NSEC_PER_MSEC; w->action_ns -= WH_NSEC_PER_MSEC)
+	if (w->source_runs)
+		fake_guest_land(&w->guest, w->now_ns);
+	for (; w->source_runs && w->action_ns >= WH_NSEC_PER_MSEC;
+	     w->action_ns -= WH_NSEC_PER_MSEC) {
 		fake_guest_act(&w->guest);
+		if (w->disks != NO_DISKS)
+			begin_read(w, true);
+	}
 	if (w->target_result >= 0 && w->target_result != WH_TARGET_CLOSED)
 		w->target_result = wh_target_step(&w->target, 0, NULL);
 	check_moves(&w->source_stats, &w->source_seen);
@@ -125,6 +155,9 @@ static int track(struct wh_source *source, struct wh_error *err)
 	struct world *w = source->context;
 
 	(void)err;
+	/* Of what is being read already, nothing is ever reported. */
+	for (uint32_t i = 0; w->disks != NO_DISKS && i < FAKE_READS; i++)
+		begin_read(w, false);
 	source->dirty = w->guest.dirty;
 	return 0;
 }
@@ -174,7 +207,9 @@ static int run_source(struct world *w)
 		.clock = &fake_clock,
 		.stats = &w->source_stats,
 		.copies = copies,
-		.downtime_target_ns = WH_NSEC_PER_MSEC,
+		.downtime_target_ns = w->disks == NO_DISKS ? WH_NSEC_PER_MSEC
+		                                           : 10 * WH_NSEC_PER_MSEC,
+		.echo_ns = w->disks == DISKS ? w->read_ns : 0,
 		.track = track,
 		.stop_guest = stop_guest,
 		.context = w,
@@ -196,7 +231,10 @@ static void check_outcome(struct world *w, int result)
 	if (result == 0) {
 		assert_true(landed);
 		assert_false(w->source_runs);
-		assert_true(fake_guest_is_intact(&w->guest, w->target_fds));
+		if (w->disks == UNTOLD_DISKS)
+			w->stale = !fake_guest_is_intact(&w->guest, w->target_fds);
+		else
+			assert_true(fake_guest_is_intact(&w->guest, w->target_fds));
 		if (w->target_result != WH_TARGET_CLOSED)
 			assert_int_equal(wh_target_step(&w->target, 0, NULL), WH_TARGET_CLOSED);
 		return;
@@ -213,11 +251,11 @@ static uint32_t pick(uint64_t *random, uint32_t sides)
 }
 
 /* Return: whether the memory moved. */
-static bool run_world(uint64_t seed)
+static bool run_world(uint64_t seed, enum disks disks)
 {
 	static struct world w;
 	uint64_t random = seed * 2654435761u;
-	enum fault fault = (enum fault)(seed % FAULTS);
+	enum fault fault = disks == UNTOLD_DISKS ? NO_FAULT : (enum fault)(seed % FAULTS);
 	uint64_t pages = 16 + pick(&random, 600);
 	const struct wh_loop_world world = {
 		.name = "sim",
@@ -231,8 +269,9 @@ static bool run_world(uint64_t seed)
 	};
 	int r;
 
-	w = (struct world){ .seed = seed, .source_runs = true };
-	w.actions = pick(&random, ACTIONS_MAX + 1);
+	w = (struct world){ .seed = seed, .disks = disks, .source_runs = true };
+	w.actions = pick(&random, 1 + (disks == NO_DISKS ? ACTIONS_MAX : ACTIONS_READING_MAX));
+	w.read_ns = (1 + pick(&random, READ_MS_MAX * 1000)) * UINT64_C(1000);
 	w.more_rounds = pick(&random, 3);
 	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 40) * WH_NSEC_PER_MSEC : UINT64_MAX;
 	the_world = &w;
@@ -286,12 +325,13 @@ static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
 
 	if (only) {
 		running_seed = *only;
-		(void)run_world(*only);
+		(void)run_world(*only, NO_DISKS);
+		(void)run_world(*only, DISKS);
 		running_seed = 0;
 		return;
 	}
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
-		moved += run_world(running_seed);
+		moved += run_world(running_seed, NO_DISKS);
 		rounds += (uint32_t)wh_stat_get(&the_world->source_stats, WH_STAT_ROUND);
 		unchanged_bytes += wh_stat_get(&the_world->source_stats, WH_STAT_UNCHANGED_BYTES);
 		delta_bytes += wh_stat_get(&the_world->source_stats, WH_STAT_DELTA_RAW_BYTES);
@@ -309,6 +349,45 @@ static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
 	assert_true(delta_bytes >= (uint64_t)rounds * WH_PAGE_SIZE);
 }
 
+static void no_page_is_stale_that_a_disk_writes_late(void **state)
+{
+	uint64_t reads = 0, echo_pages = 0;
+	uint32_t moved = 0;
+
+	(void)state;
+	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
+		moved += run_world(running_seed, DISKS);
+		reads += the_world->reads;
+		echo_pages +=
+			wh_stat_get(&the_world->source_stats, WH_STAT_ECHO_BYTES) / WH_PAGE_SIZE;
+	}
+	running_seed = 0;
+	print_message("# %u of %u runs moved the guest; %" PRIu64 " reads, %" PRIu64
+	              " pages sent once more\n",
+	              moved, SEEDS, reads, echo_pages);
+
+	assert_in_range(moved, SEEDS / FAULTS, SEEDS - SEEDS / FAULTS);
+	assert_in_range(reads, 20 * SEEDS, UINT64_MAX);
+	assert_in_range(echo_pages, 10 * SEEDS, UINT64_MAX);
+}
+
+/* Else the test above would show nothing. */
+static void without_the_echo_there_are_stale_pages(void **state)
+{
+	uint32_t stale = 0;
+
+	(void)state;
+	print_message("# of pages that differ, these are wanted:\n");
+	for (running_seed = 1; running_seed <= SEEDS / 4; running_seed++) {
+		assert_true(run_world(running_seed, UNTOLD_DISKS));
+		stale += the_world->stale;
+	}
+	running_seed = 0;
+	print_message("# %u of %u runs left a stale page\n", stale, SEEDS / 4);
+
+	assert_in_range(stale, SEEDS / 16, SEEDS / 4);
+}
+
 int main(int argc, char **argv)
 {
 	static uint64_t seed;
@@ -316,6 +395,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_prestate_setup_teardown(
 			every_seed_leaves_the_guest_intact_on_one_side, NULL, seed_teardown,
 			argc > 1 ? &seed : NULL),
+		cmocka_unit_test_teardown(no_page_is_stale_that_a_disk_writes_late, seed_teardown),
+		cmocka_unit_test_teardown(without_the_echo_there_are_stale_pages, seed_teardown),
 	};
 
 	if (argc > 1)

@@ -44,6 +44,9 @@
 /* A run that has not ended by then goes nowhere. */
 #define LONGEST_RUN_NS (600 * WH_NSEC_PER_SEC)
 
+/* Disks that are read with O_DIRECT write memory late: as late as this, in half of the runs. */
+#define READ_NS (2 * WH_NSEC_PER_MSEC)
+
 /* Failures of one run, at most; then it is left in peace. */
 #define LOSSES_MAX 6u
 
@@ -58,6 +61,7 @@ struct world {
 	uint32_t losses;  /* so far */
 	uint32_t told_no; /* that it cannot be post-copy */
 	bool source_runs, target_runs;
+	bool disks;
 	uint32_t huge_pages; /* small pages of a page of the target's first region */
 	bool kept;           /* the target's memory, which is full of junk at first */
 	struct fake_guest guest;
@@ -167,8 +171,12 @@ static void step(void *context, uint64_t passed_ns)
 	assert_true(w->now_ns < LONGEST_RUN_NS);
 	if (w->now_ns >= w->break_at_ns)
 		wh_loop_break(w->loop, -ECONNRESET);
+	if (w->source_runs)
+		fake_guest_land(&w->guest, w->now_ns);
 	if (w->source_runs && pick(w, 8) == 0)
 		fake_guest_act(&w->guest);
+	if (w->source_runs && w->disks && pick(w, 8) == 0)
+		fake_guest_read(&w->guest, w->now_ns, READ_NS, true);
 	if (w->target_runs)
 		late_act(w);
 	step_target(w);
@@ -181,6 +189,8 @@ static int track(struct wh_source *source, struct wh_error *err)
 	struct world *w = source->context;
 
 	(void)err;
+	for (uint32_t i = 0; w->disks && i < FAKE_READS; i++)
+		fake_guest_read(&w->guest, w->now_ns, READ_NS, false);
 	source->dirty = w->guest.dirty;
 	return 0;
 }
@@ -311,6 +321,7 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 		.stats = &w->source_stats,
 		.copies = copies,
 		.downtime_target_ns = 1,
+		.echo_ns = w->disks ? READ_NS : 0,
 		.track = track,
 		.stop_guest = stop_guest,
 		.switch_mode = switch_mode,
@@ -365,6 +376,7 @@ static void set_up(struct world *w, uint64_t seed)
 		pages -= w->huge_pages; /* so that this is never a granule */
 	w->switch_at_ns = pick(w, 12) * WH_NSEC_PER_MSEC;
 	w->kept = pick(w, 3) == 0;
+	w->disks = pick(w, 2) == 0;
 	fake_guest_init(&w->guest, pages, seed);
 	for (uint16_t i = 0; i < FAKE_REGIONS; i++) {
 		/* Another order than the source's. */

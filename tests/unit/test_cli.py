@@ -264,6 +264,13 @@ progressTimeout        150     default           seconds
 """)
         self.assertEqual(self.asked(), [{"command": "explain", "vm": "db1", "namespace": "shop"}])
 
+    def test_it_says_where_the_labels_of_the_vm_come_from(self):
+        for source, said in (("domain", "domain's metadata"), ("VirtualMachine", "VirtualMachine")):
+            self.fake.answers["explain"] = {**self.ANSWER, "vm_labels": {"size": "l"},
+                                            "vm_labels_from": source}
+            out, _ = self.wherry("explain", "db1")
+            self.assertIn(f'\nLabels of the VM, by its {said}\n  size  "l"\n', out)
+
     def test_without_a_winner_the_cluster_decides(self):
         self.fake.answers["explain"] = {**self.ANSWER, "policies": [], "node": ""}
         out, _ = self.wherry("explain", "db1")
@@ -412,7 +419,8 @@ class Completion(WithWherryd):
     def test_commands_and_options(self):
         self.assertEqual(self.complete("se"), ["settings", "set-bandwidth"])
         self.assertEqual(self.complete("migrate", "--"), ["--namespace", "--to", "--priority",
-                                                          "--wait", "--detach", "--help"])
+                                                          "--engine", "--wait", "--detach",
+                                                          "--help"])
         self.assertEqual(self.complete("get", "vm", "-o", ""), ["yaml", "json", "table"])
 
     def test_kinds_files_and_names(self):

@@ -68,6 +68,7 @@ static void reads_every_key(void **state)
 	                  "congestionControl: bbr\n"
 	                  "compression: zstd\n"
 	                  "downtimeMs: 250\n"
+	                  "directIoMs: 4000\n"
 	                  "metrics: '[::1]:9180'\n"
 	                  "networks:\n"
 	                  "  - {name: migration, interface: mig0}\n"
@@ -79,7 +80,14 @@ static void reads_every_key(void **state)
 	                  "    qmp: /run/vms/db1.qmp\n"
 	                  "    incoming: [/usr/libexec/start-db1, --incoming]\n"
 	                  "  - name: db2\n"
-	                  "    qmp: /run/vms/db2.qmp\n");
+	                  "    qmp: /run/vms/db2.qmp\n"
+	                  "libvirt:\n"
+	                  "  uri: qemu+unix:///system?socket=/run/a/libvirt-sock\n"
+	                  "  socket: /run/a/libvirt-sock\n"
+	                  "  directory: /run/a/qemu\n"
+	                  "  pids: /run/a/pids\n"
+	                  "  engine: offload\n"
+	                  "  tunnel: /usr/libexec/wherry-tunnel\n");
 
 	(void)state;
 	assert_string_equal(c->node, "a");
@@ -93,6 +101,7 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->congestion, "bbr");
 	assert_int_equal(c->compression, WH_COMPRESSION_ZSTD);
 	assert_int_equal(c->downtime_ns, 250000000);
+	assert_int_equal(c->direct_io_ns, 4000000000);
 	assert_string_equal(c->metrics.address, "::1");
 	assert_int_equal(c->metrics.port, 9180);
 	assert_int_equal(c->network_count, 1);
@@ -109,6 +118,12 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->vms[0].incoming[1], "--incoming");
 	assert_null(c->vms[0].incoming[2]);
 	assert_null(c->vms[1].incoming);
+	assert_string_equal(c->libvirt->uri, "qemu+unix:///system?socket=/run/a/libvirt-sock");
+	assert_string_equal(c->libvirt->socket, "/run/a/libvirt-sock");
+	assert_string_equal(c->libvirt->directory, "/run/a/qemu");
+	assert_string_equal(c->libvirt->pids, "/run/a/pids");
+	assert_int_equal(c->libvirt->engine, WH_WISH_OFFLOAD);
+	assert_string_equal(c->libvirt->tunnel, "/usr/libexec/wherry-tunnel");
 }
 
 static void fills_in_the_defaults(void **state)
@@ -117,9 +132,9 @@ static void fills_in_the_defaults(void **state)
 		LEAST,
 		LEAST
 		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ncompression:\n"
-		"downtimeMs:\nmetrics:\n",
+		"downtimeMs:\ndirectIoMs:\nmetrics:\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
-		LEAST "networks:\nnodes:\nvms:\n",
+		LEAST "networks:\nnodes:\nvms:\nlibvirt:\n",
 	};
 
 	(void)state;
@@ -133,11 +148,33 @@ static void fills_in_the_defaults(void **state)
 		assert_string_equal(c->congestion, "auto");
 		assert_int_equal(c->compression, WH_COMPRESSION_AUTO);
 		assert_int_equal(c->downtime_ns, WH_DOWNTIME_DEFAULT_NS);
+		assert_int_equal(c->direct_io_ns, WH_DIRECT_IO_DEFAULT_NS);
 		assert_string_equal(c->metrics.address, "127.0.0.1");
 		assert_int_equal(c->metrics.port, 9179);
 		assert_int_equal(c->network_count, 0);
 		assert_int_equal(c->node_count, 0);
 		assert_int_equal(c->vm_count, 0);
+		assert_null(c->libvirt);
+	}
+}
+
+static void libvirt_has_defaults_of_its_own(void **state)
+{
+	static const char *const table[] = {
+		LEAST "libvirt: {}\n",
+		LEAST "libvirt:\n  uri:\n  socket:\n  directory:\n  pids:\n  engine:\n  tunnel:\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(table); i++) {
+		wh_cleanup(wh_config_freep) struct wh_config *c = must_load(table[i]);
+
+		assert_string_equal(c->libvirt->uri, "qemu:///system");
+		assert_string_equal(c->libvirt->socket, "/run/libvirt/libvirt-sock");
+		assert_string_equal(c->libvirt->directory, "/var/lib/libvirt/qemu");
+		assert_string_equal(c->libvirt->pids, "/run/libvirt/qemu");
+		assert_int_equal(c->libvirt->engine, WH_WISH_AUTO);
+		assert_non_null(strstr(c->libvirt->tunnel, "/wherry-tunnel"));
 	}
 }
 
@@ -200,9 +237,12 @@ static void accepts_the_edges(void **state)
 		LEAST "connections: 16\n",
 		LEAST "downtimeMs: 1\n",
 		LEAST "downtimeMs: 2000000\n",
+		LEAST "directIoMs: 1\n",
+		LEAST "directIoMs: 60000\n",
 		LEAST "cgroup: a/b/..c\n",
 		LEAST "networks: [{name: k, interface: i23456789012345}]",
 		LEAST "nodes: [{name: b, address: '::1'}]",
+		LEAST "libvirt: {uri: 'qemu:///session', engine: native}",
 	};
 
 	(void)state;
@@ -269,6 +309,8 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "congestionControl: abcdefghijklmnop\n", "f:4:20: ", "such as cubic" },
 		{ LEAST "compression: lz4\n", "f:4:14: ", "write auto, none or zstd" },
 		{ LEAST "compression: 1\n", "f:4:14: ", "quotes" },
+		{ LEAST "directIoMs: 0\n", "f:4:13: ", "from 1 to 60000" },
+		{ LEAST "directIoMs: 60001\n", "f:4:13: ", "from 1 to 60000" },
 		{ LEAST "downtimeMs: 0\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 2000001\n", "f:4:13: ", "from 1 to 2000000" },
 		{ LEAST "downtimeMs: 0.3\n", "f:4:13: ", "whole number" },
@@ -305,6 +347,17 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "vms: [{name: v, qmp: /q, incoming: [x]}]\n", "f:4:37: ", "absolute" },
 		{ LEAST "vms: [{name: v, qmp: /q, incoming: [/x, 5]}]\n", "f:4:41: ", "quotes" },
 		{ LEAST "vms: [{name: v, qmp: /q, incoming: [/x, [y]]}]\n", "f:4:41: ", "list" },
+		{ LEAST "libvirt: yes\n", "f:4:10: ", "mapping" },
+		{ LEAST "libvirt: {url: 'qemu:///system'}\n", "f:4:11: ", "'uri'" },
+		{ LEAST "libvirt: {uri: 'qemu+ssh://b/system'}\n", "f:4:16: ", "of this host" },
+		{ LEAST "libvirt: {uri: 'xen:///system'}\n", "f:4:16: ", "qemu:///system" },
+		{ LEAST "libvirt: {uri: ''}\n", "f:4:16: ", "empty" },
+		{ LEAST "libvirt: {socket: sock}\n", "f:4:19: ", "absolute" },
+		{ LEAST "libvirt: {socket: " LONG_PATH "}\n", "f:4:19: ", "107 bytes" },
+		{ LEAST "libvirt: {directory: qemu}\n", "f:4:22: ", "absolute" },
+		{ LEAST "libvirt: {pids: 5}\n", "f:4:17: ", "quotes" },
+		{ LEAST "libvirt: {engine: fast}\n", "f:4:19: ", "auto, offload or native" },
+		{ LEAST "libvirt: {tunnel: wherry-tunnel}\n", "f:4:19: ", "absolute" },
 	};
 
 	(void)state;
@@ -365,6 +418,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_key),
 		cmocka_unit_test(fills_in_the_defaults),
+		cmocka_unit_test(libvirt_has_defaults_of_its_own),
 		cmocka_unit_test(metrics_are_served_where_it_says),
 		cmocka_unit_test(finds_the_mover_beside_the_program_or_installed),
 		cmocka_unit_test(accepts_the_edges),

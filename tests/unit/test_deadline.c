@@ -107,6 +107,26 @@ static void less_than_a_gib_has_the_time_of_one(void **state)
 	}
 }
 
+/* A large guest's memory is protected for longer than it takes to look at the counters first. */
+static void that_nothing_has_begun_is_not_the_least_there_was(void **state)
+{
+	struct wh_settings s = settings_of(0, 10);
+	struct wh_left left = { 0 };
+	struct wh_deadline d;
+
+	(void)state;
+	wh_deadline_start(&d, GIB, start_ns);
+	assert_int_equal(check_at(&d, &s, left, 5 * S), WH_IN_TIME);
+
+	left = (struct wh_left){ .round_bytes = 100, .left_bytes = 100 };
+	assert_int_equal(check_at(&d, &s, left, 9 * S), WH_IN_TIME);
+	left.left_bytes = 90;
+	assert_int_equal(check_at(&d, &s, left, 18 * S), WH_IN_TIME);
+
+	assert_int_equal(check_at(&d, &s, left, 28 * S), WH_IN_TIME);
+	assert_int_equal(check_at(&d, &s, left, 28 * S + 1), WH_NO_PROGRESS);
+}
+
 static void the_longest_progress_timeout_is_a_timeout(void **state)
 {
 	struct wh_settings s = settings_of(0, UINT32_MAX);
@@ -349,6 +369,7 @@ int main(void)
 		cmocka_unit_test(ends_a_migration_only_after_the_acceptable_time),
 		cmocka_unit_test(disks_that_are_copied_count_as_memory_does),
 		cmocka_unit_test(less_than_a_gib_has_the_time_of_one),
+		cmocka_unit_test(that_nothing_has_begun_is_not_the_least_there_was),
 		cmocka_unit_test(the_longest_progress_timeout_is_a_timeout),
 		cmocka_unit_test(a_check_that_is_off_does_not_switch_the_other_off),
 		cmocka_unit_test(ends_a_migration_only_after_the_progress_timeout),

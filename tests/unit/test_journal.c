@@ -165,7 +165,7 @@ static void every_phase_is_read_as_it_was_written(void **state)
 	wh_record_done(&rec);
 }
 
-static void a_record_of_an_earlier_version_has_no_post_copy(void **state)
+static void a_record_of_an_earlier_version_has_no_post_copy_and_no_domain(void **state)
 {
 	static const char text[] =
 		"{\"id\":\"old\",\"vm\":\"db1\",\"peer\":\"b\",\"role\":\"target\",\"phase\":\"done\","
@@ -183,8 +183,50 @@ static void a_record_of_an_earlier_version_has_no_post_copy(void **state)
 
 	assert_int_equal(back.vmm_uffd, -1);
 	assert_string_equal(back.missing, "");
+	assert_int_equal(back.engine, WH_ENGINE_QMP);
+	assert_string_equal(back.directory, "");
 	wh_record_done(&back);
 	assert_int_equal(wh_journal_remove(dir, "old", &err), 0);
+}
+
+static void every_engine_is_read_as_it_was_written(void **state)
+{
+	struct wh_record rec = record();
+	struct wh_record back;
+	struct wh_error err;
+
+	(void)state;
+	memcpy(rec.directory, "/var/lib/libvirt/qemu", sizeof("/var/lib/libvirt/qemu"));
+	for (enum wh_engine e = 0; e < WH_ENGINES; e++) {
+		rec.engine = e;
+		assert_int_equal(wh_journal_write(dir, &rec, &err), 0);
+		assert_int_equal(wh_journal_read(dir, rec.id, &back, &err), 0);
+		assert_int_equal(back.engine, e);
+		assert_string_equal(back.directory, "/var/lib/libvirt/qemu");
+		wh_record_done(&back);
+	}
+	wh_record_done(&rec);
+}
+
+static void a_record_of_an_unknown_engine_is_not_taken_for_another(void **state)
+{
+	static const char text[] =
+		"{\"id\":\"new\",\"vm\":\"db1\",\"peer\":\"b\",\"role\":\"source\",\"phase\":\"begun\","
+		"\"engine\":\"warp\",\"directory\":\"\",\"running\":false,"
+		"\"token\":\"000102030405060708090a0b0c0d0e0f\","
+		"\"vmm\":{\"pid\":1,\"start\":2},\"launcher\":{\"pid\":0,\"start\":0},\"ram\":[]}";
+	char path[sizeof(dir) + 64];
+	struct wh_record back;
+	struct wh_error err;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/migrations/new.json", dir);
+	assert_int_equal(wh_file_replace(path, text, strlen(text), &err), 0);
+
+	assert_int_equal(wh_journal_read(dir, "new", &back, &err), -EPROTO);
+
+	assert_non_null(strstr(err.text, "'engine'"));
+	assert_int_equal(wh_journal_remove(dir, "new", &err), 0);
 }
 
 static void a_damaged_record_does_not_hide_the_others(void **state)
@@ -242,7 +284,9 @@ int main(void)
 		cmocka_unit_test(what_is_staged_counts_from_the_commit_on),
 		cmocka_unit_test(what_was_staged_goes_with_the_record),
 		cmocka_unit_test(every_phase_is_read_as_it_was_written),
-		cmocka_unit_test(a_record_of_an_earlier_version_has_no_post_copy),
+		cmocka_unit_test(a_record_of_an_earlier_version_has_no_post_copy_and_no_domain),
+		cmocka_unit_test(every_engine_is_read_as_it_was_written),
+		cmocka_unit_test(a_record_of_an_unknown_engine_is_not_taken_for_another),
 		cmocka_unit_test(a_damaged_record_does_not_hide_the_others),
 		cmocka_unit_test(what_is_removed_is_gone_and_may_be_removed_again),
 	};

@@ -160,6 +160,27 @@ static void refuses_and_names_the_place(void **state)
 	}
 }
 
+static void a_copy_is_equal_and_others_are_not(void **state)
+{
+	static const char *const others[] = { "{}", "{a: x}", "{a: x, b: z}", "{a: x, c: v}",
+		                              "{a: x, b: v, c: z}" };
+	wh_cleanup(wh_labels_done) struct wh_labels labels = { 0 };
+	wh_cleanup(wh_labels_done) struct wh_labels copy = { 0 };
+
+	(void)state;
+	assert_int_equal(parse(&labels, "{a: x, b: v}", NULL), 0);
+	assert_int_equal(wh_labels_copy(&copy, &labels), 0);
+	assert_true(wh_labels_equal(&copy, &labels));
+	assert_ptr_not_equal(copy.items[0].key, labels.items[0].key);
+	for (size_t i = 0; i < COUNT(others); i++) {
+		wh_cleanup(wh_labels_done) struct wh_labels other = { 0 };
+
+		assert_int_equal(parse(&other, others[i], NULL), 0);
+		assert_false(wh_labels_equal(&labels, &other));
+		assert_false(wh_labels_equal(&other, &labels));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +188,7 @@ int main(void)
 		cmocka_unit_test(an_empty_set_has_no_labels),
 		cmocka_unit_test(accepts_what_kubernetes_does),
 		cmocka_unit_test(refuses_and_names_the_place),
+		cmocka_unit_test(a_copy_is_equal_and_others_are_not),
 	};
 
 	return cmocka_run_group_tests_name("labels", tests, NULL, NULL);

@@ -186,6 +186,41 @@ static int end_when_asked_often(void *context)
 	return ++*(uint32_t *)context > 4;
 }
 
+static void a_wait_ends_when_the_next_round_is_to_end(void **state)
+{
+	struct rig *f = *state;
+	int answer_to_look = 1;
+
+	f->precopy.look = say_what_is_asked_for;
+	f->precopy.context = &answer_to_look;
+
+	assert_int_equal(wh_precopy_wait(&f->precopy, UINT64_MAX), 0);
+
+	assert_true(f->precopy.ends_early);
+}
+
+static void a_wait_fails_when_the_owner_gives_up_or_the_link_is_lost(void **state)
+{
+	struct rig *f = *state;
+	int answer_to_look = -ESHUTDOWN;
+
+	/* The clock stands still: nothing else ends it. */
+	f->precopy.look = say_what_is_asked_for;
+	f->precopy.context = &answer_to_look;
+	assert_int_equal(wh_precopy_wait(&f->precopy, UINT64_MAX), -ESHUTDOWN);
+	f->precopy.look = NULL;
+
+	fake_link_hang_up(f->link);
+	assert_int_equal(wh_precopy_wait(&f->precopy, UINT64_MAX), -ECONNRESET);
+}
+
+static void a_wait_for_what_is_past_is_none(void **state)
+{
+	struct rig *f = *state;
+
+	assert_int_equal(wh_precopy_wait(&f->precopy, 0), 0);
+}
+
 /* A guest so large that what it touched is looked for in pieces; @touched are far from each other. */
 static void make_large(struct rig *f, const uint64_t touched[], size_t count)
 {
@@ -328,6 +363,9 @@ int main(void)
 		TEST(holes_of_huge_memory_are_told_and_not_filled),
 		TEST(a_page_that_was_another_while_it_left_is_not_taken_for_sent),
 		TEST(a_round_that_is_to_end_leaves_the_rest_pending),
+		TEST(a_wait_ends_when_the_next_round_is_to_end),
+		TEST(a_wait_fails_when_the_owner_gives_up_or_the_link_is_lost),
+		TEST(a_wait_for_what_is_past_is_none),
 		TEST(a_first_round_that_is_to_end_still_looks_for_all_memory),
 		TEST(what_is_sent_in_post_copy_builds_on_nothing),
 		TEST(huge_pages_go_whole_where_the_peer_fills_them_whole),

@@ -265,6 +265,22 @@ static void the_summary_tells_of_compression_where_there_was_any(void **state)
 	free(text);
 }
 
+static void the_summary_tells_what_was_sent_once_more(void **state)
+{
+	struct wh_view v = view();
+	char *text = summary(&v);
+
+	(void)state;
+	assert_null(strstr(text, "once more"));
+	free(text);
+
+	v.stats[WH_STAT_ECHO_BYTES] = 12 * MIB;
+	text = summary(&v);
+	assert_non_null(
+		strstr(text, "  once more    12.0 MiB of pages, for reads with O_DIRECT\n"));
+	free(text);
+}
+
 static void the_summary_tells_what_of_huge_pages_was_unchanged(void **state)
 {
 	struct wh_view v = view();
@@ -296,6 +312,7 @@ int main(void)
 		cmocka_unit_test(a_state_without_copying_shows_what_it_waits_for),
 		cmocka_unit_test(the_summary_compares_the_rate_with_the_limit),
 		cmocka_unit_test(the_summary_tells_of_compression_where_there_was_any),
+		cmocka_unit_test(the_summary_tells_what_was_sent_once_more),
 		cmocka_unit_test(the_summary_tells_what_of_huge_pages_was_unchanged),
 		cmocka_unit_test(a_guest_that_was_paused_has_no_downtime),
 	};

@@ -12,9 +12,17 @@
 
 #include "report.h"
 
+static char role[] = "example.com/role", database[] = "database", size[] = "size", empty[] = "";
+static struct wh_label labels[] = { { role, database }, { size, empty } };
+
 static const struct wh_report_vm vms[] = {
 	{ .name_space = "prod", .name = "db1", .here = true, .memory_bytes = UINT64_C(1) << 32 },
 	{ .name_space = "test", .name = "web" },
+	{ .name_space = "prod", .name = "Domain_1.a", .here = true, .libvirt = true },
+	{ .name_space = "prod",
+	  .name = "labelled",
+	  .libvirt = true,
+	  .labels = { .items = labels, .count = 2 } },
 };
 
 static json_t *jobs_json(void)
@@ -27,7 +35,7 @@ static json_t *jobs_json(void)
 static json_t *report_json(void)
 {
 	const struct wh_report report = {
-		.node = "a", .memory_bytes = 1000, .free_bytes = 500, .vms = vms, .vm_count = 2
+		.node = "a", .memory_bytes = 1000, .free_bytes = 500, .vms = vms, .vm_count = 4
 	};
 
 	return wh_report_format(&report, jobs_json());
@@ -45,12 +53,19 @@ static void reads_the_report_that_was_written(void **state)
 	assert_string_equal(read.report.node, "a");
 	assert_int_equal(read.report.memory_bytes, 1000);
 	assert_int_equal(read.report.free_bytes, 500);
-	assert_int_equal(read.report.vm_count, 2);
+	assert_int_equal(read.report.vm_count, 4);
 	assert_string_equal(read.report.vms[0].name_space, "prod");
 	assert_string_equal(read.report.vms[0].name, "db1");
 	assert_true(read.report.vms[0].here);
 	assert_int_equal(read.report.vms[0].memory_bytes, UINT64_C(1) << 32);
+	assert_false(read.report.vms[0].libvirt);
+	assert_int_equal(read.report.vms[0].labels.count, 0);
 	assert_false(read.report.vms[1].here);
+	assert_true(read.report.vms[2].libvirt);
+	assert_int_equal(read.report.vms[2].labels.count, 0);
+	assert_true(read.report.vms[3].libvirt);
+	assert_true(wh_labels_equal(&read.report.vms[3].labels, &vms[3].labels));
+	assert_false(read.report.libvirt);
 	assert_int_equal(read.report.job_count, 1);
 	assert_string_equal(read.report.jobs[0].id, "db1-00c0ffee");
 	assert_true(read.report.jobs[0].source);
@@ -59,6 +74,56 @@ static void reads_the_report_that_was_written(void **state)
 	assert_string_equal(read.report.jobs[0].reason, "the link is lost");
 	wh_report_read_done(&read);
 	json_decref(json);
+}
+
+static void what_an_earlier_version_does_not_know_is_left_out(void **state)
+{
+	struct wh_report report = { .node = "a", .vms = vms, .vm_count = 3 };
+	json_t *json = wh_report_format(&report, json_array());
+	const json_t *list = json_object_get(json, "vms");
+	struct wh_report_read read;
+	struct wh_error err;
+
+	(void)state;
+	assert_null(json_object_get(json, "libvirt"));
+	assert_null(json_object_get(json_array_get(list, 0), "libvirt"));
+	assert_null(json_object_get(json_array_get(list, 0), "labels"));
+	assert_true(json_is_true(json_object_get(json_array_get(list, 2), "libvirt")));
+	assert_null(json_object_get(json_array_get(list, 2), "labels"));
+	json_decref(json);
+
+	report.libvirt = true;
+	json = wh_report_format(&report, json_array());
+	assert_int_equal(wh_report_parse(&read, "a", json, &err), 0);
+	assert_true(read.report.libvirt);
+	wh_report_read_done(&read);
+	json_decref(json);
+}
+
+static void refuses_labels_that_are_none(void **state)
+{
+	static const char *const bad[] = {
+		"[]",
+		"\"role\"",
+		"{\"role\":7}",
+		"{\"role\":null}",
+		"{\"ro le\":\"x\"}",
+		"{\"-role\":\"x\"}",
+		"{\"a\":\"fine\",\"role\":\"a b\"}",
+		"{\"/\":\"x\"}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		json_t *json = report_json();
+		json_t *vm = json_array_get(json_object_get(json, "vms"), 3);
+		struct wh_report_read read;
+		struct wh_error err;
+
+		(void)json_object_set_new(vm, "labels", json_loads(bad[i], JSON_DECODE_ANY, NULL));
+		assert_int_equal(wh_report_parse(&read, "a", json, &err), -EPROTO);
+		json_decref(json);
+	}
 }
 
 static void refuses_a_report_with_a_name_that_is_none(void **state)
@@ -88,6 +153,9 @@ static void refuses_a_report_with_something_missing_or_of_the_wrong_type(void **
 		{ "free_bytes", "\"many\"" },
 		{ "vms", "[{\"name\":\"db1\"}]" },
 		{ "vms", "[7]" },
+		{ "libvirt", "1" },
+		{ "vms", "[{\"namespace\":\"a\",\"name\":\"b\",\"here\":true,"
+		         "\"memory_bytes\":0,\"libvirt\":\"yes\"}]" },
 		{ "jobs", "[{\"migration\":\"x\",\"over\":3}]" },
 	};
 
@@ -116,6 +184,7 @@ static struct wh_move a_move(void)
 		.source = "a",
 		.target = "b",
 		.policy = "databases.example",
+		.engine = "native",
 		.priority = 100,
 		.attempt = 2,
 		.created_ms = 1700000000000,
@@ -143,11 +212,29 @@ static void reads_the_order_that_was_written(void **state)
 	assert_string_equal(read.vm, move.vm);
 	assert_string_equal(read.target, move.target);
 	assert_string_equal(read.policy, move.policy);
+	assert_string_equal(read.engine, "native");
 	assert_int_equal(read.priority, move.priority);
 	assert_int_equal(read.attempt, move.attempt);
 	assert_int_equal(read.created_ms, move.created_ms);
 	assert_int_equal(read.started_ms, move.started_ms);
 	assert_true(wh_settings_equal(&read.settings, &move.settings));
+	json_decref(json);
+}
+
+static void an_order_of_an_earlier_version_names_no_engine(void **state)
+{
+	const struct wh_move move = a_move();
+	json_t *json = wh_order_format(&move);
+	struct wh_move read;
+	struct wh_error err;
+
+	(void)state;
+	(void)json_object_del(json, "engine");
+	assert_int_equal(wh_order_parse(&read, json, &err), 0);
+	assert_string_equal(read.engine, "");
+
+	(void)json_object_set_new(json, "engine", json_integer(1));
+	assert_int_equal(wh_order_parse(&read, json, &err), -EPROTO);
 	json_decref(json);
 }
 
@@ -170,9 +257,12 @@ int main(void)
 {
 	const struct CMUnitTest report[] = {
 		cmocka_unit_test(reads_the_report_that_was_written),
+		cmocka_unit_test(what_an_earlier_version_does_not_know_is_left_out),
+		cmocka_unit_test(refuses_labels_that_are_none),
 		cmocka_unit_test(refuses_a_report_with_a_name_that_is_none),
 		cmocka_unit_test(refuses_a_report_with_something_missing_or_of_the_wrong_type),
 		cmocka_unit_test(reads_the_order_that_was_written),
+		cmocka_unit_test(an_order_of_an_earlier_version_names_no_engine),
 		cmocka_unit_test(refuses_an_order_for_a_path),
 	};
 

@@ -162,6 +162,7 @@ static void a_move_comes_back_as_it_was_put(void **state)
 	(void)strcpy(move.request, "move-db1");
 	move.drain = true;
 	move.attempt = 7;
+	(void)strcpy(move.engine, "offload");
 	(void)strcpy(move.policy, "it's \"hpc\"");
 	move.settings.bandwidth_bps = 64 << 20;
 	move.settings.allow_post_copy = true;
@@ -436,6 +437,31 @@ static void a_second_writer_is_refused(void **state)
 	assert_says(&f->err, "another wherryd has it open");
 }
 
+static void a_store_of_an_earlier_version_is_brought_up_with_all_it_holds(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_stored_object object = object_of(WH_KIND_POLICY, "", "p", "{}");
+	struct wh_move move = move_of("a-1", 1, WH_MOVE_RUNNING);
+	struct seen seen = { 0 };
+
+	assert_int_equal(wh_store_put_move(f->store, &move, &f->err), 0);
+	assert_int_equal(put(f, &object, 1, NULL, 0), 0);
+	f->store = wh_store_close(f->store);
+	meddle(f, "ALTER TABLE moves DROP COLUMN engine; PRAGMA user_version = 1");
+
+	assert_int_equal(wh_store_open(&f->store, f->dir, &f->err), 0);
+	assert_int_equal(wh_store_each_move(f->store, see_move, &seen, &f->err), 0);
+	assert_int_equal(seen.count, 1);
+	assert_memory_equal(&seen.last, &move, sizeof(move));
+	assert_objects(f, "2//p={}@1 ");
+
+	(void)strcpy(move.engine, "native");
+	assert_int_equal(wh_store_put_move(f->store, &move, &f->err), 0);
+	reopen(f);
+	assert_int_equal(wh_store_each_move(f->store, see_move, &seen, &f->err), 0);
+	assert_string_equal(seen.last.engine, "native");
+}
+
 static void a_store_of_a_newer_version_is_refused_and_left_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -549,6 +575,7 @@ int main(void)
 		TEST(knows_which_nodes_have_ever_reported),
 		TEST(a_walk_ends_when_it_is_told_to),
 		TEST(a_second_writer_is_refused),
+		TEST(a_store_of_an_earlier_version_is_brought_up_with_all_it_holds),
 		TEST(a_store_of_a_newer_version_is_refused_and_left_alone),
 		TEST(what_is_no_database_is_refused),
 		TEST(a_directory_that_is_not_there_is_made),

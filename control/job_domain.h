@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Domains - what is different where the guest is a domain of libvirt: docs/libvirt.md.
+ *
+ * libvirt's own migration is the frame: it makes the QEMU at the target, moves device state and disks,
+ * and ends the QEMU at the source. All that it says to the other node goes through wherry's
+ * tunnels. Within it, wherry moves the memory (engine offload), or lets QEMU do it (native).
+ *
+ *	source                                     target
+ *	expect                             ->      waits for libvirt's hook
+ *	                                   <-  expected
+ *	libvirt begins  ~~ tunnel ~~~~~~~~~~~~~~~> libvirt makes a QEMU; the hook holds it back
+ *	                                   <-  ready      the mover listens
+ *	movers copy
+ *	journal: asking
+ *	proceed                            ->      journal: asking; the hook lets libvirt go on
+ *	QEMU's stream   ~~ held back
+ *	the guest stands still: last pass
+ *	                                   <-  landed
+ *	the stream is let go  ~~~~~~~~~~~~~~~~~~~> QEMU has loaded; the domain is paused
+ *	libvirt ends QEMU: journal: done
+ *	run                                ->      journal: done     the commit
+ *	                                           resumes the domain
+ *	                                   <-  running
+ *
+ * The source's QEMU decides where the guest is: while that process lives, it is there, and once it
+ * is gone after the stream was let go, it is at the target. Only then is the domain resumed there,
+ * and so no failure, of whomever, lets it run on both.
+ *
+ *	job_domain.c          what both sides share
+ *	job_domain_ways.c     sockets that lead to the other node, and what goes through them
+ *	job_domain_disks.c    disks that are not shared
+ *	job_domain_source.c   a source, until libvirt has ended it
+ *	job_domain_undo.c     or until all is as it was
+ *	job_domain_native.c   a source whose memory QEMU moves
+ *	job_domain_target.c   a target
+ *	job_domain_recover.c  what an earlier wherryd left in the journal
+ */
+
+#ifndef WH_JOB_DOMAIN_H
+#define WH_JOB_DOMAIN_H
+
+#include <stdbool.h>
+#include <sys/un.h>
+
+#include "hook.h"
+#include "job.h"
+#include "libvirt.h"
+#include "streams.h"
+
+#include "wherry/cleanup.h"
+#include "wherry/error.h"
+
+/* QEMU's sockets in the directory of the record: wherry-ID.sock, wherry-ID.disks. */
+#define WH_DOMAIN_SOCKET_PREFIX "wherry-"
+
+struct wh_way; /* job_domain_ways.c */
+
+/* A unix socket of the source that leads to the target. */
+struct wh_lead {
+	struct wh_job *job;
+	enum wh_stream stream;
+	struct wh_watch accept;
+	int fd; /* -1 if it does not listen */
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+struct wh_job_domain {
+	struct wh_lead leads[WH_STREAMS];
+	struct wh_way *ways;
+	struct wh_tunnel *held; /* offload: QEMU's stream, borrowed from its way */
+	bool released;          /* or is to be, as soon as it is there */
+	struct wh_streams
+		*streams; /* what goes through a process of its own; NULL if nothing does */
+
+	struct wh_watch vmm_watch; /* the hypervisor's end */
+	struct wh_timer vmm_again; /* it could not be watched so far */
+	int vmm_pidfd;
+	bool vmm_gone;
+	unsigned due; /* calls to libvirt whose answers come to this job */
+
+	struct wh_node_disk files[WH_DISKS_MAX]; /* source: that may have to be copied; target:
+	                                          * for which a file was made */
+	uint32_t file_count;
+
+	/* Source. */
+	pid_t *vcpus; /* threads of its QEMU, owned; NULL if they are not known */
+	size_t vcpu_count;
+	struct wh_timer vcpus_due; /* once the stream is let go: whether they have ended */
+	bool recovered;            /* by a later wherryd */
+	bool migrating;            /* libvirt is at it; counted in @due */
+	bool moved;                /* the guest has, and the target is to let it run */
+	void (*ended)(void *ctx);  /* to be called when libvirt is done; NULL for nothing */
+	bool ignoring;             /* x-ignore-shared may be on */
+	bool persistent;
+	char old_monitor[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of our last move */
+	char *live_xml;
+	char *persistent_xml;
+	char *disks; /* to be copied, "vda,vdb"; NULL if none is */
+	bool leaves; /* they are */
+	struct wh_timer again;
+
+	/* Target. */
+	struct wh_hook *hook;
+	bool proceeded; /* libvirt rules from here on */
+};
+
+/* job_domain.c */
+bool wh_job_is_domain(const struct wh_job *job);
+/* Never fails: memory is asserted. */
+void wh_domain_open(struct wh_job *job);
+/* Whether a domain of that name runs here. Return: 0 or -errno. */
+wh_must_check int wh_domain_check(const struct wh_daemon *daemon, const char *name,
+                                  struct wh_error *err);
+/* Which process its QEMU is. Return: 0 or -errno. */
+wh_must_check int wh_domain_find_vmm(struct wh_job *job, struct wh_error *err);
+/* Close all; no answer may be due any more, but when wherryd ends. */
+void wh_domain_close(struct wh_job *job);
+/* Tell when the hypervisor of the record ends: at once, if it has. */
+void wh_domain_watch_vmm(struct wh_job *job, void (*gone)(void *ctx, uint32_t events));
+/* "DIR/wherry-ID.sock". Return: 0 or -ENAMETOOLONG. */
+wh_must_check int wh_domain_path(const struct wh_job *job, const char *prefix, const char *suffix,
+                                 char *buf, size_t size);
+/* The monitor of a target's hypervisor: our own, or the configuration's. 0 or -errno. */
+wh_must_check int wh_target_monitor_path(const struct wh_job *job, char *buf, size_t size,
+                                         struct wh_error *err);
+/* Leave a target's hypervisor as it was before the migration. */
+void wh_target_restore(struct wh_job *job, wh_qmp_reply_fn reply);
+/* Switch x-ignore-shared, the one capability of QEMU's that libvirt does not know. */
+void wh_domain_ignore_shared(struct wh_job *job, bool on, wh_qmp_reply_fn reply);
+
+/* job_domain_ways.c */
+wh_must_check int wh_ways_listen(struct wh_job *job, enum wh_stream stream, const char *path,
+                                 struct wh_error *err);
+/* The source's connection of @stream has come. */
+void wh_ways_arrive(struct wh_job *job, const struct wh_target_tunnel *tunnel);
+/*
+ * Target: let the source's libvirtd wait for the answers of ours, and no longer. Return: whether there is a
+ * connection of its.
+ */
+bool wh_ways_hold_replies(struct wh_job *job);
+void wh_ways_release_replies(struct wh_job *job);
+/* Let go what is held back, now or when it comes. */
+void wh_ways_release(struct wh_job *job);
+/* Close all of them, both ends, and listen no more. */
+void wh_ways_close(struct wh_job *job);
+
+/* job_domain_disks.c */
+/* Source: find the domain's disks that are files, and mark their directories. 0 or -errno. */
+wh_must_check int wh_disks_find(struct wh_job *job, const char *xml, struct wh_error *err);
+/* Source: the target wants these to be copied. */
+void wh_disks_copy(struct wh_job *job, const struct wh_node_message *expected);
+/* Source: whether the rest waits for them to be copied. */
+bool wh_disks_linger(const struct wh_job *job);
+/* Source: ask how far that has come. */
+void wh_disks_tick(struct wh_job *job);
+/*
+ * Target: make a place for those that are not shared, and name them in @expected. What is in the way
+ * is left alone. Return: 0 or -errno.
+ */
+wh_must_check int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
+                                 struct wh_node_message *expected, struct wh_error *err);
+/* Source: the marks. Target: the places, unless the guest has come to use them. */
+void wh_disks_remove(struct wh_job *job);
+
+/* job_domain_source.c */
+/*
+ * Choose the engine, where @why says why the memory cannot be moved by us; NULL if it can. Return: why the
+ * domain cannot be moved, or NULL.
+ */
+const char *wh_domain_choose(struct wh_job *job, const char *why);
+void wh_domain_begin(struct wh_job *job);  /* described, and in the journal */
+void wh_domain_near(struct wh_job *job);   /* all but its disks */
+void wh_domain_leaves(struct wh_job *job); /* QEMU begins to send: its disks are there */
+void wh_domain_converged(struct wh_job *job);
+void wh_domain_event(struct wh_job *job, const char *name, const char *status);
+void wh_domain_landed(struct wh_job *job);
+void wh_domain_moved(struct wh_job *job); /* its QEMU is gone here */
+
+/* job_domain_undo.c */
+/* Each call to libvirt that answers to a source ends with this. Return: whether the job goes on. */
+bool wh_domain_answered(struct wh_job *job);
+void wh_domain_undo(struct wh_job *job);
+void wh_domain_undo_further(struct wh_job *job); /* something that it waits for has come */
+void wh_domain_monitor_lost(struct wh_job *job, const char *why);
+/* What only domains have. Return: whether it was that. */
+bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg);
+void wh_domain_target_failed(struct wh_job *job, const char *why); /* after it was let go */
+/* Whether libvirt has still to do; then @ended is called later. */
+bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx));
+
+/* job_domain_native.c */
+/* Start the process that carries what is large, in the migration's cgroup. 0 or -errno. */
+wh_must_check int wh_native_open(struct wh_job *job, struct wh_error *err);
+void wh_native_begin(struct wh_job *job);  /* libvirt has been told to */
+void wh_native_leaves(struct wh_job *job); /* QEMU begins to send */
+void wh_native_event(struct wh_job *job, const char *status);
+/* Somebody wants post-copy. Return: 0 or -errno. */
+wh_must_check int wh_native_postcopy(struct wh_job *job, struct wh_error *err);
+
+/* job_domain_target.c */
+wh_must_check int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
+                                       const struct wh_node_message *expect, struct wh_job **ret,
+                                       struct wh_error *err);
+/* Its QEMU is the one that was expected: go on. */
+void wh_domain_target_described(struct wh_job *job);
+void wh_domain_proceed(struct wh_job *job, bool running);
+/* The source says that the guest is gone there. Does nothing if that is known. */
+void wh_domain_run(struct wh_job *job, struct wh_peer *peer);
+/* Committed: resume it, and go on trying until it is. */
+void wh_domain_let_run(struct wh_job *job);
+void wh_domain_target_undo(struct wh_job *job);
+/* Whether it may be the guest's place, by the source's word only: nothing else undoes it. */
+bool wh_domain_is_claimed(const struct wh_job *job);
+/* Of one that is: have the source's side fail, and with it libvirt's. Else does nothing. */
+void wh_domain_give_up(struct wh_job *job, const char *why);
+/* The guest is at the source, for good: remove what came, and tell @peer when that is done. */
+void wh_domain_stay(struct wh_job *job, struct wh_peer *peer);
+
+/* job_domain_recover.c */
+void wh_domain_recover_begun(struct wh_job *job);  /* a source that is to be undone */
+void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
+void wh_domain_recover_target(struct wh_job *job);
+
+#endif

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A target whose guest is a domain - libvirt makes its QEMU, and the source's libvirt waits to hear of that
+ * for as long as memory comes. In its hook libvirt waits for moments only: meanwhile nobody else can ask
+ * this libvirtd for its domains.
+ *
+ *	expect    -> journal: begun -> the hook is expected -> expected
+ *	hook      -> libvirtd's answer is to be held -> our monitor -> compare RAM
+ *	          -> x-ignore-shared on -> the hook is let go -> mover -> ready
+ *	proceed   -> journal: asking -> the answer is let go
+ *	landed    -> its QEMU loads the device state; libvirt leaves the domain paused
+ *	run       -> journal: done or postcopy (the commit) -> resume the domain -> running
+ *
+ * From proceed on the domain may be the guest's only place, and whether it is, the source alone
+ * knows. So nothing but its word, or the end of the QEMU here, ends what is not yet committed.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "domain_xml.h"
+#include "job_domain.h"
+
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+#include "wherry/log.h"
+
+#define RETRY_NS WH_NSEC_PER_SEC
+
+/* Longer than any migration; one that nobody cancels shall not hold libvirt for ever. */
+#define HOLD_NS (UINT64_C(604800) * WH_NSEC_PER_SEC)
+
+static void fail(struct wh_job *job, const char *why)
+{
+	wh_job_fail(job, WH_OUTCOME_FAILED, why);
+}
+
+/* The end of its QEMU before it was ever the guest's. */
+static void on_vmm_gone(void *ctx, uint32_t events)
+{
+	struct wh_job *job = ctx;
+
+	(void)events;
+	wh_watch_stop(&job->domain->vmm_watch);
+	job->domain->vmm_gone = true;
+	if (job->state == WH_JOB_CANCELLING)
+		wh_domain_target_undo(job);
+	else if (!wh_phase_is_committed(job->record.phase))
+		fail(job, "libvirt has ended the domain here");
+}
+
+/* The hook. */
+
+static void on_hook_waits(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (wh_ways_hold_replies(job))
+		wh_target_monitor(job);
+	else
+		fail(job, "libvirt's hook was called, and not by the source's libvirt");
+}
+
+static void on_hook_lost(void *ctx)
+{
+	fail(ctx, "libvirt's hook was killed, or has waited too long");
+}
+
+static void on_ignoring(void *ctx, const json_t *result, const char *error)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (job->state != WH_JOB_PREPARING)
+		return;
+	if (!result) {
+		(void)wh_fail(&err, 0, "QEMU cannot leave the memory to us: %s", error);
+		fail(job, err.text);
+		return;
+	}
+	/* libvirt would hold the domain, and all who ask for it, for as long as its hook takes. */
+	if (wh_hook_waits(job->domain->hook))
+		wh_hook_proceed(job->domain->hook);
+	if (wh_target_start_mover(job, false, &err) < 0)
+		fail(job, err.text);
+}
+
+void wh_domain_target_described(struct wh_job *job)
+{
+	wh_domain_watch_vmm(job, on_vmm_gone);
+	if (job->state == WH_JOB_PREPARING)
+		wh_domain_ignore_shared(job, true, on_ignoring);
+}
+
+static int check(struct wh_daemon *daemon, const struct wh_node_message *expect,
+                 struct wh_error *err)
+{
+	const struct wh_domain *domain;
+	struct wh_error why;
+
+	if (!daemon->libvirt)
+		return wh_fail(err, -ENOENT, "its configuration has no 'libvirt'");
+	if (!wh_libvirt_connected(daemon->libvirt, &why))
+		return wh_fail(err, -ENOTCONN, "%s", why.text);
+	domain = wh_libvirt_domain(daemon->libvirt, expect->vm);
+	if (domain && domain->active)
+		return wh_fail(err, -EEXIST, "a domain '%s' runs here already", expect->vm);
+	if (wh_find_vm(daemon->config, expect->vm))
+		return wh_fail(err, -EEXIST, "its configuration has a VM '%s'", expect->vm);
+	if (wh_job_find(daemon, expect->migration) || wh_job_find(daemon, expect->vm))
+		return wh_fail(err, -EBUSY, "'%s' is in a migration here already", expect->vm);
+	if (daemon->stopping)
+		return wh_fail(err, -ESHUTDOWN, "wherryd is about to stop");
+	return 0;
+}
+
+static int begin(struct wh_job *job, const struct wh_node_message *expect, struct wh_error *err)
+{
+	struct wh_node_message expected = { .type = WH_NODE_EXPECTED };
+	const struct wh_hook_config hook = {
+		.domain = job->record.vm,
+		.migration = job->record.id,
+		.hold_ns = HOLD_NS,
+		.waits = on_hook_waits,
+		.lost = on_hook_lost,
+		.ctx = job,
+	};
+	int r = job->may_postcopy ? wh_target_name_missing(job, err) : 0;
+
+	if (r == 0)
+		r = wh_job_record(job, WH_PHASE_BEGUN, err);
+	if (r == 0)
+		r = wh_disks_place(job, expect, &expected, err);
+	if (r == 0 && (expected.disk_count > 0 || job->record.engine == WH_ENGINE_NATIVE))
+		r = wh_native_open(job, err);
+	if (r < 0)
+		return r;
+	if (job->record.engine == WH_ENGINE_OFFLOAD)
+		job->domain->hook = wh_hook_expect(job->daemon, &hook);
+	memcpy(expected.directory, job->record.directory, sizeof(expected.directory));
+	wh_peer_send(job->peer, &expected);
+	return 0;
+}
+
+int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
+                         const struct wh_node_message *expect, struct wh_job **ret,
+                         struct wh_error *err)
+{
+	struct wh_job *job;
+	int r = check(daemon, expect, err);
+
+	if (r < 0)
+		return wh_context(err, r, "domain '%s' cannot come to node %s", expect->vm,
+		                  daemon->config->node);
+	job = wh_target_job(daemon, peer, expect, err);
+	if (!job)
+		return -ENONET;
+	job->record.engine = expect->ram_count ? WH_ENGINE_OFFLOAD : WH_ENGINE_NATIVE;
+	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
+	               daemon->config->libvirt->directory);
+	job->defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
+	wh_domain_open(job);
+	*ret = job;
+	if (begin(job, expect, err) < 0)
+		fail(job, err->text);
+	return 0;
+}
+
+void wh_domain_proceed(struct wh_job *job, bool running)
+{
+	const bool native = job->record.engine == WH_ENGINE_NATIVE;
+	struct wh_error err;
+
+	job->record.running = running;
+	if ((native && wh_domain_find_vmm(job, &err) < 0) ||
+	    wh_job_record(job, WH_PHASE_ASKING, &err) < 0) {
+		fail(job, err.text);
+		return;
+	}
+	job->domain->proceeded = true;
+	if (native) {
+		wh_job_move(job, WH_JOB_PRECOPY);
+		wh_domain_watch_vmm(job, on_vmm_gone);
+		return;
+	}
+	wh_ways_release_replies(job);
+}
+
+bool wh_domain_is_claimed(const struct wh_job *job)
+{
+	return job->domain && job->domain->proceeded && !job->domain->vmm_gone;
+}
+
+void wh_domain_give_up(struct wh_job *job, const char *why)
+{
+	struct wh_node_message msg = { .type = WH_NODE_FAILED };
+
+	if (!wh_domain_is_claimed(job) || wh_phase_is_committed(job->record.phase))
+		return;
+	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
+	if (job->landed_here) { /* memory that is owed may still come, by another mover */
+		job->mover_lost = job->postcopy;
+		return;
+	}
+	memcpy(msg.reason, job->reason.text, sizeof(msg.reason));
+	if (job->peer)
+		wh_peer_send(job->peer, &msg);
+	wh_job_drop_worker(job);
+	wh_ways_close(job);
+}
+
+/* All is as it was; the job may have been over before. */
+static void stayed(struct wh_job *job)
+{
+	if (job->domain)
+		job->domain->proceeded = false;
+	wh_target_tell(job, WH_NODE_CLOSED);
+	if (!wh_job_is_over(job->state))
+		fail(job, "the guest stays at the source");
+}
+
+static void on_undefined(void *ctx, const char *text, const char *error)
+{
+	(void)text;
+	(void)error; /* libvirt has done it by itself, or had not defined it */
+	stayed(ctx);
+}
+
+/* What libvirt defined for this migration. It may have come by a later one, and run. */
+static void undefine(struct wh_job *job)
+{
+	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
+
+	if (job->defined || (domain && domain->active))
+		stayed(job);
+	else
+		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
+}
+
+static void on_destroyed(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	(void)text;
+	(void)error; /* the same */
+	if (job->defined)
+		stayed(job);
+	else
+		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
+}
+
+void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
+{
+	wh_cleanup(wh_closep) int vmm = wh_process_open(&job->record.vmm);
+
+	job->peer = peer;
+	if (job->state == WH_JOB_CANCELLING)
+		return; /* it is asked again */
+	if (!job->daemon->libvirt)
+		stayed(job);
+	else if (vmm < 0)
+		undefine(job);
+	else
+		wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);
+}
+
+/* The guest's place is here. */
+
+static void on_retry(void *ctx)
+{
+	wh_domain_let_run(ctx);
+}
+
+static void on_resumed(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	job->domain->due--;
+	if (text || job->domain->vmm_gone) {
+		wh_target_settle(job);
+		return;
+	}
+	/* libvirt may not have ended its own part yet, or be away. */
+	(void)wh_fail(&job->note, 0, "the guest waits to be resumed here: %s", error);
+	job->domain->again = (struct wh_timer){ .fired = on_retry, .ctx = job };
+	wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
+}
+
+void wh_domain_let_run(struct wh_job *job)
+{
+	job->resuming = true;
+	if (!job->record.running) {
+		wh_target_settle(job);
+		return;
+	}
+	job->domain->due++;
+	wh_libvirt_resume(job->daemon->libvirt, job->record.vm, on_resumed, job);
+}
+
+static void on_run_again(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	wh_domain_run(job, job->peer);
+}
+
+void wh_domain_run(struct wh_job *job, struct wh_peer *peer)
+{
+	const bool owed = job->postcopy && !job->arrived;
+	struct wh_error err;
+
+	job->peer = peer;
+	if (job->resuming)
+		return; /* it hears of it soon */
+	wh_timer_stop(&job->domain->again);
+	if (wh_phase_is_committed(job->record.phase)) {
+		wh_target_tell(job, WH_NODE_RUNNING);
+		return;
+	}
+	if (job->state == WH_JOB_PRECOPY && job->record.engine == WH_ENGINE_NATIVE)
+		wh_job_move(job, WH_JOB_HAND_OVER); /* QEMU has all of it */
+	if (job->state != WH_JOB_HAND_OVER)
+		return; /* the end of its QEMU ends this */
+	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {
+		wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+		job->domain->again = (struct wh_timer){ .fired = on_run_again, .ctx = job };
+		wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
+		return;
+	}
+	wh_timer_stop(&job->timer);
+	wh_domain_let_run(job);
+}
+
+/* Undoing: what libvirt has made, libvirt takes away. */
+
+static void end_undo(struct wh_job *job)
+{
+	wh_job_unrecord(job);
+	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
+}
+
+static void on_ended(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	wh_job_drop_worker(job);
+	wh_domain_target_undo(job);
+}
+
+void wh_domain_target_undo(struct wh_job *job)
+{
+	struct wh_job_domain *d = job->domain;
+
+	if (d->hook && wh_hook_waits(d->hook))
+		wh_hook_refuse(d->hook, job->reason.text);
+	d->hook = wh_hook_close(d->hook);
+	wh_ways_close(job);
+	if (job->worker && !job->retiring && wh_worker_stop(job->worker, SIGTERM, on_ended, job)) {
+		job->retiring = true;
+		return;
+	}
+	if (d->due == 0)
+		end_undo(job);
+}
