@@ -123,8 +123,7 @@ void wh_domain_close(struct wh_job *job)
 		return;
 	wh_libvirt_forget(job->daemon->libvirt, job);
 	wh_timer_stop(&d->again);
-	wh_timer_stop(&d->vcpus_due);
-	wh_guest_threads_freep(&d->vcpus);
+	wh_timer_stop(&d->finish_due);
 	wh_timer_stop(&d->vmm_again);
 	wh_watch_stop(&d->vmm_watch);
 	wh_closep(&d->vmm_pidfd);

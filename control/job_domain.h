@@ -10,23 +10,23 @@
  *	source                                     target
  *	expect                             ->      waits for libvirt's hook
  *	                                   <-  expected
- *	libvirt begins  ~~ tunnel ~~~~~~~~~~~~~~~> libvirt makes a QEMU; the hook holds it back
+ *	libvirt begins  ~~ tunnel ~~~~~~~~~~~~~~~> libvirt makes a QEMU; its reply is held back
  *	                                   <-  ready      the mover listens
  *	movers copy
  *	journal: asking
- *	proceed                            ->      journal: asking; the hook lets libvirt go on
+ *	proceed                            ->      journal: asking; the reply is let go
  *	QEMU's stream   ~~ held back
  *	the guest stands still: last pass
  *	                                   <-  landed
  *	the stream is let go  ~~~~~~~~~~~~~~~~~~~> QEMU has loaded; the domain is paused
- *	libvirt ends QEMU: journal: done
+ *	libvirt hears that: journal: done
  *	run                                ->      journal: done     the commit
  *	                                           resumes the domain
  *	                                   <-  running
  *
- * The source's QEMU decides where the guest is: while that process lives, it is there, and once it
- * is gone after the stream was let go, it is at the target. Only then is the domain resumed there,
- * and so no failure, of whomever, lets it run on both.
+ * libvirt resumes the guest at the source unless it hears that the target's half went well. So only
+ * once it has read that, or the source's QEMU is gone, is the domain resumed at the target, and no
+ * failure, of whomever, lets it run on both.
  *
  *	job_domain.c          what both sides share
  *	job_domain_ways.c     sockets that lead to the other node, and what goes through them
@@ -85,14 +85,12 @@ struct wh_job_domain {
 	uint32_t file_count;
 
 	/* Source. */
-	pid_t *vcpus; /* threads of its QEMU, owned; NULL if they are not known */
-	size_t vcpu_count;
-	struct wh_timer vcpus_due; /* once the stream is let go: whether they have ended */
-	bool recovered;            /* by a later wherryd */
-	bool migrating;            /* libvirt is at it; counted in @due */
-	bool moved;                /* the guest has, and the target is to let it run */
-	void (*ended)(void *ctx);  /* to be called when libvirt is done; NULL for nothing */
-	bool ignoring;             /* x-ignore-shared may be on */
+	struct wh_timer finish_due; /* once the stream is let go: whether that is answered */
+	bool recovered;             /* by a later wherryd */
+	bool migrating;             /* libvirt is at it; counted in @due */
+	bool moved;                 /* the guest has, and the target is to let it run */
+	void (*ended)(void *ctx);   /* to be called when libvirt is done; NULL for nothing */
+	bool ignoring;              /* x-ignore-shared may be on */
 	bool persistent;
 	char old_monitor[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of our last move */
 	char *live_xml;
@@ -141,6 +139,12 @@ void wh_ways_arrive(struct wh_job *job, const struct wh_target_tunnel *tunnel);
  */
 bool wh_ways_hold_replies(struct wh_job *job);
 void wh_ways_release_replies(struct wh_job *job);
+/*
+ * Source: wait for the next reply of the target's libvirtd. Then: whether our libvirtd has read one that
+ * says that all went well.
+ */
+void wh_ways_await_reply(struct wh_job *job);
+bool wh_ways_was_good_reply_read(const struct wh_job *job);
 /* Let go what is held back, now or when it comes. */
 void wh_ways_release(struct wh_job *job);
 /* Close all of them, both ends, and listen no more. */

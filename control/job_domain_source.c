@@ -7,11 +7,12 @@
  *	ready     -> mover, as ever
  *	converged -> journal: asking -> proceed -> QEMU's stream comes, and is held back
  *	          -> the guest stands still and its I/O is drained: FINISH to the mover
- *	landed    -> the stream is let go -> libvirt ends QEMU -> journal: done or postcopy -> run
+ *	landed    -> the stream is let go -> libvirtd has read that all went well at the target
+ *	          -> journal: done or postcopy -> run
  *
  * libvirt rules: it stops the guest, and resumes it if its migration fails. What is undone here is
- * what was done here. After the stream was let go only the end of QEMU's process says that the
- * guest has moved, and only the end of libvirt's migration that it has not.
+ * what was done here. After the stream was let go only that libvirtd has read so, or the end of QEMU's
+ * process, says that the guest has moved, and only the end of libvirt's migration that it has not.
  */
 
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "domain_xml.h"
 #include "files.h"
@@ -29,8 +29,8 @@
 #include "wherry/clock.h"
 #include "wherry/log.h"
 
-/* For how long the guest may stand still unseen. */
-#define VCPUS_NS WH_NSEC_PER_MSEC
+/* The guest stands still meanwhile. */
+#define LOOK_NS WH_NSEC_PER_MSEC
 
 static uint64_t now(void)
 {
@@ -77,6 +77,8 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	(void)events;
 	wh_watch_stop(&job->domain->vmm_watch);
 	job->domain->vmm_gone = true;
+	if (job->domain->moved)
+		return; /* as was known */
 	if (job->state == WH_JOB_CANCELLING)
 		wh_domain_undo_further(job);
 	else if (job->continued)
@@ -86,46 +88,21 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 }
 
 /*
- * A QEMU that ends takes its time to give back the guest's memory, but its vCPUs' threads are the
- * first to go, and without them nothing runs.
+ * After the stream was let go, the next call to the target's libvirtd is Finish. Our libvirtd resumes the
+ * guest if that fails, or if its answer does not come. One that has read that all went well only
+ * ends its QEMU; if it is killed before it has, its successor leaves the guest paused for somebody
+ * to decide, and we have. QEMU itself takes its time to end: it gives back the guest's memory first.
  */
-
-static bool have_vcpus_ended(const struct wh_job *job)
-{
-	const struct wh_job_domain *d = job->domain;
-	char path[64];
-
-	for (size_t i = 0; i < d->vcpu_count; i++) {
-		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)job->record.vmm.pid,
-		               (int)d->vcpus[i]);
-		if (access(path, F_OK) == 0)
-			return false;
-	}
-	return d->vcpu_count > 0;
-}
-
-static void on_vcpus_due(void *ctx)
+static void on_finish_due(void *ctx)
 {
 	struct wh_job *job = ctx;
 
-	if (job->domain->vmm_gone || job->state == WH_JOB_CANCELLING)
+	if (job->domain->moved || job->state == WH_JOB_CANCELLING)
 		return;
-	if (have_vcpus_ended(job))
-		on_vmm_gone(job, 0);
+	if (wh_ways_was_good_reply_read(job))
+		wh_domain_moved(job);
 	else
-		wh_timer_start(&job->domain->vcpus_due, job->daemon->loop, VCPUS_NS);
-}
-
-static void on_vcpus(void *ctx, const json_t *result, const char *error)
-{
-	struct wh_job_domain *d = ((struct wh_job *)ctx)->domain;
-	struct wh_error err;
-
-	(void)error; /* then its process has to end as a whole */
-	if (result && !d->vcpus && wh_guest_threads(result, &d->vcpus, &d->vcpu_count, &err) < 0)
-		wh_log(WH_LOG_WARNING, "migration.no-vcpus",
-		       WH_STR("migration", ((struct wh_job *)ctx)->record.id),
-		       WH_STR("reason", err.text));
+		wh_timer_start(&job->domain->finish_due, job->daemon->loop, LOOK_NS);
 }
 
 /* libvirt. */
@@ -144,7 +121,7 @@ static void on_migrated(void *ctx, const char *text, const char *error)
 		job->domain->ended(job);
 		return;
 	}
-	if (text || job->domain->vmm_gone)
+	if (text || job->domain->vmm_gone || job->domain->moved)
 		return; /* the end of its QEMU leads on */
 	(void)wh_fail(&err, 0, "libvirt: %s", error);
 	job->continued = false; /* QEMU lives, and libvirt lets the guest go on in it */
@@ -381,7 +358,6 @@ static void on_live_xml(void *ctx, const char *text, const char *error)
 
 void wh_domain_begin(struct wh_job *job)
 {
-	wh_qmp_call(job->qmp, "query-cpus-fast", NULL, on_vcpus, job);
 	job->domain->due++;
 	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_MIGRATABLE, on_live_xml,
 	               job);
@@ -555,8 +531,9 @@ void wh_domain_landed(struct wh_job *job)
 		return;
 	job->times.landed_ns = now();
 	job->continued = true;
-	job->domain->vcpus_due = (struct wh_timer){ .fired = on_vcpus_due, .ctx = job };
-	wh_timer_start(&job->domain->vcpus_due, job->daemon->loop, VCPUS_NS);
+	job->domain->finish_due = (struct wh_timer){ .fired = on_finish_due, .ctx = job };
+	wh_timer_start(&job->domain->finish_due, job->daemon->loop, LOOK_NS);
+	wh_ways_await_reply(job);
 	wh_ways_release(job);
 }
 

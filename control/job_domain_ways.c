@@ -215,6 +215,8 @@ static void on_accept(void *ctx, uint32_t events)
 		return;
 	}
 	way = new_way(job, lead->stream, fd);
+	if (lead->stream == WH_STREAM_LIBVIRT)
+		way->mode = WH_TUNNEL_RPC;
 	if (is_held(way))
 		wh_domain_leaves(job);
 	if (!is_held(way))
@@ -325,6 +327,21 @@ bool wh_ways_hold_replies(struct wh_job *job)
 	if (way)
 		wh_tunnel_hold_replies(way->tunnel);
 	return way != NULL;
+}
+
+void wh_ways_await_reply(struct wh_job *job)
+{
+	struct wh_way *way = rpc_way(job);
+
+	if (way)
+		wh_tunnel_await_reply(way->tunnel);
+}
+
+bool wh_ways_was_good_reply_read(const struct wh_job *job)
+{
+	const struct wh_way *way = rpc_way(job);
+
+	return way && wh_tunnel_was_good_reply_read(way->tunnel);
 }
 
 void wh_ways_release_replies(struct wh_job *job)

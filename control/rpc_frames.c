@@ -36,5 +36,6 @@ int wh_rpc_frame_read(struct wh_rpc_frame *ret, const void *data, size_t len)
 		return -EPROTO;
 	ret->reply = (type == TYPE_REPLY || type == TYPE_REPLY_WITH_FDS) &&
 	             word(frame, 1) != KEEP_ALIVE_PROGRAM;
+	ret->good = word(frame, 6) == 0;
 	return 1;
 }

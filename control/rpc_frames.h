@@ -28,6 +28,7 @@
 struct wh_rpc_frame {
 	uint32_t bytes; /* of the whole frame */
 	bool reply;     /* to a call, and not of the keep-alive */
+	bool good;      /* what was called did not fail */
 };
 
 /*

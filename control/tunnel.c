@@ -14,10 +14,12 @@
 #include "tunnel.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -54,7 +56,9 @@ struct wh_tunnel {
 	bool await_ack;
 	bool hold_replies;
 	size_t passing_bytes; /* of the frame that passes */
-	char *held;           /* frames; NULL but for WH_TUNNEL_RPC */
+	bool await_reply;
+	bool good_reply; /* it came */
+	char *held;      /* frames; NULL but for WH_TUNNEL_RPC */
 	size_t held_bytes;
 	void (*said_all)(void *ctx, int result); /* NULL once called */
 	void *ctx;
@@ -194,6 +198,10 @@ static int sort_one(struct wh_tunnel *t)
 		return take_out(t, frame.bytes);
 	if (r > 0)
 		t->passing_bytes = frame.bytes;
+	if (r > 0 && t->await_reply && frame.reply) {
+		t->await_reply = false;
+		t->good_reply = frame.good;
+	}
 	return r;
 }
 
@@ -363,6 +371,21 @@ void wh_tunnel_hold(struct wh_tunnel *t, bool hold)
 void wh_tunnel_hold_replies(struct wh_tunnel *t)
 {
 	t->hold_replies = true;
+}
+
+void wh_tunnel_await_reply(struct wh_tunnel *t)
+{
+	t->await_reply = true;
+}
+
+bool wh_tunnel_was_good_reply_read(const struct wh_tunnel *t)
+{
+	const struct pipe *p = &t->pipe[1];
+	int unread = 0;
+
+	/* Of a unix socket this is what the other end has not taken yet. */
+	return t->good_reply && t->fd[0] >= 0 && t->passing_bytes == 0 && p->start == p->end &&
+	       ioctl(t->fd[0], SIOCOUTQ, &unread) == 0 && unread == 0;
 }
 
 void wh_tunnel_release(struct wh_tunnel *t)

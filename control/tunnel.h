@@ -68,6 +68,13 @@ void wh_tunnel_hold(struct wh_tunnel *tunnel, bool hold);
  */
 void wh_tunnel_hold_replies(struct wh_tunnel *tunnel);
 
+/*
+ * WH_TUNNEL_RPC: wait for the next reply that @b gives. Then: whether that came, said that the call did not fail,
+ * and has been read by who is at the other end of @a, to the last byte.
+ */
+void wh_tunnel_await_reply(struct wh_tunnel *tunnel);
+bool wh_tunnel_was_good_reply_read(const struct wh_tunnel *tunnel);
+
 /* Pass on what is held, and all that follows. May call @said_all. */
 void wh_tunnel_release(struct wh_tunnel *tunnel);
 

@@ -640,7 +640,7 @@ static void the_limit_of_the_cgroup_holds(void **state)
 
 	for (int attempt = 0; attempt < ATTEMPTS && ratio < 0.98; attempt++) {
 		ratio = measure(fd);
-		print_message("  %.3f of 64 MiB/s\n", ratio);
+		print_message("# %.3f of 64 MiB/s\n", ratio);
 		assert_true(ratio <= 1.02);
 	}
 	assert_true(ratio >= 0.98);

@@ -238,6 +238,54 @@ static void what_is_held_is_dropped_when_libvirtd_ends(void **state)
 	assert_int_equal(recv(f->client, &byte, 1, MSG_DONTWAIT), 0);
 }
 
+static void a_good_reply_counts_once_it_was_read(void **state)
+{
+	struct fixture *f = *state;
+
+	say(f, REMOTE, REPLY, "old ");
+	assert_client_hears(f, "old ");
+	wh_tunnel_await_reply(f->tunnel);
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	say(f, KEEP_ALIVE, REPLY, "pong");
+	assert_client_hears(f, "pong");
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	say(f, REMOTE, REPLY, "good");
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	assert_client_hears(f, "good");
+	assert_true(wh_tunnel_was_good_reply_read(f->tunnel));
+}
+
+static void a_part_of_a_reply_is_none(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame reply = frame(REMOTE, REPLY, "good");
+	char in[sizeof(reply)];
+
+	wh_tunnel_await_reply(f->tunnel);
+	say_part(f, &reply, 0, 30);
+	assert_int_equal(recv(f->client, in, sizeof(in), MSG_DONTWAIT), 30);
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	say_part(f, &reply, 30, sizeof(reply));
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	assert_int_equal(recv(f->client, in, sizeof(in), MSG_DONTWAIT), sizeof(reply) - 30);
+	assert_true(wh_tunnel_was_good_reply_read(f->tunnel));
+}
+
+static void a_reply_that_says_no_does_not_count(void **state)
+{
+	struct fixture *f = *state;
+	struct frame reply = frame(REMOTE, REPLY, "bad ");
+
+	wh_tunnel_await_reply(f->tunnel);
+	reply.header[6] = htonl(1);
+	say_part(f, &reply, 0, sizeof(reply));
+	assert_client_hears(f, "bad ");
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	say(f, REMOTE, REPLY, "next");
+	assert_client_hears(f, "next");
+	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+}
+
 static void what_is_no_frame_ends_both(void **state)
 {
 	struct fixture *f = *state;
@@ -280,6 +328,9 @@ int main(void)
 		RPC(replies_keep_their_order),
 		RPC(the_client_is_heard_meanwhile),
 		RPC(what_is_held_is_dropped_when_libvirtd_ends),
+		RPC(a_good_reply_counts_once_it_was_read),
+		RPC(a_part_of_a_reply_is_none),
+		RPC(a_reply_that_says_no_does_not_count),
 		RPC(what_is_no_frame_ends_both),
 		cmocka_unit_test(frames_are_told_by_their_header),
 	};
