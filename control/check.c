@@ -39,6 +39,9 @@ static void add(struct wh_check_list *list, const struct wh_finding *finding)
 }
 
 static void add_words(struct wh_check_list *list, struct wh_finding finding, const char *fmt,
+                      va_list args) wh_printf(3, 0);
+
+static void add_words(struct wh_check_list *list, struct wh_finding finding, const char *fmt,
                       va_list args)
 {
 	(void)vsnprintf(finding.is.text, sizeof(finding.is.text), fmt, args);

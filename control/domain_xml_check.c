@@ -22,6 +22,9 @@
 /* For rules. */
 
 static struct wh_finding *add(struct wh_check *check, const char *fmt, va_list args)
+	wh_printf(2, 0);
+
+static struct wh_finding *add(struct wh_check *check, const char *fmt, va_list args)
 {
 	struct wh_findings *all = check->findings;
 	struct wh_finding *finding;

@@ -50,6 +50,9 @@ static int check_document(const xmlDoc *doc, const char *root, struct wh_error *
 	const xmlNode *node = xmlDocGetRootElement(doc);
 	char name[WH_NAME_MAX];
 
+	/* What is put into it would belong to that namespace, and be unknown to libvirt. */
+	if (node && node->ns && !node->ns->prefix && !strcmp(root, "domain"))
+		return wh_fail(err, -EINVAL, "<domain> must have no xmlns of its own");
 	if (doc->intSubset || doc->extSubset)
 		return wh_fail(err, -EINVAL, "it must not have a document type");
 	if (node && !strcmp((const char *)node->name, root))
