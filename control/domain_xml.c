@@ -61,16 +61,16 @@ static void remove_monitors(xmlNode *commandline)
 {
 	xmlNode *arg = next_arg(commandline->children);
 
-	/* This ends: each turn goes on behind what it has looked at. */
+	/* This ends: each turn goes on behind what it has looked at, or takes something out. */
 	while (arg) {
 		xmlNode *value = next_arg(arg->next);
 		xmlNode *next = value;
 
 		if (value && wh_xml_has(arg, "value", "-qmp") &&
 		    is_our_socket(wh_xml_attr(value, "value"))) {
-			next = next_arg(value->next);
 			wh_xml_remove(arg);
 			wh_xml_remove(value);
+			next = next_arg(commandline->children); /* others may be neighbours now */
 		}
 		arg = next;
 	}

@@ -74,7 +74,10 @@ int wh_xml_parse(xmlDoc **ret, const char *text, const char *root, struct wh_err
 	wh_assert(ctxt);
 	ctxt->sax->entityDecl = NULL; /* not even while the document type is being read */
 	doc = xmlCtxtReadMemory(ctxt, text, (int)len, NULL, NULL, OPTIONS);
-	r = doc ? check_document(doc, root, err) : fail_parse(ctxt, err);
+	if (doc && !ctxt->nsWellFormed && !strcmp(root, "domain"))
+		r = fail_parse(ctxt, err);
+	else
+		r = doc ? check_document(doc, root, err) : fail_parse(ctxt, err);
 	xmlFreeParserCtxt(ctxt);
 	if (r == 0)
 		*ret = wh_steal(doc);
