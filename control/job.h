@@ -292,6 +292,8 @@ void wh_finish_closed(struct wh_job *job); /* the target has forgotten its recor
 /* Tell the mover to end its rounds. Return: 0 or -errno. */
 wh_must_check int wh_source_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why,
                                    struct wh_error *err);
+/* Take note that it was switched: by us, or by libvirt at our word. */
+void wh_source_note_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why);
 /* Somebody asks for post-copy, or for an attempt to resume it. Return: 0 or -errno. */
 wh_must_check int wh_postcopy_ask(struct wh_job *job, struct wh_error *err);
 wh_must_check int wh_postcopy_recover(struct wh_job *job, struct wh_error *err);

@@ -60,24 +60,11 @@ static void on_switched(void *ctx, const char *text, const char *error)
 		       WH_STR("reason", error));
 }
 
-static void note_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why)
-{
-	job->switching = mode;
-	if (mode == WH_SWITCH_POSTCOPY)
-		wh_deadline_post_copy(&job->deadline, now());
-	else
-		wh_deadline_pause(&job->deadline, now());
-	wh_log(WH_LOG_INFO, "migration.switch", WH_STR("migration", job->record.id),
-	       WH_STR("to", mode == WH_SWITCH_POSTCOPY ? "post-copy" : "pause"),
-	       WH_STR("reason", why));
-	(void)snprintf(job->note.text, sizeof(job->note.text), "%s", why);
-}
-
 static void switch_to(struct wh_job *job, enum wh_switch_mode mode, const char *why)
 {
 	struct wh_libvirt *libvirt = job->daemon->libvirt;
 
-	note_switch(job, mode, why);
+	wh_source_note_switch(job, mode, why);
 	if (mode == WH_SWITCH_POSTCOPY)
 		wh_libvirt_postcopy(libvirt, job->record.vm, on_switched, job);
 	else

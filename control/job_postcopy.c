@@ -39,13 +39,8 @@ static uint64_t now(void)
 
 /* The switch. */
 
-int wh_source_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why,
-                     struct wh_error *err)
+void wh_source_note_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why)
 {
-	int r = wh_worker_switch(job->worker, mode, err);
-
-	if (r < 0)
-		return r;
 	job->switching = mode;
 	if (mode == WH_SWITCH_POSTCOPY)
 		wh_deadline_post_copy(&job->deadline, now());
@@ -55,7 +50,16 @@ int wh_source_switch(struct wh_job *job, enum wh_switch_mode mode, const char *w
 	       WH_STR("to", mode == WH_SWITCH_POSTCOPY ? "post-copy" : "pause"),
 	       WH_STR("reason", why));
 	(void)snprintf(job->note.text, sizeof(job->note.text), "%s", why);
-	return 0;
+}
+
+int wh_source_switch(struct wh_job *job, enum wh_switch_mode mode, const char *why,
+                     struct wh_error *err)
+{
+	int r = wh_worker_switch(job->worker, mode, err);
+
+	if (r == 0)
+		wh_source_note_switch(job, mode, why);
+	return r;
 }
 
 int wh_postcopy_ask(struct wh_job *job, struct wh_error *err)
