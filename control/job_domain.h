@@ -80,11 +80,9 @@ struct wh_job_domain {
 	bool vmm_gone;
 	unsigned due; /* calls to libvirt whose answers come to this job */
 
-	struct wh_node_disk files[WH_DISKS_MAX]; /* source: that may have to be copied; target:
-	                                          * for which a file was made */
-	uint32_t file_count;
-
 	/* Source. */
+	struct wh_node_disk files[WH_DISKS_MAX]; /* that may have to be copied */
+	uint32_t file_count;
 	struct wh_timer finish_due; /* once the stream is let go: whether that is answered */
 	bool recovered;             /* by a later wherryd */
 	bool migrating;             /* libvirt is at it; counted in @due */
@@ -165,7 +163,10 @@ void wh_disks_tick(struct wh_job *job);
  */
 wh_must_check int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
                                  struct wh_node_message *expected, struct wh_error *err);
-/* Source: the marks. Target: the places, unless the guest has come to use them. */
+/*
+ * Source: the marks. Target: the places, unless the guest has come to use them. Files that have taken the place
+ * of ours are left alone.
+ */
 void wh_disks_remove(struct wh_job *job);
 
 /* job_domain_source.c */

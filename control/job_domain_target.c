@@ -161,7 +161,7 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->record.engine = expect->ram_count ? WH_ENGINE_OFFLOAD : WH_ENGINE_NATIVE;
 	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
 	               daemon->config->libvirt->directory);
-	job->defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
+	job->record.defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
 	wh_domain_open(job);
 	*ret = job;
 	if (begin(job, expect, err) < 0)
@@ -234,7 +234,7 @@ static void undefine(struct wh_job *job)
 {
 	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
 
-	if (job->defined || (domain && domain->active))
+	if (job->record.defined || (domain && domain->active))
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
@@ -246,7 +246,7 @@ static void on_destroyed(void *ctx, const char *text, const char *error)
 
 	(void)text;
 	(void)error; /* the same */
-	if (job->defined)
+	if (job->record.defined)
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
