@@ -118,6 +118,8 @@ void wh_domain_watch_vmm(struct wh_job *job, void (*gone)(void *ctx, uint32_t ev
 /* "DIR/wherry-ID.sock". Return: 0 or -ENAMETOOLONG. */
 wh_must_check int wh_domain_path(const struct wh_job *job, const char *prefix, const char *suffix,
                                  char *buf, size_t size);
+/* Where libvirt's own connection goes to at the source. Return: 0 or -ENAMETOOLONG. */
+wh_must_check int wh_domain_libvirt_path(const struct wh_job *job, char *buf, size_t size);
 /* The monitor of a target's hypervisor: our own, or the configuration's. 0 or -errno. */
 wh_must_check int wh_target_monitor_path(const struct wh_job *job, char *buf, size_t size,
                                          struct wh_error *err);
@@ -227,5 +229,6 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer);
 void wh_domain_recover_begun(struct wh_job *job);  /* a source that is to be undone */
 void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
 void wh_domain_recover_target(struct wh_job *job);
+void wh_domain_recover_owed(struct wh_job *job); /* a target in post-copy */
 
 #endif
