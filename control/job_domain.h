@@ -100,6 +100,7 @@ struct wh_job_domain {
 	/* Target. */
 	struct wh_hook *hook;
 	bool proceeded; /* libvirt rules from here on */
+	bool leaving;   /* the guest is at the source: what came is being removed */
 };
 
 /* job_domain.c */

@@ -48,7 +48,7 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	job->domain->vmm_gone = true;
 	if (job->state == WH_JOB_CANCELLING)
 		wh_domain_target_undo(job);
-	else if (!wh_phase_is_committed(job->record.phase))
+	else if (!job->domain->leaving && !wh_phase_is_committed(job->record.phase))
 		fail(job, "libvirt has ended the domain here");
 }
 
@@ -222,11 +222,30 @@ static void stayed(struct wh_job *job)
 		fail(job, "the guest stays at the source");
 }
 
+static void on_leave(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	job->domain->leaving = false;
+	wh_domain_stay(job, job->peer);
+}
+
+/* libvirtd is away, or the domain has another job: it cannot be left there, paused. */
+static void leave_again(struct wh_job *job)
+{
+	job->domain->again = (struct wh_timer){ .fired = on_leave, .ctx = job };
+	wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
+}
+
 static void on_undefined(void *ctx, const char *text, const char *error)
 {
-	(void)text;
+	struct wh_job *job = ctx;
+
 	(void)error; /* libvirt has done it by itself, or had not defined it */
-	stayed(ctx);
+	if (!text && job->domain && !wh_libvirt_connected(job->daemon->libvirt, NULL))
+		leave_again(job);
+	else
+		stayed(job);
 }
 
 /* What libvirt defined for this migration. It may have come by a later one, and run. */
@@ -240,13 +259,21 @@ static void undefine(struct wh_job *job)
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
 }
 
+static bool is_alive(const struct wh_job *job)
+{
+	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
+
+	return fd >= 0;
+}
+
 static void on_destroyed(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
 
-	(void)text;
 	(void)error; /* the same */
-	if (job->record.defined)
+	if (!text && job->domain && is_alive(job))
+		leave_again(job);
+	else if (job->record.defined)
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
@@ -254,14 +281,14 @@ static void on_destroyed(void *ctx, const char *text, const char *error)
 
 void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 {
-	wh_cleanup(wh_closep) int vmm = wh_process_open(&job->record.vmm);
-
 	job->peer = peer;
-	if (job->state == WH_JOB_CANCELLING)
-		return; /* it is asked again */
+	if (job->state == WH_JOB_CANCELLING || (job->domain && job->domain->leaving))
+		return; /* it is asked again, or hears of it soon */
+	if (job->domain)
+		job->domain->leaving = true;
 	if (!job->daemon->libvirt)
 		stayed(job);
-	else if (vmm < 0)
+	else if (!is_alive(job))
 		undefine(job);
 	else
 		wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);

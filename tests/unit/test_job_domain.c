@@ -514,6 +514,48 @@ static void a_target_whose_guest_stays_removes_what_came(void **state)
 	assert_int_equal(phase_on_disk(), WH_PHASES);
 }
 
+static void a_qemu_that_ends_first_leaves_its_domain_to_be_removed(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	wh_domain_stay(job, NULL);
+	expect_call(f, "vm destroy");
+	end_vmm(f);
+	run_until(f, is_gone);
+	assert_false(wh_job_is_over(job->state));
+	answer(f, "");
+	expect_call(f, "vm undefine");
+	answer(f, "");
+	run_until(f, is_over);
+
+	assert_int_equal(phase_on_disk(), WH_PHASES);
+}
+
+static void what_came_is_removed_once_libvirt_can(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	wh_domain_stay(job, NULL);
+	wh_domain_stay(job, NULL); /* said again meanwhile */
+	expect_call(f, "vm destroy");
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "libvirtd is away");
+	assert_int_equal(fake_libvirt_due(f->daemon.libvirt), 0);
+	expect_call(f, "vm destroy");
+	end_vmm(f);
+	answer(f, "");
+	expect_call(f, "vm undefine");
+	fake_libvirt_connection(f->daemon.libvirt, "libvirtd is away");
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "libvirtd is away");
+	expect_call(f, "vm undefine");
+	fake_libvirt_connection(f->daemon.libvirt, "");
+	answer(f, "");
+	run_until(f, is_over);
+
+	assert_int_equal(phase_on_disk(), WH_PHASES);
+}
+
 static void what_libvirt_had_known_before_stays_defined(void **state)
 {
 	struct fixture *f = *state;
@@ -614,6 +656,8 @@ int main(void)
 		TEST(a_qemu_that_cannot_be_watched_is_not_gone),
 		TEST(a_target_whose_qemu_ends_before_it_is_undone),
 		TEST(a_target_whose_guest_stays_removes_what_came),
+		TEST(a_qemu_that_ends_first_leaves_its_domain_to_be_removed),
+		TEST(what_came_is_removed_once_libvirt_can),
 		TEST(what_libvirt_had_known_before_stays_defined),
 		TEST(a_target_in_post_copy_is_resumed_by_libvirt),
 		TEST(a_target_that_had_committed_resumes_at_once),
