@@ -23,6 +23,7 @@
 
 #include "domain_xml.h"
 #include "job_domain.h"
+#include "qmp_domain.h"
 
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -248,12 +249,20 @@ static void on_undefined(void *ctx, const char *text, const char *error)
 		stayed(job);
 }
 
-/* What libvirt defined for this migration. It may have come by a later one, and run. */
+/* It may have come by a later migration. The list of domains can be of before its end. */
+static bool runs_anew(const struct wh_job *job)
+{
+	struct wh_error err;
+	pid_t pid;
+
+	return wh_qmp_domain_pid(&pid, job->daemon->config->libvirt->pids, job->record.vm, &err) ==
+	       0;
+}
+
+/* What libvirt defined for this migration. */
 static void undefine(struct wh_job *job)
 {
-	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
-
-	if (job->record.defined || (domain && domain->active))
+	if (job->record.defined || runs_anew(job))
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);

@@ -35,6 +35,7 @@ static char dir[] = "/tmp/wherry-domain.XXXXXX";
 
 struct fixture {
 	struct wh_config config;
+	struct wh_libvirt_config libvirt;
 	struct wh_node b;
 	struct wh_daemon daemon;
 	struct wh_job *job;
@@ -87,6 +88,8 @@ static int set_up(void **state)
 
 	f = (struct fixture){ .config = { .node = "a", .state = dir }, .peer = -1 };
 	f.b = (struct wh_node){ .name = "b", .address = "127.0.0.1" };
+	f.libvirt.pids = dir; /* none is there */
+	f.config.libvirt = &f.libvirt;
 	f.config.nodes = &f.b;
 	f.config.node_count = 1;
 	f.listener = listen_as_b(&f.config);
