@@ -94,7 +94,7 @@ static void on_target_gone(void *ctx, uint32_t events)
 	(void)events;
 	wh_watch_stop(&job->domain->vmm_watch);
 	job->domain->vmm_gone = true;
-	if (!job->domain->leaving && !wh_phase_is_committed(job->record.phase))
+	if (!wh_phase_is_committed(job->record.phase))
 		wh_job_fail(job, WH_OUTCOME_FAILED, job->reason.text);
 }
 

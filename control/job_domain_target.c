@@ -49,7 +49,7 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	job->domain->vmm_gone = true;
 	if (job->state == WH_JOB_CANCELLING)
 		wh_domain_target_undo(job);
-	else if (!job->domain->leaving && !wh_phase_is_committed(job->record.phase))
+	else if (!wh_phase_is_committed(job->record.phase))
 		fail(job, "libvirt has ended the domain here");
 }
 
@@ -192,14 +192,18 @@ void wh_domain_proceed(struct wh_job *job, bool running)
 
 bool wh_domain_is_claimed(const struct wh_job *job)
 {
-	return job->domain && job->domain->proceeded && !job->domain->vmm_gone;
+	const struct wh_job_domain *d = job->domain;
+
+	/* While what came is being removed, that goes on, though its QEMU has ended. */
+	return d && d->proceeded && (!d->vmm_gone || d->leaving);
 }
 
 void wh_domain_give_up(struct wh_job *job, const char *why)
 {
 	struct wh_node_message msg = { .type = WH_NODE_FAILED };
 
-	if (!wh_domain_is_claimed(job) || wh_phase_is_committed(job->record.phase))
+	if (!wh_domain_is_claimed(job) || job->domain->leaving ||
+	    wh_phase_is_committed(job->record.phase))
 		return;
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
 	if (job->landed_here) { /* memory that is owed may still come, by another mover */

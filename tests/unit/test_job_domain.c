@@ -526,6 +526,7 @@ static void a_qemu_that_ends_first_leaves_its_domain_to_be_removed(void **state)
 	expect_call(f, "vm destroy");
 	end_vmm(f);
 	run_until(f, is_gone);
+	wh_job_fail(job, WH_OUTCOME_FAILED, "its monitor is lost, too");
 	assert_false(wh_job_is_over(job->state));
 	answer(f, "");
 	expect_call(f, "vm undefine");
