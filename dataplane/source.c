@@ -49,7 +49,15 @@
 /* All waits for the rounds before the last pass, the hypervisors as well: for none longer than this. */
 #define LINGER_NS (100 * WH_NSEC_PER_MSEC)
 
-#define AGAIN_NS (50 * WH_NSEC_PER_MSEC)
+/*
+ * With this left, the hypervisors begin to get ready, and what they leave time to write comes on top: a
+ * round sends both before the guest is stopped (go_round_again). Rounds before that one would only be
+ * made beside it.
+ */
+#define NEARLY_NS (40 * WH_NSEC_PER_MSEC)
+
+/* That round is made if it takes no longer than this: what was left doubled, and some more. */
+#define AGAIN_NS (100 * WH_NSEC_PER_MSEC)
 
 /*
  * Rounds are no shorter than this part of the wait for reads with O_DIRECT: what has still to be sent
@@ -236,6 +244,8 @@ static int run_rounds_once(struct wh_source *source, struct wh_precopy *p,
                            struct wh_rate_mean *rate)
 {
 	struct wh_round round;
+	/* With an echo, no round follows these: see go_round_again(). */
+	const uint64_t worth_ns = p->echo ? WH_ROUND_WORTH_NS : NEARLY_NS;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
 
@@ -261,7 +271,7 @@ static int run_rounds_once(struct wh_source *source, struct wh_precopy *p,
 		if (r < 0)
 			return r;
 	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
-	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
+	         wh_round_helps(before_bytes, left_bytes, source->rate_bps, worth_ns));
 	return 0;
 }
 
@@ -288,31 +298,43 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 	return r;
 }
 
+/* Whether to send @left_bytes in a round before the guest is stopped; the one before sent @before_bytes. */
+static bool round_again_helps(const struct wh_source *source, uint64_t before_bytes,
+                              uint64_t left_bytes)
+{
+	const uint64_t rate_bps = source->rate_bps;
+
+	if (!wh_converged(left_bytes, rate_bps, AGAIN_NS))
+		return false;
+	if (!wh_converged(left_bytes, rate_bps, source->downtime_target_ns))
+		return left_bytes <= before_bytes / 2;
+	return wh_round_is_cheap(before_bytes, left_bytes, rate_bps);
+}
+
 /*
  * To get ready to stop the guest took a moment, and it went on writing. Send that, too, and what it writes
- * while that is sent, as long as it becomes less.
+ * while that is sent, as long as it becomes much less.
  */
 static int go_round_again(struct wh_source *source, struct wh_precopy *p)
 {
-	uint64_t left_bytes = UINT64_MAX;
-	uint64_t before_bytes;
-	struct wh_round round;
-	int r;
+	uint64_t before_bytes = UINT64_MAX;
 
 	if (p->echo)
 		return 0; /* all that is pending may still change: it would be sent twice */
 
 	/* This ends: each leaves at most half of what the one before left. */
-	do {
-		before_bytes = left_bytes;
-		r = collect_written(p, p->pending);
-		left_bytes = bytes(wh_pageset_count(p->pending));
-		if (r < 0 || left_bytes > before_bytes / 2 ||
-		    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+	for (;;) {
+		struct wh_round round;
+		int r = collect_written(p, p->pending);
+		const uint64_t left_bytes = bytes(wh_pageset_count(p->pending));
+
+		if (r < 0 || !round_again_helps(source, before_bytes, left_bytes))
 			return r;
 		r = wh_precopy_round(p, false, &round);
-	} while (r == 0 && wh_round_helps(before_bytes, left_bytes, source->rate_bps));
-	return r;
+		if (r < 0)
+			return r;
+		before_bytes = left_bytes;
+	}
 }
 
 /* The guest stands still: send what it wrote until then. */
