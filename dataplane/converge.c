@@ -40,13 +40,13 @@ bool wh_converged(uint64_t left_bytes, uint64_t rate_bps, uint64_t target_ns)
 	return (wide)left_bytes * WH_NSEC_PER_SEC <= (wide)rate_bps * target_ns;
 }
 
-bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps, uint64_t worth_ns)
+bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps,
+                    uint64_t worth_ns)
 {
 	return left_bytes <= before_bytes / 2 && !wh_converged(left_bytes, rate_bps, worth_ns);
 }
 
-bool wh_round_is_cheap(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps)
+bool wh_round_is_cheap(uint64_t dirty_bps, uint64_t rate_bps)
 {
-	return left_bytes <= before_bytes / 4 &&
-	       !wh_converged(left_bytes, rate_bps, WH_ROUND_WORTH_NS);
+	return dirty_bps <= rate_bps / 4;
 }

@@ -44,10 +44,10 @@ bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bp
                     uint64_t worth_ns);
 
 /*
- * Whether it would at little cost. What a round leaves is what the migration becomes longer by; the
- * downtime becomes shorter by all the rest of what it sends. Cheap is three of that for one of this:
- * the round before left at most a quarter.
+ * Whether another round shortens the downtime at little cost. What the guest writes meanwhile is what
+ * the migration becomes longer by, and the downtime becomes shorter by the rest of what is sent. Cheap is
+ * three of that for one of this: the guest dirties at most a quarter of what is sent.
  */
-bool wh_round_is_cheap(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps);
+bool wh_round_is_cheap(uint64_t dirty_bps, uint64_t rate_bps);
 
 #endif
