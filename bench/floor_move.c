@@ -58,8 +58,9 @@
 #include "wherry/clock.h"
 
 #define PAGE            4096u
-#define CHUNK           ((size_t)2 << 20) /* a huge page */
-#define PIPE            (1 << 20)         /* what anybody may have */
+#define CHUNK           ((size_t)2 << 20)   /* a huge page */
+#define SMALL_CHUNK     ((size_t)512 << 10) /* to fill small pages: stays in a core's own cache */
+#define PIPE            (1 << 20)           /* what anybody may have */
 #define CONNECTIONS_MAX 16
 
 static struct {
@@ -67,6 +68,7 @@ static struct {
 	off_t bytes;
 	int connections;
 	const char *way;
+	size_t piece; /* received and put in place at once */
 	uint32_t poll_us, spin_us;
 	uint8_t *addr;        /* the file, mapped, for the ways that need it */
 	int uffd;             /* to fill */
@@ -245,7 +247,7 @@ static void *receive_share(void *arg)
 	open_ring(share, true);
 	while (share->from < share->to) {
 		const size_t left = (size_t)(share->to - share->from);
-		const size_t len = left < CHUNK ? left : CHUNK;
+		const size_t len = left < job.piece ? left : job.piece;
 
 		receive_chunk(share, buffer, len);
 		share->from += (off_t)len;
@@ -359,6 +361,7 @@ static void open_file(const char *path, bool receives)
 	job.bytes = st.st_size;
 	if (way_is("best"))
 		job.way = best_way(receives, st.st_blksize);
+	job.piece = way_is("fill") && st.st_blksize == PAGE ? SMALL_CHUNK : CHUNK;
 	if (way_is("sendfile") || way_is("write") || way_is("fixed-write"))
 		return;
 	job.addr = mmap(NULL, (size_t)job.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job.file, 0);

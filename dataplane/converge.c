@@ -7,9 +7,6 @@
 /* Older samples lose half of their weight when the mean covers more than this. */
 #define WINDOW_NS WH_NSEC_PER_SEC
 
-/* The scan and the answer of a round take as long as this: with less to send, not much is won. */
-#define WORTH_NS (2 * WH_NSEC_PER_MSEC)
-
 /* Bytes times nanoseconds do not fit into 64 bits. */
 __extension__ typedef unsigned __int128 wide;
 
@@ -43,7 +40,13 @@ bool wh_converged(uint64_t left_bytes, uint64_t rate_bps, uint64_t target_ns)
 	return (wide)left_bytes * WH_NSEC_PER_SEC <= (wide)rate_bps * target_ns;
 }
 
-bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps)
+bool wh_round_helps(uint64_t before_bytes, uint64_t left_bytes, uint64_t rate_bps,
+                    uint64_t worth_ns)
 {
-	return left_bytes <= before_bytes / 2 && !wh_converged(left_bytes, rate_bps, WORTH_NS);
+	return left_bytes <= before_bytes / 2 && !wh_converged(left_bytes, rate_bps, worth_ns);
+}
+
+bool wh_round_is_cheap(uint64_t dirty_bps, uint64_t rate_bps)
+{
+	return dirty_bps <= rate_bps / 4;
 }

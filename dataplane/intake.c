@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A record is used when it is all here. The buffer stays in the cache, so that what is put in
- * place from there has been read from memory once.
+ * A record is used when it is all here, and a WRITE that is long piece by piece. The buffer stays in
+ * the cache, so that what is put in place from there has been read from memory once.
  */
 
 #include "intake.h"
@@ -42,6 +42,12 @@ static bool frame_waits(const struct wh_intake *in)
 	return in->left > 0 && in->record.type == WH_RECORD_FRAME && in->have >= in->left;
 }
 
+/* How much of the payload must be here to be used. */
+static uint32_t awaited(const struct wh_intake *in)
+{
+	return in->left < in->piece ? in->left : in->piece;
+}
+
 struct wh_room wh_intake_room(const struct wh_intake *in)
 {
 	struct wh_room room = { .at = in->buffer + in->have };
@@ -49,7 +55,7 @@ struct wh_room wh_intake_room(const struct wh_intake *in)
 	if (frame_waits(in))
 		return room;
 	if (in->left >= GLANCE_BYTES) {
-		room.len = in->left - in->have;
+		room.len = awaited(in) - in->have;
 		room.whole = true;
 	} else {
 		room.len = GLANCE_BYTES - in->have;
@@ -90,10 +96,10 @@ static int check_record(const struct wh_intake *in, const struct wh_record *reco
 	}
 }
 
-/* Put a whole WRITE in place. Return: bytes used, 0 if more must come first, or -errno. */
+/* Put the next piece of a WRITE in place. Return: bytes used, 0 if more must come first, or -errno. */
 static int take_write(struct wh_intake *in, const uint8_t *data, uint32_t have)
 {
-	const uint32_t len = in->left;
+	const uint32_t len = awaited(in);
 	int r;
 
 	if (have < len)
@@ -101,8 +107,10 @@ static int take_write(struct wh_intake *in, const uint8_t *data, uint32_t have)
 	r = wh_place_put(&in->cfg.places[in->record.region], data, len, in->record.offset);
 	if (r < 0)
 		return r;
-	in->left = 0;
-	in->cfg.landed(in->cfg.context);
+	in->record.offset += len;
+	in->left -= len;
+	if (in->left == 0)
+		in->cfg.landed(in->cfg.context);
 	return (int)len;
 }
 
@@ -198,7 +206,9 @@ static int take_some(struct wh_intake *in, const uint8_t *data, uint32_t have)
 	r = check_record(in, &in->record);
 	if (r < 0)
 		return r;
-	in->left = in->record.length;
+	in->left = in->piece = in->record.length;
+	if (in->record.type == WH_RECORD_WRITE)
+		in->piece = wh_place_piece(&in->cfg.places[in->record.region]);
 	return (int)WH_RECORD_HEADER;
 }
 

@@ -40,7 +40,8 @@ struct wh_intake {
 	uint8_t *buffer;                      /* owned */
 	uint32_t have;                        /* bytes in it */
 	struct wh_record record;
-	uint32_t left; /* payload bytes of @record, until it is used */
+	uint32_t left;  /* payload bytes of @record that were not used yet */
+	uint32_t piece; /* so many of them are used at once */
 };
 
 /* Where the next bytes belong. */

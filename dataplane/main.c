@@ -147,14 +147,17 @@ static int track(struct wh_source *source, struct wh_error *err)
 	return r;
 }
 
+static int converged(struct wh_source *source, struct wh_error *err)
+{
+	(void)source;
+	return wh_worker_note(WH_WORKER_CONVERGED, err);
+}
+
 static int stop_guest(struct wh_source *source, struct wh_error *err)
 {
-	int r;
+	int r = wh_worker_await_finish(err);
 
 	(void)source;
-	r = wh_worker_note(WH_WORKER_CONVERGED, err);
-	if (r == 0)
-		r = wh_worker_await_finish(err);
 	if (r < 0)
 		return r;
 	return r == WH_WORKER_AGAIN ? WH_SOURCE_AGAIN : 0;
@@ -230,6 +233,7 @@ static int run_source(struct wh_job *job, struct wh_transport *link, struct wh_c
 		.downtime_target_ns = job->start.downtime_target_ns,
 		.echo_ns = job->start.echo_ns,
 		.track = track,
+		.converged = converged,
 		.stop_guest = stop_guest,
 		.lingers = job->start.lingers ? lingers : NULL,
 		.switch_mode = switch_mode,

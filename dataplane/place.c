@@ -23,6 +23,9 @@
 /* What one fill fills lies in two page tables at most, wherever the memory is mapped. */
 #define FILLS_MAX (WH_PAGE_TABLES_MAX / 2)
 
+/* So much is received before it is filled in: it stays in the cache that a core has for itself. */
+#define FILL_BYTES (512u << 10)
+
 static void init_lock(pthread_rwlock_t *lock)
 {
 	pthread_rwlockattr_t attr;
@@ -168,6 +171,21 @@ bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len)
 	is_lent = holds(place, offset, len);
 	(void)pthread_rwlock_unlock(&place->use);
 	return is_lent;
+}
+
+static bool is_filled_in_small_pages(const struct wh_place *place)
+{
+	return !place->divert && !place->over && place->uffd >= 0;
+}
+
+uint32_t wh_place_piece(struct wh_place *place)
+{
+	uint32_t bytes;
+
+	(void)pthread_rwlock_rdlock(&place->use);
+	bytes = is_filled_in_small_pages(place) ? FILL_BYTES : WH_WRITE_LEN_MAX;
+	(void)pthread_rwlock_unlock(&place->use);
+	return bytes;
 }
 
 /* Write all of it. Return: 0 or -errno. */

@@ -66,6 +66,9 @@ void wh_place_take_back(struct wh_place *place);
 /* Whether [@offset, @offset + @len) is lent. */
 bool wh_place_holds(struct wh_place *place, uint64_t offset, uint32_t len);
 
+/* How many bytes are best put at once: more may be put in pieces of so many. */
+uint32_t wh_place_piece(struct wh_place *place);
+
 /*
  * Put @len bytes, whole pages, at @offset. Return: 0, -EPROTO if that is not lent, or -errno
  * (-ENOSPC if the tmpfs is full, or no huge page is left).

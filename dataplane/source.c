@@ -49,7 +49,14 @@
 /* All waits for the rounds before the last pass, the hypervisors as well: for none longer than this. */
 #define LINGER_NS (100 * WH_NSEC_PER_MSEC)
 
-#define AGAIN_NS (50 * WH_NSEC_PER_MSEC)
+/*
+ * With this left, the hypervisors begin to get ready. They take a moment, in which the guest writes on, so a
+ * round beside that costs nothing.
+ */
+#define NEARLY_NS (60 * WH_NSEC_PER_MSEC)
+
+/* Rounds after that one are made if they take no longer than this. */
+#define AGAIN_NS (100 * WH_NSEC_PER_MSEC)
 
 /*
  * Rounds are no shorter than this part of the wait for reads with O_DIRECT: what has still to be sent
@@ -236,6 +243,8 @@ static int run_rounds_once(struct wh_source *source, struct wh_precopy *p,
                            struct wh_rate_mean *rate)
 {
 	struct wh_round round;
+	/* With an echo, no round follows these: see round_meanwhile(). */
+	const uint64_t worth_ns = p->echo ? WH_ROUND_WORTH_NS : NEARLY_NS;
 	uint64_t left_bytes = bytes(wh_ram_touched_pages(p->ram));
 	uint64_t before_bytes;
 
@@ -261,7 +270,7 @@ static int run_rounds_once(struct wh_source *source, struct wh_precopy *p,
 		if (r < 0)
 			return r;
 	} while (!wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
-	         wh_round_helps(before_bytes, left_bytes, source->rate_bps));
+	         wh_round_helps(before_bytes, left_bytes, source->rate_bps, worth_ns));
 	return 0;
 }
 
@@ -288,31 +297,37 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 	return r;
 }
 
-/*
- * To get ready to stop the guest took a moment, and it went on writing. Send that, too, and what it writes
- * while that is sent, as long as it becomes less.
- */
+/* Whether to send @left_bytes in a round before the guest is stopped; the one before left @before_bytes. */
+static bool round_again_helps(const struct wh_source *source, const struct wh_precopy *p,
+                              uint64_t before_bytes, uint64_t left_bytes)
+{
+	if (!wh_round_helps(before_bytes, left_bytes, source->rate_bps, WH_ROUND_WORTH_NS) ||
+	    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+		return false;
+	return !wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||
+	       wh_round_is_cheap(p->dirty_bps, source->rate_bps);
+}
+
+/* To get ready to stop the guest took a moment, and it went on writing: send that, too, if it is worth it. */
 static int go_round_again(struct wh_source *source, struct wh_precopy *p)
 {
 	uint64_t left_bytes = UINT64_MAX;
-	uint64_t before_bytes;
-	struct wh_round round;
-	int r;
 
 	if (p->echo)
 		return 0; /* all that is pending may still change: it would be sent twice */
 
 	/* This ends: each leaves at most half of what the one before left. */
-	do {
-		before_bytes = left_bytes;
-		r = collect_written(p, p->pending);
-		left_bytes = bytes(wh_pageset_count(p->pending));
-		if (r < 0 || left_bytes > before_bytes / 2 ||
-		    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
+	for (;;) {
+		const uint64_t before_bytes = left_bytes;
+		struct wh_round round;
+		int r = collect(p, &left_bytes);
+
+		if (r < 0 || !round_again_helps(source, p, before_bytes, left_bytes))
 			return r;
 		r = wh_precopy_round(p, false, &round);
-	} while (r == 0 && wh_round_helps(before_bytes, left_bytes, source->rate_bps));
-	return r;
+		if (r < 0)
+			return r;
+	}
 }
 
 /* The guest stands still: send what it wrote until then. */
@@ -364,20 +379,40 @@ static int converge(struct wh_source *source, struct wh_precopy *p, struct wh_er
 {
 	wh_stat_set(p->stats, WH_STAT_CONVERGED_NS, wh_now_ns(source->clock));
 	wh_session_move(p->stats, WH_SESSION_CONVERGED);
-	return source->stop_guest(source, err);
+	return source->converged(source, err);
 }
 
-/* Have the guest stopped, with as little left to send as there can be. */
+/* Send what is pending, while the hypervisors get ready. */
+static int round_meanwhile(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
+{
+	struct wh_round round;
+	int r;
+
+	if (source->mode != WH_SWITCH_NONE || p->echo)
+		return 0; /* the guest is stopped at once; or all that is pending may still change */
+	if (wh_pageset_count(p->pending) == 0)
+		return 0;
+	r = wh_precopy_round(p, false, &round);
+	return r < 0 ? wh_fail(err, r, "the round before the last pass: %s", strerror(-r)) : 0;
+}
+
+/* Have the guest stopped, with as little left to send as is worth it. */
 static int stop_after_rounds(struct wh_source *source, struct wh_precopy *p, struct wh_error *err)
 {
 	int r = converge(source, p, err);
 
+	if (r == 0)
+		r = round_meanwhile(source, p, err);
+	if (r == 0)
+		r = source->stop_guest(source, err);
 	/* This ends: the daemon asks for it once or twice. */
 	while (r == WH_SOURCE_AGAIN) {
 		r = go_round_again(source, p);
 		if (r < 0)
-			return wh_fail(err, r, "the round before the last pass: %s", strerror(-r));
-		r = source->stop_guest(source, err);
+			return wh_fail(err, r, "a round before the last pass: %s", strerror(-r));
+		r = source->converged(source, err);
+		if (r == 0)
+			r = source->stop_guest(source, err);
 	}
 	return r;
 }
@@ -491,6 +526,8 @@ static int become_postcopy(struct wh_source *source, struct wh_postcopy_source *
 	if (r < 0)
 		return wh_fail(err, r, "announcing post-copy: %s", strerror(-r));
 	r = converge(source, p, err);
+	if (r == 0)
+		r = source->stop_guest(source, err);
 	if (r > 0) /* what is missing was told: no round fits in between */
 		return wh_fail(err, -EPROTO, "one more round on the way to post-copy");
 	if (r < 0)

@@ -47,9 +47,12 @@ struct wh_source {
 	struct wh_dirty *dirty;
 	struct wh_crew *crew; /* looks for zero pages; or NULL */
 
+	/* Ask for the guest to be stopped; it goes on for a moment. Return: 0 or -errno. */
+	int (*converged)(struct wh_source *source, struct wh_error *err);
+
 	/*
-	 * Have the guest stopped, and return when it stands still. Return: 0; WH_SOURCE_AGAIN: it runs,
-	 * send what it has written and ask again; or -errno.
+	 * Wait until the guest stands still. Return: 0; WH_SOURCE_AGAIN: it runs, send what it has
+	 * written and ask again; or -errno.
 	 */
 	int (*stop_guest)(struct wh_source *source, struct wh_error *err);
 

@@ -17,7 +17,8 @@
  * or the daemon's end of the socket is closed; the target's exits when the source's has.
  *
  * CONVERGED may be answered with AGAIN before FINISH: all is ready now to stop the guest, and it has
- * been writing meanwhile. The source sends that, if it is little, and says CONVERGED again.
+ * been writing meanwhile. The source sends that, if it is worth it, and says CONVERGED again. After the
+ * first CONVERGED it sends what it knew to be left before it looks for an answer.
  *
  * A source with @lingers in START does not end its rounds by itself: something else has still to be moved, and
  * the guest cannot stop before. It says NEAR when it would have converged for the first time, and keeps

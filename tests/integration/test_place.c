@@ -107,6 +107,21 @@ static void fills_what_is_empty_and_nothing_else(void **state)
 	}
 }
 
+static void small_pages_are_best_put_in_pieces_and_huge_ones_whole(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < 2; k++) {
+		struct fixture f;
+		uint32_t piece;
+
+		open_fixture(&f, kinds[k]);
+		piece = wh_place_piece(&f.place);
+		assert_int_equal(WH_WRITE_LEN_MAX % piece, 0);
+		assert_int_equal(piece < WH_WRITE_LEN_MAX, k == 0);
+		close_fixture(&f);
+	}
+}
+
 static void replaces_what_is_there(void **state)
 {
 	(void)state;
@@ -335,6 +350,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fills_what_is_empty_and_nothing_else),
+		cmocka_unit_test(small_pages_are_best_put_in_pieces_and_huge_ones_whole),
 		cmocka_unit_test(replaces_what_is_there),
 		cmocka_unit_test(fills_around_pages_that_are_there),
 		cmocka_unit_test(fills_again_what_was_given_back),

@@ -162,6 +162,15 @@ static int track(struct wh_source *source, struct wh_error *err)
 	return 0;
 }
 
+static int converged(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	assert_true(w->source_runs);
+	return 0;
+}
+
 static int stop_guest(struct wh_source *source, struct wh_error *err)
 {
 	struct world *w = source->context;
@@ -211,6 +220,7 @@ static int run_source(struct world *w)
 		                                           : 10 * WH_NSEC_PER_MSEC,
 		.echo_ns = w->disks == DISKS ? w->read_ns : 0,
 		.track = track,
+		.converged = converged,
 		.stop_guest = stop_guest,
 		.context = w,
 	};

@@ -195,6 +195,15 @@ static int track(struct wh_source *source, struct wh_error *err)
 	return 0;
 }
 
+static int converged(struct wh_source *source, struct wh_error *err)
+{
+	struct world *w = source->context;
+
+	(void)err;
+	assert_true(w->source_runs);
+	return 0;
+}
+
 static int stop_guest(struct wh_source *source, struct wh_error *err)
 {
 	struct world *w = source->context;
@@ -323,6 +332,7 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 		.downtime_target_ns = 1,
 		.echo_ns = w->disks ? READ_NS : 0,
 		.track = track,
+		.converged = converged,
 		.stop_guest = stop_guest,
 		.switch_mode = switch_mode,
 		.no_postcopy = no_postcopy,

@@ -115,19 +115,36 @@ static void one_long_sample_counts_in_full(void **state)
 static void another_round_helps_while_each_leaves_half(void **state)
 {
 	(void)state;
-	assert_true(wh_round_helps(200 * MIB, 100 * MIB, 1000 * MIB));
-	assert_false(wh_round_helps(200 * MIB, 100 * MIB + 1, 1000 * MIB));
-	assert_false(wh_round_helps(100 * MIB, 100 * MIB, 1000 * MIB));
-	assert_true(wh_round_helps(UINT64_MAX, 100 * MIB, 1000 * MIB));
+	assert_true(wh_round_helps(200 * MIB, 100 * MIB, 1000 * MIB, WH_ROUND_WORTH_NS));
+	assert_false(wh_round_helps(200 * MIB, 100 * MIB + 1, 1000 * MIB, WH_ROUND_WORTH_NS));
+	assert_false(wh_round_helps(100 * MIB, 100 * MIB, 1000 * MIB, WH_ROUND_WORTH_NS));
+	assert_true(wh_round_helps(UINT64_MAX, 100 * MIB, 1000 * MIB, WH_ROUND_WORTH_NS));
 }
 
 static void another_round_does_not_help_where_little_is_left(void **state)
 {
 	(void)state;
-	assert_false(wh_round_helps(200 * MIB, 0, 1000 * MIB));
-	assert_false(wh_round_helps(200 * MIB, 2 * MIB, 1000 * MIB));
-	assert_true(wh_round_helps(200 * MIB, 2 * MIB + 1, 1000 * MIB));
-	assert_false(wh_round_helps(0, 0, 0));
+	/* 2 MiB at 1000 MiB/s take 2 ms. */
+	assert_false(wh_round_helps(200 * MIB, 0, 1000 * MIB, WH_ROUND_WORTH_NS));
+	assert_false(wh_round_helps(200 * MIB, 2 * MIB, 1000 * MIB, WH_ROUND_WORTH_NS));
+	assert_true(wh_round_helps(200 * MIB, 2 * MIB + 1, 1000 * MIB, WH_ROUND_WORTH_NS));
+	assert_false(wh_round_helps(0, 0, 0, WH_ROUND_WORTH_NS));
+}
+
+static void what_is_little_is_the_callers_to_say(void **state)
+{
+	(void)state;
+	assert_false(wh_round_helps(200 * MIB, 40 * MIB, 1000 * MIB, 40 * WH_NSEC_PER_MSEC));
+	assert_true(wh_round_helps(200 * MIB, 40 * MIB + 1, 1000 * MIB, 40 * WH_NSEC_PER_MSEC));
+}
+
+static void a_round_is_cheap_while_a_quarter_of_it_is_written_anew(void **state)
+{
+	(void)state;
+	assert_true(wh_round_is_cheap(250 * MIB, 1000 * MIB));
+	assert_false(wh_round_is_cheap(250 * MIB + 1, 1000 * MIB));
+	assert_true(wh_round_is_cheap(0, 1000 * MIB));
+	assert_false(wh_round_is_cheap(1, 0));
 }
 
 int main(void)
@@ -146,6 +163,8 @@ int main(void)
 		cmocka_unit_test(one_long_sample_counts_in_full),
 		cmocka_unit_test(another_round_helps_while_each_leaves_half),
 		cmocka_unit_test(another_round_does_not_help_where_little_is_left),
+		cmocka_unit_test(what_is_little_is_the_callers_to_say),
+		cmocka_unit_test(a_round_is_cheap_while_a_quarter_of_it_is_written_anew),
 	};
 
 	return cmocka_run_group_tests_name("converge", tests, NULL, NULL);
