@@ -106,6 +106,15 @@ static void unlink_ours(const struct wh_job *job, const char *prefix, const char
 		(void)unlink(path); /* QEMU may have removed it, or never made it */
 }
 
+/* The next wherryd does, where the guest may be at its place. */
+static bool needs_monitor(const struct wh_job *job)
+{
+	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
+
+	return fd != -ESRCH &&
+	       (wh_phase_is_committed(job->record.phase) || wh_domain_is_claimed(job));
+}
+
 /* What a QEMU that was killed leaves: libvirt knows nothing of it. */
 static void remove_sockets(const struct wh_job *job)
 {
@@ -120,8 +129,7 @@ static void remove_sockets(const struct wh_job *job)
 		(void)unlink(job->domain->old_monitor);
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".sock");
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".disks");
-	/* The next wherryd needs it, where the guest may be at its place. */
-	if (target && !wh_phase_is_committed(job->record.phase) && !wh_domain_is_claimed(job))
+	if (target && !needs_monitor(job))
 		unlink_ours(job, WH_DOMAIN_MONITOR_PREFIX, "");
 }
 

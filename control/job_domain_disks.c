@@ -227,7 +227,7 @@ int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
 
 static bool is_ours(const struct wh_made_file *made)
 {
-	struct wh_made_file now;
+	struct wh_made_file now = { 0 };
 
 	return made->ino == 0 || (identify(&now, made->path) == 0 && now.dev == made->dev &&
 	                          now.ino == made->ino && now.born_ns == made->born_ns);
