@@ -28,6 +28,14 @@ struct key {
 	bool enrolled;
 };
 
+/* A page that a key had, and that is no longer in the memory. */
+struct ghost {
+	struct ghost *next;
+	uint32_t key;
+	const uint8_t *addr;
+	uint8_t contents[WH_PAGE_SIZE];
+};
+
 struct pair {
 	struct fake_work works[WH_RDMA_DEPTH_MAX];
 	uint64_t posted, performed;
@@ -61,6 +69,7 @@ struct wh_verbs {
 	struct key keys[KEYS_MAX];
 	uint64_t enrolled_bytes, enrolled_max;
 	int enroll_code;
+	struct ghost *ghosts; /* owned */
 };
 
 static struct wh_verbs *listeners[LISTENERS_MAX];
@@ -157,6 +166,51 @@ static uint8_t *memory_of(struct wh_verbs *v, uint32_t key, uint64_t addr, uint3
 	return inside ? (uint8_t *)(uintptr_t)addr : NULL;
 }
 
+void fake_verbs_detach(struct wh_verbs *v, const void *addr)
+{
+	for (uint32_t i = 1; i < KEYS_MAX; i++) {
+		const struct key *k = &v->keys[i];
+		struct ghost *ghost;
+
+		if (!k->enrolled || (const uint8_t *)addr < k->addr ||
+		    (const uint8_t *)addr >= k->addr + k->bytes)
+			continue;
+		ghost = malloc(sizeof(*ghost));
+		wh_assert(ghost);
+		/* The oldest one counts, and is found last. */
+		*ghost = (struct ghost){ .next = v->ghosts, .key = i, .addr = addr };
+		memcpy(ghost->contents, addr, WH_PAGE_SIZE);
+		v->ghosts = ghost;
+	}
+}
+
+static void forget_ghosts(struct wh_verbs *v, uint32_t key)
+{
+	struct ghost **at = &v->ghosts;
+
+	while (*at) {
+		struct ghost *ghost = *at;
+
+		if (ghost->key != key) {
+			at = &ghost->next;
+			continue;
+		}
+		*at = ghost->next;
+		free(ghost);
+	}
+}
+
+/* What was written came from the pages that the key still has. */
+static void put_ghosts(const struct wh_verbs *v, const struct wh_verbs_work *w, uint8_t *to)
+{
+	const uint8_t *from = w->local_addr;
+
+	for (const struct ghost *ghost = v->ghosts; ghost; ghost = ghost->next)
+		if (ghost->key == w->local_key && ghost->addr >= from &&
+		    ghost->addr + WH_PAGE_SIZE <= from + w->len)
+			memcpy(to + (ghost->addr - from), ghost->contents, WH_PAGE_SIZE);
+}
+
 static int copy(struct wh_verbs *v, const struct fake_work *work)
 {
 	const struct wh_verbs_work *w = &work->w;
@@ -173,6 +227,8 @@ static int copy(struct wh_verbs *v, const struct fake_work *work)
 		return -EACCES;
 	}
 	memcpy(reads ? local : remote, reads ? remote : local, w->len);
+	if (!reads)
+		put_ghosts(v, w, remote);
 	return 0;
 }
 
@@ -349,6 +405,7 @@ void wh_verbs_expel(struct wh_verbs *v, struct wh_verbs_key *key)
 	(void)pthread_mutex_lock(&v->lock);
 	wh_assert(k->enrolled);
 	k->enrolled = false;
+	forget_ghosts(v, key->local);
 	v->enrolled_bytes -= k->bytes;
 	(void)pthread_mutex_unlock(&v->lock);
 	*key = (struct wh_verbs_key){ 0 };

@@ -55,6 +55,12 @@ void fake_verbs_remove(struct wh_verbs *v, int code);
 uint32_t fake_verbs_waiting(const struct wh_verbs *v, uint32_t pair);
 const struct fake_work *fake_verbs_work(const struct wh_verbs *v, uint32_t pair, uint32_t nth);
 
+/*
+ * The page at @addr is taken out of the memory there: what is enrolled at this end goes on with what
+ * it holds now, as a device does. For writes of this end; the memory may change only afterwards.
+ */
+void fake_verbs_detach(struct wh_verbs *v, const void *addr);
+
 /* Keys enrolled and not expelled. */
 uint32_t fake_verbs_keys(const struct wh_verbs *v);
 
