@@ -41,8 +41,12 @@ int wh_rdma_chunks_add(struct wh_rdma_chunks *c, uint16_t region, void *addr, ui
 {
 	struct wh_rdma_region *r = &c->regions[region];
 
+	const uint64_t count = (bytes + chunk_bytes(c) - 1) >> c->order;
+
 	wh_assert(!r->chunks && bytes > 0);
-	r->count = (uint32_t)((bytes + chunk_bytes(c) - 1) >> c->order);
+	if (count > WH_RDMA_CHUNKS_MAX)
+		return 0;
+	r->count = (uint32_t)count;
 	r->chunks = calloc(r->count, sizeof(*r->chunks));
 	if (!r->chunks)
 		return -ENOMEM;

@@ -25,6 +25,9 @@
 #include "wherry/error.h"
 #include "wherry/limits.h"
 
+/* Of one region: 16 TiB in the smallest that are of use. */
+#define WH_RDMA_CHUNKS_MAX (1u << 20)
+
 /* Of the keys of this side. */
 enum wh_rdma_chunk_state {
 	WH_RDMA_CHUNK_IDLE,
@@ -94,7 +97,7 @@ void wh_rdma_chunks_init(struct wh_rdma_chunks *c);
 /* All keys must have been expelled, by wh_rdma_chunks_expel(). */
 void wh_rdma_chunks_done(struct wh_rdma_chunks *c);
 
-/* Cut @bytes at @addr into chunks. Return: 0 or -ENOMEM. */
+/* Cut @bytes at @addr into chunks, if they are not too many. Return: 0 or -ENOMEM. */
 wh_must_check int wh_rdma_chunks_add(struct wh_rdma_chunks *c, uint16_t region, void *addr,
                                      uint64_t bytes);
 

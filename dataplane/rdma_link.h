@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "rate.h"
 #include "rdma_chunks.h"
 #include "rdma_frames.h"
 #include "rdma_pairs.h"
@@ -71,7 +72,8 @@ struct wh_rdma_link {
 	bool passive;
 	enum wh_rdma_state state;
 	struct wh_rdma_options options;
-	struct wh_bucket *bucket; /* borrowed; or NULL */
+	struct wh_rate rate;
+	uint32_t paid_bytes; /* taken from it, and not posted yet */
 	void (*carries)(void *context, enum wh_transport_kind kind, const char *why);
 	void *context;
 

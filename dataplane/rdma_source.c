@@ -20,13 +20,31 @@
 #include <stdlib.h>
 
 #include "wherry/assert.h"
+#include "wherry/clock.h"
 
-/* A work's cookie: its slot, and the chunk it uses. */
+/* A work's cookie, from below: its slot, its pages, and the chunk it uses. */
 #define SLOT_BITS   12u
+#define PAGES_BITS  7u
 #define REGION_BITS 7u
+#define CHUNK_SHIFT (SLOT_BITS + PAGES_BITS + REGION_BITS)
 
 static_assert(1u << SLOT_BITS >= WH_QUEUE_DEPTH_MAX, "a slot's number fits");
+static_assert(1u << PAGES_BITS > WH_RDMA_WRITE_LEN_MAX / WH_PAGE_SIZE, "a work's pages fit");
 static_assert(1u << REGION_BITS >= WH_REGIONS_MAX, "a region's number fits");
+static_assert(UINT64_C(1) << CHUNK_SHIFT <= WH_VERBS_COOKIES / WH_RDMA_CHUNKS_MAX, "a chunk's, too");
+
+static uint64_t cookie_of(uint32_t slot, const struct wh_rdma_chunk *chunk, uint32_t bytes)
+{
+	return slot | (uint64_t)(bytes / WH_PAGE_SIZE) << SLOT_BITS |
+	       (uint64_t)chunk->region << (SLOT_BITS + PAGES_BITS) |
+	       (uint64_t)chunk->number << CHUNK_SHIFT;
+}
+
+/* @count bits of @cookie, from bit @shift on. */
+static uint32_t field(uint64_t cookie, uint32_t shift, uint32_t count)
+{
+	return (uint32_t)(cookie >> shift & ((UINT64_C(1) << count) - 1));
+}
 
 int wh_rdma_source_init(struct wh_rdma_link *link, uint32_t depth)
 {
@@ -199,6 +217,25 @@ static bool may_go_by_rdma(const struct wh_rdma_link *link, const struct wh_rdma
 	return link->state != WH_RDMA_OVER && !slot->only_beside;
 }
 
+/*
+ * Pay for @bytes that are about to be posted. What was paid for and found no room is not paid for
+ * twice. Return: whether they may go now.
+ */
+static bool pay(struct wh_rdma_link *link, uint32_t bytes)
+{
+	const uint64_t now_ns = link->rate.bucket ? wh_now_ns(&wh_clock_monotonic) : 0;
+	uint64_t wait_ns;
+
+	if (!link->rate.bucket || link->paid_bytes >= bytes)
+		return true;
+	wait_ns = wh_rate_take(&link->rate, bytes - link->paid_bytes, now_ns);
+	if (wait_ns == 0)
+		link->paid_bytes = bytes;
+	else if (wait_ns != WH_RATE_AWAIT && (!link->wake_ns || now_ns + wait_ns < link->wake_ns))
+		link->wake_ns = now_ns + wait_ns;
+	return wait_ns == 0;
+}
+
 /* Post a piece of @slot from @chunk. Return: bytes, or 0 if it has to wait. */
 static uint32_t post_piece(struct wh_rdma_link *link, struct wh_rdma_slot *slot,
                            struct wh_rdma_chunk *chunk)
@@ -206,10 +243,9 @@ static uint32_t post_piece(struct wh_rdma_link *link, struct wh_rdma_slot *slot,
 	const uint64_t offset = slot->w.src_offset + slot->next;
 	const uint64_t into = offset & ((UINT64_C(1) << link->chunks.order) - 1);
 	const uint64_t room = wh_rdma_chunk_bytes(&link->chunks, chunk) - into;
-	const uint32_t left = slot->w.len - slot->next;
+	const uint32_t max = wh_rate_write_max(&link->rate);
+	uint32_t left = slot->w.len - slot->next;
 	struct wh_verbs_work work = {
-		.cookie = (uint64_t)chunk->number << (SLOT_BITS + REGION_BITS) |
-		          (uint64_t)chunk->region << SLOT_BITS | number_of(link, slot),
 		.local_addr = wh_rdma_chunk_addr(&link->chunks, chunk) + into,
 		.remote_addr = chunk->peer_addr + into,
 		.local_key = chunk->key.local,
@@ -217,12 +253,17 @@ static uint32_t post_piece(struct wh_rdma_link *link, struct wh_rdma_slot *slot,
 	};
 	int r;
 
-	work.len = wh_rdma_pairs_piece(link->pairs, offset, left < room ? left : (uint32_t)room);
+	left = left < room ? left : (uint32_t)room;
+	work.len = wh_rdma_pairs_piece(link->pairs, offset, left < max ? left : max);
+	work.cookie = cookie_of(number_of(link, slot), chunk, work.len);
+	if (!pay(link, work.len))
+		return 0;
 	r = wh_rdma_pairs_write(link->pairs, slot->w.dst_region, offset, &work);
 	if (r < 0)
 		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
 	if (r != 0)
 		return 0;
+	link->paid_bytes -= link->rate.bucket ? work.len : 0;
 	wh_rdma_chunks_use(&link->chunks, chunk);
 	link->rdma_bytes += work.len;
 	return work.len;
@@ -338,13 +379,16 @@ int wh_rdma_source_write(struct wh_rdma_link *link, const struct wh_write *w)
 
 void wh_rdma_source_complete(struct wh_rdma_link *link, uint64_t cookie)
 {
-	struct wh_rdma_slot *slot = &link->slots[cookie & ((1u << SLOT_BITS) - 1)];
-	struct wh_rdma_chunk *chunk = wh_rdma_chunks_get(
-		&link->chunks, cookie >> SLOT_BITS & ((1u << REGION_BITS) - 1),
-		(uint32_t)(cookie >> (SLOT_BITS + REGION_BITS)));
+	struct wh_rdma_slot *slot = &link->slots[field(cookie, 0, SLOT_BITS)];
+	const uint16_t region = (uint16_t)field(cookie, SLOT_BITS + PAGES_BITS, REGION_BITS);
+	struct wh_rdma_chunk *chunk =
+		wh_rdma_chunks_get(&link->chunks, region, (uint32_t)(cookie >> CHUNK_SHIFT));
 
 	wh_assert(slot->works > 0 && chunk);
 	slot->works--;
+	if (link->rate.bucket)
+		wh_rate_done(&link->rate,
+		             (uint64_t)field(cookie, SLOT_BITS, PAGES_BITS) * WH_PAGE_SIZE);
 	wh_rdma_chunks_release(&link->chunks, chunk);
 	abandon(link, chunk);
 	link->try_waiting = true;

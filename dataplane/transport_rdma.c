@@ -96,6 +96,8 @@ void wh_rdma_take_down(struct wh_rdma_link *link)
 	link->verbs = wh_verbs_close(link->verbs);
 	link->armed = false;
 	link->wake_ns = 0;
+	link->paid_bytes = 0;
+	link->rate.in_flight_bytes = 0;
 }
 
 void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason)
@@ -222,6 +224,11 @@ static void look_beside(struct wh_rdma_link *link)
 		take_completions(link);
 	if (link->state == WH_RDMA_UP)
 		take_chunks(link);
+	if (link->state == WH_RDMA_UP && link->wake_ns &&
+	    wh_now_ns(&wh_clock_monotonic) >= link->wake_ns) {
+		link->wake_ns = 0; /* there may be something to be had from the bucket */
+		link->try_waiting = true;
+	}
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -656,7 +663,7 @@ static struct wh_rdma_link *new_link(const struct wh_link_config *cfg)
 	link->held_tail = &link->held;
 	link->passive = cfg->passive;
 	link->options = cfg->rdma;
-	link->bucket = cfg->bucket;
+	link->rate.bucket = cfg->bucket;
 	link->carries = cfg->carries;
 	link->context = cfg->context;
 	link->chunks.order = (uint32_t)__builtin_ctzll(cfg->rdma.chunk_bytes);
