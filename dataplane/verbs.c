@@ -101,7 +101,8 @@ static int query(struct wh_verbs *v, uint8_t port, struct wh_error *err)
 		.reads_max = v->initiator_depth,
 		.enroll_max = d->max_mr_size,
 		.on_demand = faults_pages_in(&attr.odp_caps),
-		.write_with_imm = v->device->device->transport_type != IBV_TRANSPORT_IWARP,
+		.write_with_imm = v->device->device->transport_type != IBV_TRANSPORT_IWARP &&
+		                  !v->cfg.marks_as_sends,
 	};
 	return 0;
 }
@@ -567,6 +568,7 @@ int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, stru
 		.pairs = cfg->pairs,
 		.depth = cfg->depth,
 		.marks = cfg->marks,
+		.marks_as_sends = cfg->marks_as_sends,
 	};
 	memcpy(v->token, cfg->token, sizeof(v->token));
 	for (uint32_t i = 0; i < cfg->pairs; i++)
