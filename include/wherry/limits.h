@@ -39,6 +39,12 @@
 /* The most: no machine has more memory. */
 #define WH_RDMA_PINNED_BYTES_MAX (1ull << 50)
 
+/* One RDMA write: larger ones save nothing, and what is in flight is felt after a limit has changed. */
+#define WH_RATE_WRITE_MAX (256u << 10)
+
+/* Under a limit, bytes of writes without a completion of their own: four writes of the largest size. */
+#define WH_RATE_UNTOLD_BYTES (1u << 20)
+
 /* Writes in flight on one link: 4096 of 2 MiB is 8 GiB, beyond any bandwidth-delay product. */
 #define WH_QUEUE_DEPTH_MAX 4096u
 
