@@ -15,6 +15,7 @@
  *	job_undo.c            Cancelling of a source
  *	job_target.c          a target, but for
  *	job_target_owed.c     PostCopy and PostCopyPaused of a target
+ *	job_transport.c       what carries the pages
  *	job_recover.c         what an earlier wherryd left in the journal
  *	job_domain*.c         what is different where the guest is a domain of libvirt
  *
@@ -132,6 +133,10 @@ struct wh_job {
 	bool postcopy;     /* landed without all of its memory */
 	bool arrived;      /* now with all of it */
 	bool mover_lost;   /* in post-copy, before it was known that the guest has moved */
+
+	/* job_transport.c */
+	enum wh_transport_kind carries; /* what moves pages: TCP or RDMA */
+	struct wh_error no_rdma;        /* why it is TCP, if RDMA was asked for; else "" */
 
 	/* Source. */
 	uint16_t mover_port; /* the target's mover listens there */
@@ -335,6 +340,9 @@ void wh_throttle_lift(struct wh_job *job);  /* full speed, at once */
 void wh_job_unthrottle(struct wh_job *job); /* and nothing of it left; does nothing a second time */
 /* Undo what an earlier wherryd left of migration @id. @vm may be "". */
 void wh_throttle_recover(const char *id, const char *vm);
+
+/* job_transport.c: for a struct wh_worker_handler whose context is the job. */
+void wh_job_carries(void *ctx, enum wh_transport_kind kind, const char *why);
 
 /* job_undo.c */
 void wh_undo_source(struct wh_job *job);

@@ -215,6 +215,7 @@ int wh_source_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 {
 	const struct wh_worker_handler handler = {
 		.listening = on_worker_listening,
+		.transport = wh_job_carries,
 		.open = on_worker_open,
 		.no_postcopy = on_worker_no_postcopy,
 		.near = on_worker_near,

@@ -263,6 +263,7 @@ int wh_target_start_mover(struct wh_job *job, bool resume, struct wh_error *err)
 {
 	const struct wh_worker_handler handler = {
 		.listening = on_listening,
+		.transport = wh_job_carries,
 		.open = on_open,
 		.no_postcopy = on_no_postcopy,
 		.converged = on_converged,

@@ -106,6 +106,12 @@ static void on_listening(void *context, uint16_t port)
 	wh_worker_listening(port);
 }
 
+static void on_carries(void *context, enum wh_transport_kind kind, const char *why)
+{
+	(void)context;
+	wh_worker_transport(kind, why);
+}
+
 static int open_link(struct wh_transport **ret, const struct wh_job *job, struct wh_error *err)
 {
 	const bool passive = job->start.role == WH_ROLE_TARGET;
@@ -122,6 +128,12 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 		.compression = job->start.compression,
 		.token = job->start.token,
 		.deadline_ns = wh_now_ns(&wh_clock_monotonic) + WH_CONNECT_NS,
+		.rdma = { .pairs = job->start.rdma_pairs,
+		          .chunk_bytes = job->start.rdma_chunk_bytes,
+		          .pinned_bytes_max = job->start.rdma_pinned_bytes_max,
+		          .odp = job->start.rdma_odp != 0 },
+		.bucket = job->bucket,
+		.carries = on_carries,
 		.listening = on_listening,
 	};
 	int r = print_uri(passive ? &job->start.local : &job->start.peer, &text);
