@@ -124,6 +124,10 @@ struct wh_rdma_link {
 
 /* --- rdma_state.c ------------------------------------------------------------------------------ */
 
+/* End what the pairs do: when it returns, nothing lands here any more. Keys stay until the rest is
+ * taken down. */
+void wh_rdma_cut(struct wh_rdma_link *link);
+
 /* End RDMA on this side at once: when it returns, nothing of it lands here any more. */
 void wh_rdma_take_down(struct wh_rdma_link *link);
 

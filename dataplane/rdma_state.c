@@ -39,16 +39,21 @@ static void unwatch(struct wh_rdma_link *link, int fd)
 		(void)epoll_ctl(link->epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
+void wh_rdma_cut(struct wh_rdma_link *link)
+{
+	if (!link->verbs)
+		return;
+	unwatch(link, wh_verbs_fd(link->verbs));
+	wh_verbs_cut(link->verbs);
+}
+
 void wh_rdma_take_down(struct wh_rdma_link *link)
 {
 	for (uint32_t i = 0; i < link->depth; i++)
 		link->slots[i].awaits = NULL;
 	if (link->pairs)
 		link->arrived = wh_rdma_pairs_arrived(link->pairs);
-	if (link->verbs) {
-		unwatch(link, wh_verbs_fd(link->verbs));
-		wh_verbs_cut(link->verbs);
-	}
+	wh_rdma_cut(link);
 	if (link->enroll)
 		unwatch(link, wh_rdma_enroll_fd(link->enroll));
 	link->enroll = wh_rdma_enroll_free(link->enroll);
