@@ -49,22 +49,12 @@
 #include <bpf/bpf_helpers.h>
 
 #define NSEC_PER_MSEC 1000000ull
-#define NSEC_PER_USEC 1000ull
 
 /* Verdicts of the cgroup hooks. */
 #define REFUSE 0
 #define PASS   1
 
-/* What an idle bucket saves up. Timers fire late; this is what they catch up from. */
-#define CREDIT_NS (5 * NSEC_PER_MSEC)
-
-/*
- * The backstop's bound: a time, and some bytes, because at small limits the time is less than one
- * super-packet. TCP does not pace the first ten segments of a connection: 16 connections with
- * jumbo frames begin with 1.4 MiB. sch_fq holds two super-packets of each and a millisecond more.
- */
-#define DEBT_MAX_NS       (10 * NSEC_PER_MSEC)
-#define DEBT_MAX_BYTES    (2ull << 20)
+/* The backstop's bound where sch_fq holds two super-packets of each connection and a millisecond more. */
 #define FQ_DEBT_MAX_NS    (30 * NSEC_PER_MSEC)
 #define FQ_DEBT_MAX_BYTES (3ull << 20)
 
@@ -74,12 +64,6 @@
 
 /* TC_PRIO_INTERACTIVE: the highest that needs no privilege. */
 #define URGENT_PRIORITY 6
-
-/* The law's q is at least this: shorter sleeps are below what timers can do. */
-#define MEAN_MIN_NS (50 * NSEC_PER_USEC)
-
-/* A pacing timer cannot be shortened, so no flow is sent to sleep for longer than this many q. */
-#define DEBT_MAX_MEANS 64
 
 /* Smaller packets say nothing about the size of bulk packets. */
 #define BULK_BYTES 1024
@@ -179,8 +163,8 @@ static __always_inline __u64 charge_clock(__u64 now, __u64 price)
 	__u64 clock = READ(clock_ns);
 
 	/* After idleness the clock is far behind. If this fails, somebody else has lifted it. */
-	if (clock + CREDIT_NS < now)
-		__sync_val_compare_and_swap(&bucket.clock_ns, clock, now - CREDIT_NS);
+	if (clock + WH_BUCKET_CREDIT_NS < now)
+		__sync_val_compare_and_swap(&bucket.clock_ns, clock, now - WH_BUCKET_CREDIT_NS);
 	return __sync_fetch_and_add(&bucket.clock_ns, price);
 }
 
@@ -191,7 +175,7 @@ static __always_inline __u64 bound_ns(bool urgent, bool fq)
 		return URGENT_DEBT_MAX_NS + price_ns(URGENT_DEBT_MAX_BYTES);
 	if (fq)
 		return FQ_DEBT_MAX_NS + price_ns(FQ_DEBT_MAX_BYTES);
-	return DEBT_MAX_NS + price_ns(DEBT_MAX_BYTES);
+	return WH_BUCKET_DEBT_MAX_NS + price_ns(WH_BUCKET_DEBT_MAX_BYTES);
 }
 
 SEC("cgroup_skb/egress")
@@ -241,18 +225,19 @@ static __always_inline __u64 fair_pace(__u64 limit, __u64 free_ns)
 	__u64 q = price_ns(READ(mean_bytes));
 	__u64 debt, credit, wait;
 
-	if (q < MEAN_MIN_NS)
-		q = MEAN_MIN_NS;
+	if (q < WH_BUCKET_MEAN_MIN_NS)
+		q = WH_BUCKET_MEAN_MIN_NS;
 
 	if (clock > now) {
 		debt = clock - now;
-		wait = q + (debt < DEBT_MAX_MEANS * q ? debt : DEBT_MAX_MEANS * q);
+		wait = q +
+		       (debt < WH_BUCKET_DEBT_MAX_MEANS * q ? debt : WH_BUCKET_DEBT_MAX_MEANS * q);
 		count(&bucket.waits, 1);
 	} else if (free_ns) {
 		return PACE_NONE;
 	} else {
 		/* Credit is spent at up to four times the limit. */
-		credit = now - clock < CREDIT_NS ? now - clock : CREDIT_NS;
+		credit = now - clock < WH_BUCKET_CREDIT_NS ? now - clock : WH_BUCKET_CREDIT_NS;
 		wait = q > credit + q / 4 ? q - credit : q / 4;
 	}
 	return limit * q / wait;

@@ -18,6 +18,25 @@
 /* ns_per_byte is a fixed-point number with this many bits behind the point. */
 #define WH_BUCKET_SHIFT 20
 
+/* The rules of debt, for who charges the bucket: packets in the kernel, and RDMA in the mover. */
+
+/* What an idle bucket saves up. Timers fire late; this is what they catch up from. */
+#define WH_BUCKET_CREDIT_NS 5000000ull
+
+/*
+ * The backstop's bound: a time, and some bytes, because at small limits the time is less than one
+ * super-packet. TCP does not pace the first ten segments of a connection: 16 connections with
+ * jumbo frames begin with 1.4 MiB.
+ */
+#define WH_BUCKET_DEBT_MAX_NS    10000000ull
+#define WH_BUCKET_DEBT_MAX_BYTES (2ull << 20)
+
+/* The law's q is at least this: shorter sleeps are below what timers can do. */
+#define WH_BUCKET_MEAN_MIN_NS 50000ull
+
+/* A pacing timer cannot be shortened, so no flow is sent to sleep for longer than this many q. */
+#define WH_BUCKET_DEBT_MAX_MEANS 64ull
+
 struct wh_bucket {
 	__u64 clock_ns; /* charged by every packet */
 	__u64 clock_line[7];

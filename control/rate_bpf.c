@@ -6,7 +6,7 @@
  * The bucket is the programs' .bss, a map that libbpf maps into this process: what is read and
  * written here is the very memory that packets are charged to.
  *
- * Nothing is loaded until there is a limit. If that is from the start, sockets learn of it when
+ * Nothing is loaded until there is a limit, or somebody else is to charge the bucket. If that is from the start, sockets learn of it when
  * they connect. If it comes later, the sockets that exist are armed by a walk over all TCP
  * sockets of this network namespace (the "arm" program), which older kernels cannot do; so that
  * program is loaded only then. The order is: attach with limit 0, arm, set the limit.
@@ -43,7 +43,7 @@
 
 struct wh_rate_bpf {
 	int cgroup_fd;
-	struct token_bucket *programs; /* NULL until there is a limit */
+	struct token_bucket *programs; /* NULL until there is a limit, or a bucket to share */
 };
 
 static struct token_bucket *programs_destroy(struct token_bucket *programs)
@@ -227,6 +227,19 @@ int wh_rate_bpf_set(struct wh_rate_bpf *rate, uint64_t limit_bps, struct wh_erro
 
 	if (r < 0)
 		return wh_context(err, r, "cannot change the bandwidth limit");
+	return 0;
+}
+
+int wh_rate_bpf_share(struct wh_rate_bpf *rate, int *ret, struct wh_error *err)
+{
+	int r = rate->programs ? 0 : load(rate, false, err);
+
+	if (r < 0)
+		return wh_context(err, r, "cannot make the limit's bucket");
+	wh_assert(rate->programs);
+	/* The bucket is all there is in .bss: libbpf makes that map one that can be mapped. */
+	wh_assert((const void *)&rate->programs->bss->bucket == rate->programs->bss);
+	*ret = bpf_map__fd(rate->programs->maps.bss);
 	return 0;
 }
 

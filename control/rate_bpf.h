@@ -72,6 +72,17 @@ wh_must_check int wh_rate_bpf_set(struct wh_rate_bpf *rate, uint64_t limit_bps,
 /* Everything is 0 if there never was a limit. */
 void wh_rate_bpf_stats(const struct wh_rate_bpf *rate, struct wh_rate_stats *ret);
 
+/**
+ * wh_rate_bpf_share() - Let somebody else charge the bucket, for what passes no hook of the kernel
+ * @ret:	the map that is the bucket, borrowed: to be mapped, one struct wh_bucket at its start
+ *
+ * From now on the bucket exists, also while there is no limit: whoever has mapped it sees one that is set
+ * later. So call this before there are sockets.
+ *
+ * Return: 0 or -errno.
+ */
+wh_must_check int wh_rate_bpf_share(struct wh_rate_bpf *rate, int *ret, struct wh_error *err);
+
 /* The descriptors that keep the limit alive, borrowed. Return: how many, 0 if never limited. */
 size_t wh_rate_bpf_links(const struct wh_rate_bpf *rate, int fds[WH_RATE_LINKS]);
 

@@ -44,6 +44,7 @@ struct wh_worker {
 union message {
 	uint32_t type;
 	struct wh_worker_listening listening;
+	struct wh_worker_transport transport;
 	struct wh_worker_landed landed;
 	struct wh_worker_failed failed;
 };
@@ -52,6 +53,8 @@ static size_t size_of(uint32_t type)
 {
 	if (type == WH_WORKER_LISTENING)
 		return sizeof(struct wh_worker_listening);
+	if (type == WH_WORKER_TRANSPORT)
+		return sizeof(struct wh_worker_transport);
 	if (type == WH_WORKER_LANDED)
 		return sizeof(struct wh_worker_landed);
 	return type == WH_WORKER_FAILED ? sizeof(struct wh_worker_failed)
@@ -70,6 +73,13 @@ static void dispatch(struct wh_worker *w, union message *m)
 	switch ((enum wh_worker_type)m->type) {
 	case WH_WORKER_LISTENING:
 		w->handler.listening(w->handler.ctx, m->listening.port);
+		return;
+	case WH_WORKER_TRANSPORT:
+		m->transport.why.text[WH_ERROR_TEXT_MAX - 1] = '\0';
+		w->handler.transport(w->handler.ctx,
+		                     m->transport.kind == WH_TRANSPORT_RDMA ? WH_TRANSPORT_RDMA
+		                                                            : WH_TRANSPORT_TCP,
+		                     m->transport.why.text);
 		return;
 	case WH_WORKER_OPEN:
 		w->handler.open(w->handler.ctx);
@@ -205,7 +215,7 @@ int wh_worker_open(struct wh_worker **ret, const struct wh_worker_config *cfg, s
 int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_message,
                     const struct wh_worker_fds *more, struct wh_error *err)
 {
-	int fds[2 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
+	int fds[3 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
 	struct wh_worker_start copy = *start_message;
 	struct wh_fdpass pass = {
 		.data = &copy, .len = sizeof(copy), .fds = fds, .fd_count = 1 + more->count
@@ -214,7 +224,8 @@ int wh_worker_begin(struct wh_worker *w, const struct wh_worker_start *start_mes
 
 	const bool missing = copy.role == WH_ROLE_TARGET && copy.postcopy;
 
-	wh_assert(more->count == copy.region_count + missing + copy.hold_count);
+	wh_assert(more->count ==
+	          copy.region_count + missing + (copy.bucket != 0) + copy.hold_count);
 	fds[0] = w->process.stats_fd;
 	memcpy(fds + 1, more->fds, more->count * sizeof(int));
 	r = wh_fdpass_send(w->process.sock, &pass);

@@ -26,6 +26,8 @@ struct wh_worker;
 
 struct wh_worker_handler {
 	void (*listening)(void *ctx, uint16_t port);
+	/* What carries pages from now on, and why it is TCP if RDMA was asked for. */
+	void (*transport)(void *ctx, enum wh_transport_kind kind, const char *why);
 	void (*open)(void *ctx);
 	void (*no_postcopy)(void *ctx);
 	void (*near)(void *ctx); /* only of a source that lingers */
@@ -45,8 +47,8 @@ struct wh_worker_config {
 
 /* Descriptors for START besides the stats page, all borrowed. */
 struct wh_worker_fds {
-	/* RAM files, the missing file if there is to be one, then those to hold. */
-	int fds[WH_REGIONS_MAX + 1 + WH_WORKER_HOLD_MAX];
+	/* RAM files, the missing file and the bucket if there are to be any, then those to hold. */
+	int fds[WH_REGIONS_MAX + 2 + WH_WORKER_HOLD_MAX];
 	size_t count;
 };
 

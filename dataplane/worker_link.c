@@ -4,22 +4,40 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "wherry/fdpass.h"
+#include "wherry/limits.h"
+
+#include "token_bucket.h"
 
 static int gone(struct wh_error *err, int r)
 {
 	return wh_fail(err, r, "wherryd is gone: %s", strerror(-r));
 }
 
-/* Descriptors that START must bring: the stats page, RAM, the missing file, what is only held. */
+static bool has_missing(const struct wh_worker_start *start)
+{
+	return start->role == WH_ROLE_TARGET && start->postcopy;
+}
+
+/* Descriptors that START must bring: the stats page, RAM, the missing file, the bucket, what is only held. */
 static uint32_t descriptors_of(const struct wh_worker_start *start)
 {
-	const bool missing = start->role == WH_ROLE_TARGET && start->postcopy;
+	return 1 + start->region_count + has_missing(start) + (start->bucket != 0) +
+	       start->hold_count;
+}
 
-	return 1 + start->region_count + missing + start->hold_count;
+static bool rdma_is_right(const struct wh_worker_start *start)
+{
+	const uint64_t chunk = start->rdma_chunk_bytes;
+
+	return start->transport == WH_TRANSPORT_TCP ||
+	       (start->transport < WH_TRANSPORT_KINDS && start->rdma_pairs >= 1 &&
+	        start->rdma_pairs <= WH_RDMA_PAIRS_MAX && chunk >= WH_RDMA_CHUNK_BYTES_MIN &&
+	        chunk <= WH_RDMA_CHUNK_BYTES_MAX && (chunk & (chunk - 1)) == 0);
 }
 
 static int check_start(const struct wh_job *job, const struct wh_fdpass *msg, struct wh_error *err)
@@ -30,18 +48,30 @@ static int check_start(const struct wh_job *job, const struct wh_fdpass *msg, st
 	    start->region_count == 0 || start->region_count > WH_REGIONS_MAX ||
 	    start->connections == 0 || start->connections > WH_CONNECTIONS_MAX ||
 	    start->hold_count > WH_WORKER_HOLD_MAX || (start->resume && !start->postcopy) ||
-	    msg->fd_count != descriptors_of(start))
+	    !rdma_is_right(start) || msg->fd_count != descriptors_of(start))
 		return wh_fail(err, -EPROTO, "wherryd and wherry-mover are not of one version");
+	return 0;
+}
+
+/* The map outlives its descriptor, which the mover could do nothing else with. */
+static int map_bucket(struct wh_job *job, int fd, struct wh_error *err)
+{
+	void *page = mmap(NULL, sizeof(*job->bucket), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (page == MAP_FAILED)
+		return wh_fail(err, -errno, "cannot map the limit's bucket: %s", strerror(errno));
+	job->bucket = page;
 	return 0;
 }
 
 int wh_worker_receive(struct wh_job *ret, struct wh_error *err)
 {
-	int fds[2 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
+	int fds[3 + WH_REGIONS_MAX + WH_WORKER_HOLD_MAX];
 	struct wh_fdpass msg = { .data = &ret->start,
 		                 .len = sizeof(ret->start),
 		                 .fds = fds,
 		                 .fd_count = sizeof(fds) / sizeof(fds[0]) };
+	uint32_t next;
 	int r = wh_fdpass_recv(WH_WORKER_FD, &msg);
 
 	if (r <= 0)
@@ -58,9 +88,10 @@ int wh_worker_receive(struct wh_job *ret, struct wh_error *err)
 
 		r = wh_ram_add(&ret->ram, region->name, region->bytes, fds[1 + i], err);
 	}
-	ret->missing_fd = -1;
-	if (ret->start.role == WH_ROLE_TARGET && ret->start.postcopy)
-		ret->missing_fd = fds[1 + ret->start.region_count];
+	next = 1 + ret->start.region_count;
+	ret->missing_fd = has_missing(&ret->start) ? fds[next++] : -1;
+	if (r == 0 && ret->start.bucket)
+		r = map_bucket(ret, fds[next], err);
 	return r; /* the descriptors behind these are only held */
 }
 
@@ -93,6 +124,14 @@ void wh_worker_listening(uint16_t port)
 	const struct wh_worker_listening listening = { .type = WH_WORKER_LISTENING, .port = port };
 
 	(void)send_message(&listening, sizeof(listening), NULL);
+}
+
+void wh_worker_transport(enum wh_transport_kind kind, const char *why)
+{
+	struct wh_worker_transport transport = { .type = WH_WORKER_TRANSPORT, .kind = kind };
+
+	(void)snprintf(transport.why.text, sizeof(transport.why.text), "%s", why);
+	(void)send_message(&transport, sizeof(transport), NULL);
 }
 
 void wh_worker_fail(int code, const struct wh_error *error)

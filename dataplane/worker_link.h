@@ -24,6 +24,8 @@ struct wh_job {
 	struct wh_stats *stats; /* shared with the daemon */
 	struct wh_ram ram;
 	int missing_fd; /* target: the missing file; -1 without @postcopy */
+	struct wh_bucket
+		*bucket; /* of the bandwidth limit, shared with the kernel; NULL: none came */
 };
 
 /* Wait for START. The job lives as long as the process does. Return: 0 or -errno. */
@@ -37,6 +39,9 @@ wh_must_check int wh_worker_landed(bool postcopy, int vmm_uffd, struct wh_error 
 
 /* The daemon may be gone: then the kernel is about to kill us. */
 void wh_worker_listening(uint16_t port);
+
+/* Say what carries pages from now on. The daemon may be gone: then the kernel is about to kill us. */
+void wh_worker_transport(enum wh_transport_kind kind, const char *why);
 
 /* The daemon may be gone, and then nobody wants to know. */
 void wh_worker_fail(int code, const struct wh_error *error);

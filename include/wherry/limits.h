@@ -26,6 +26,25 @@
 /* Connections of one migration: more than this never helped a 400 Gbit/s link. */
 #define WH_CONNECTIONS_MAX 16u
 
+/* Queue pairs of one migration: what a 400 Gbit/s adapter needs for pages of 4 KiB, and to spare. */
+#define WH_RDMA_PAIRS_MAX 8u
+
+/* Memory is registered with the device in such chunks: less is all overhead, more pins what is not needed. */
+#define WH_RDMA_CHUNK_BYTES_MIN (16ull << 20)
+#define WH_RDMA_CHUNK_BYTES_MAX (1ull << 30)
+
+/* The least that may be pinned: two chunks of the smallest size, the one in use and the next. */
+#define WH_RDMA_PINNED_BYTES_MIN (32ull << 20)
+
+/* The most: no machine has more memory. */
+#define WH_RDMA_PINNED_BYTES_MAX (1ull << 50)
+
+/* One RDMA write: larger ones save nothing, and what is in flight is felt after a limit has changed. */
+#define WH_RATE_WRITE_MAX (256u << 10)
+
+/* Under a limit, bytes of writes without a completion of their own: four writes of the largest size. */
+#define WH_RATE_UNTOLD_BYTES (1u << 20)
+
 /* Writes in flight on one link: 4096 of 2 MiB is 8 GiB, beyond any bandwidth-delay product. */
 #define WH_QUEUE_DEPTH_MAX 4096u
 
@@ -35,6 +54,15 @@
 
 /* One write: a huge page. Large enough that its header costs nothing. */
 #define WH_WRITE_LEN_MAX (2u << 20)
+
+/* One write by RDMA: what a limiter lets go at once. */
+#define WH_RDMA_WRITE_LEN_MAX (256u << 10)
+
+/* Works on one queue pair: 256 of the largest are 64 MiB, beyond the delay of any RDMA network. */
+#define WH_RDMA_DEPTH_MAX 256u
+
+/* Marks on their way on one queue pair. There is one for each frame behind writes. */
+#define WH_RDMA_MARKS_MAX 64u
 
 /* One control frame: a page, so that a receive buffer is one, too. */
 #define WH_FRAME_LEN_MAX 4096u

@@ -44,6 +44,9 @@
  * LANDED gave it. They say LISTENING and OPEN as ever, LANDED when the guest's faults are served
  * again, and ARRIVED.
  *
+ * TRANSPORT comes only if START asks for RDMA, from both sides: before OPEN, and again if RDMA breaks and TCP
+ * carries on. It may come at any time before the mover's last word.
+ *
  * To cancel, send SIGTERM: the mover lets go of the hypervisor, bit by bit, and ends. SIGKILL works as
  * well: all it holds are descriptors and mappings, and they die with it; but a guest that it tracks
  * stands still meanwhile. A mover whose daemon dies is killed by the kernel (PR_SET_PDEATHSIG).
@@ -54,6 +57,8 @@
  *	1			target, if @postcopy is set: the missing file, read-write, of
  *				wh_missing_file_bytes(). Zeroed for a new migration; for one that
  *				resumes, as the last mover left it
+ *	1			if @bucket is set: the BPF map that is the limit's bucket, a page with
+ *				a struct wh_bucket (bpf/token_bucket.h), to map for reading and writing
  *	hold_count		kept open and never used: BPF links, so that the limit lives as long
  *				as the mover does, even if the daemon is gone
  */
@@ -78,6 +83,7 @@ enum wh_worker_type {
 	WH_WORKER_FINISH,      /* daemon -> source: the guest stands still, do the last pass */
 	WH_WORKER_AGAIN,       /* daemon -> source: not yet, one more round, and CONVERGED again */
 	WH_WORKER_LISTENING,   /* target -> daemon, struct wh_worker_listening */
+	WH_WORKER_TRANSPORT,   /* mover -> daemon, struct wh_worker_transport */
 	WH_WORKER_OPEN,        /* mover -> daemon: the link is up, copying begins */
 	WH_WORKER_NO_POSTCOPY, /* source -> daemon: the destination's memory does not allow it */
 	WH_WORKER_NEAR,        /* source -> daemon: it would have converged, and lingers */
@@ -122,6 +128,12 @@ struct wh_worker_start {
 	uint32_t lingers;     /* source, 1: go on with rounds until SWITCH */
 	uint32_t resume;      /* 1: go on with post-copy that broke off; @postcopy is set, too */
 	int32_t vmm_uffd;     /* target that resumes: its descriptor in the hypervisor; else -1 */
+	uint32_t transport;   /* enum wh_transport_kind; not TCP: try RDMA; both sides alike */
+	uint32_t rdma_pairs;  /* queue pairs, 1 to WH_RDMA_PAIRS_MAX; both sides alike */
+	uint32_t rdma_odp;    /* 1: pin nothing, if the device can do without */
+	uint32_t bucket;      /* 1: the limit's bucket is among the descriptors */
+	uint64_t rdma_chunk_bytes;      /* a power of two; both sides alike */
+	uint64_t rdma_pinned_bytes_max; /* of this side's memory */
 	uint64_t downtime_target_ns;
 	uint64_t
 		echo_ns; /* source: no read with O_DIRECT takes as long; 0: there are no such disks */
@@ -137,6 +149,13 @@ struct wh_worker_listening {
 	uint32_t type; /* WH_WORKER_LISTENING */
 	uint16_t port; /* host byte order */
 	uint16_t reserved;
+};
+
+/* What carries pages from now on. */
+struct wh_worker_transport {
+	uint32_t type;       /* WH_WORKER_TRANSPORT */
+	uint32_t kind;       /* WH_TRANSPORT_RDMA or WH_TRANSPORT_TCP */
+	struct wh_error why; /* of TCP, in words */
 };
 
 struct wh_worker_switch {
@@ -169,6 +188,7 @@ static inline uint64_t wh_missing_file_bytes(uint64_t ram_bytes)
 
 static_assert(sizeof(struct wh_worker_switch) == 8, "no padding travels");
 static_assert(sizeof(struct wh_worker_landed) == 12, "no padding travels");
+static_assert(sizeof(struct wh_worker_transport) == 8 + WH_ERROR_TEXT_MAX, "no padding travels");
 static_assert(sizeof(struct wh_worker_failed) == 8 + WH_ERROR_TEXT_MAX, "no padding travels");
 static_assert(sizeof(struct wh_worker_listening) == 8, "no padding travels");
 

@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -32,6 +31,7 @@
 
 #include <cmocka.h>
 
+#include "early_guest.h"
 #include "huge_pool.h"
 #include "lab.h"
 #include "late_guest.h"
@@ -56,13 +56,6 @@ static const char *mover_path;
 static uint32_t kills = 20;
 static bool have_huge_pages;
 
-/* The source's guest and the test share this. */
-struct writer {
-	_Atomic bool ready; /* most of the memory is written */
-	_Atomic bool stop;
-	_Atomic bool stopped;
-};
-
 /* What the guest has at both sides. */
 struct kinds {
 	bool source_huge, target_huge; /* on hugetlbfs */
@@ -72,8 +65,7 @@ struct kinds {
 struct fixture {
 	struct kinds kinds;
 	int source, target, missing;
-	pid_t writer_pid;
-	struct writer *writer;
+	struct early_guest before; /* the guest at the source */
 	struct late_guest guest;
 	struct mover_pair pair; /* whatever runs of it is ended with the test */
 	struct wh_rate_bpf *rate;
@@ -84,69 +76,6 @@ static uint32_t roll(uint64_t *random, uint32_t sides)
 {
 	*random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
 	return (uint32_t)(*random >> 33) % sides;
-}
-
-/* --- the guest at the source ------------------------------------------------------------------ */
-
-static void write_page(uint8_t *ram, uint64_t *random)
-{
-	uint64_t *page = (uint64_t *)(void *)(ram + (size_t)roll(random, PAGES) * WH_PAGE_SIZE);
-
-	switch (roll(random, 16)) {
-	case 0:
-		(void)madvise(page, WH_PAGE_SIZE, MADV_REMOVE);
-		break;
-	case 1:
-		memset(page, 0, WH_PAGE_SIZE);
-		break;
-	default:
-		for (size_t i = 0; i < WH_PAGE_SIZE / sizeof(*page); i++)
-			page[i] = *random + i;
-	}
-}
-
-/* As QEMU does it: no event of a userfaultfd tells. */
-static void give_back_huge(int fd, uint32_t number)
-{
-	(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-	                (off_t)(number * HUGE_PAGE_BYTES), HUGE_PAGE_BYTES);
-}
-
-/* Writes more than a slow network carries, until it is stopped. */
-static void write_on(struct writer *writer, int fd, bool huge)
-{
-	uint8_t *ram = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	uint64_t random = 1;
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (ram == MAP_FAILED)
-		_exit(1);
-	for (uint32_t i = 0; i < PAGES; i++)
-		write_page(ram, &random);
-	atomic_store(&writer->ready, true);
-	while (!atomic_load(&writer->stop)) {
-		for (int i = 0; i < 256; i++)
-			write_page(ram, &random);
-		if (huge && roll(&random, 8) == 0)
-			give_back_huge(fd, roll(&random, BYTES / HUGE_PAGE_BYTES));
-		(void)poll(NULL, 0, 1);
-	}
-	atomic_store(&writer->stopped, true);
-	for (;;)
-		(void)pause();
-}
-
-static void await(const _Atomic bool *flag)
-{
-	for (int i = 0; i < 10000 && !atomic_load(flag); i++)
-		(void)poll(NULL, 0, 1);
-	assert_true(atomic_load(flag));
-}
-
-static void stop_writer(struct fixture *f)
-{
-	atomic_store(&f->writer->stop, true);
-	await(&f->writer->stopped);
 }
 
 static int new_file(const char *name, uint64_t bytes)
@@ -197,14 +126,12 @@ static int setup_on(void **state, struct kinds kinds)
 	f.missing = new_file("missing", wh_missing_file_bytes(BYTES));
 	if (!kinds.target_huge)
 		assert_int_equal(pwrite(f.target, "junk", 4, 4096), 4);
-	f.writer = mmap(NULL, sizeof(*f.writer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-	                -1, 0);
-	assert_true(f.writer != MAP_FAILED);
-	f.writer_pid = fork();
-	if (f.writer_pid == 0)
-		write_on(f.writer, f.source, kinds.source_huge);
-	assert_true(f.writer_pid > 0);
-	await(&f.writer->ready);
+	f.before = (struct early_guest){ .fd = f.source,
+		                         .pages = PAGES,
+		                         .filled = true,
+		                         .huge = kinds.source_huge,
+		                         .at_a_time = 256 };
+	early_guest_start(&f.before);
 	f.guest = (struct late_guest){
 		.source = f.source, .target = f.target, .pages = PAGES, .populate = kinds.kept
 	};
@@ -248,9 +175,7 @@ static int teardown(void **state)
 	/* First: a mover that has attached to the guest is waited for when that is killed. */
 	(void)mover_pair_done(&f->pair);
 	late_guest_done(&f->guest);
-	(void)kill(f->writer_pid, SIGKILL);
-	(void)waitpid(f->writer_pid, NULL, 0);
-	(void)munmap(f->writer, sizeof(*f->writer));
+	early_guest_done(&f->before);
 	wh_closep(&f->source);
 	wh_closep(&f->target);
 	wh_closep(&f->missing);
@@ -271,7 +196,7 @@ static struct mover_pair_config config(const struct fixture *f, uint32_t connect
 		.target_fd = f->target,
 		.bytes = BYTES,
 		.connections = connections,
-		.vmm_pid = f->writer_pid,
+		.vmm_pid = f->before.pid,
 		.downtime_target_ns = 1, /* never */
 		.source_cgroup = wh_cgroup_procs(lab->leaf, NULL),
 		.postcopy = true,
@@ -313,7 +238,7 @@ static void begin(struct fixture *f, struct mover_pair *pair, struct mover_pair_
 		assert_int_equal(mover_pair_switch(pair, WH_SWITCH_POSTCOPY), 0);
 	}
 	assert_int_equal(mover_pair_await_converged(pair), 0);
-	stop_writer(f);
+	assert_true(early_guest_stop(&f->before));
 	assert_int_equal(mover_pair_await_postcopy(pair, cfg), 0);
 	cfg->vmm_uffd = pair->vmm_uffd;
 	assert_int_equal(has_vm_flag(f->guest.pid, "ui"), f->kinds.kept);
@@ -437,7 +362,7 @@ static void memory_arrives_that_was_sent_in_differences_before(void **state)
 	assert_int_equal(mover_pair_switch(&f->pair, WH_SWITCH_POSTCOPY), 0);
 	assert_int_equal(mover_pair_await_converged(&f->pair), 0);
 	differences = wh_stat_get(f->pair.source.stats, WH_STAT_DELTA_RAW_BYTES);
-	stop_writer(f);
+	assert_true(early_guest_stop(&f->before));
 	assert_int_equal(mover_pair_await_postcopy(&f->pair, &cfg), 0);
 	late_guest_run(&f->guest);
 	assert_int_equal(mover_pair_await_arrived(&f->pair), 0);
@@ -471,7 +396,7 @@ static void a_switch_to_pause_sends_all_while_the_guest_stands_still(void **stat
 	assert_int_equal(mover_pair_start(&f->pair, &cfg), 0);
 	assert_int_equal(mover_pair_switch(&f->pair, WH_SWITCH_PAUSE), 0);
 	assert_int_equal(mover_pair_await_converged(&f->pair), 0);
-	stop_writer(f);
+	assert_true(early_guest_stop(&f->before));
 	assert_int_equal(mover_pair_switch(&f->pair, WH_SWITCH_POSTCOPY), 0); /* too late */
 	assert_int_equal(mover_pair_finish(&f->pair), 0);
 	assert_int_equal(mover_pair_done(&f->pair), 0);

@@ -33,7 +33,7 @@
 #define FOREVER_NS  (60 * WH_NSEC_PER_SEC)
 #define SETTLE_NS   (300 * MSEC)
 #define MEASURE_NS  (2000 * MSEC)
-#define ATTEMPTS    3
+#define ATTEMPTS    10
 #define CHANGE_NS   (200 * MSEC) /* the promise: a change is felt within this time */
 #define DATAGRAM    32768
 #define UDP_BACKLOG (64 << 20)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * meter - measure the TCP payload that arrives at an interface.
+ * meter - measure the payload that arrives at an interface by TCP, and by RDMA over UDP.
  *
  *	meter --interface IF [--port P] [--window-ms 10] [--max-seconds 600] [--out FILE]
+ *
+ * With a port, it counts TCP to that port, and no RDMA.
  *
  * It says "ready" on standard output, counts until SIGINT, SIGTERM or the time is up, and then
  * writes one line of JSON. The figures are about the time from the first window with payload to

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "wherry/fdpass.h"
+#include "wherry/limits.h"
 
 static int enter_netns(const char *path)
 {
@@ -58,12 +59,12 @@ static int spawn(struct mover *mover, const struct mover_pair_config *cfg, bool 
 	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;
 }
 
-/* @missing: -1 for none. */
-static int start(struct mover *mover, struct wh_worker_start *msg, int stats, int ram, int missing)
+/* @more: what START needs besides, or -1. */
+static int start(struct mover *mover, struct wh_worker_start *msg, int stats, int ram, int more)
 {
-	int fds[3] = { stats, ram, missing };
+	int fds[3] = { stats, ram, more };
 	struct wh_fdpass pass = {
-		.data = msg, .len = sizeof(*msg), .fds = fds, .fd_count = missing < 0 ? 2 : 3
+		.data = msg, .len = sizeof(*msg), .fds = fds, .fd_count = more < 0 ? 2 : 3
 	};
 
 	return wh_fdpass_send(mover->sock, &pass) < 0 ? -1 : 0;
@@ -72,17 +73,31 @@ static int start(struct mover *mover, struct wh_worker_start *msg, int stats, in
 union message {
 	uint32_t type;
 	struct wh_worker_listening listening;
+	struct wh_worker_transport transport;
 	struct wh_worker_landed landed;
 	struct wh_worker_failed failed;
 };
+
+/* Take @mover's next message; one about the transport is only noted. Return: 1, 0 or -errno. */
+static int receive(struct mover *mover, union message *msg)
+{
+	/* This ends: a mover says of each transport once that it carries pages, or does not. */
+	for (;;) {
+		struct wh_fdpass pass = { .data = msg, .len = sizeof(*msg) };
+		int r = wh_fdpass_recv(mover->sock, &pass);
+
+		if (r != 1 || msg->type != WH_WORKER_TRANSPORT)
+			return r;
+		mover->carries = msg->transport;
+	}
+}
 
 /* Wait for a message of @type from @mover. */
 static int await(struct mover_pair *pair, struct mover *mover, uint32_t type)
 {
 	union message msg;
-	struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
 
-	if (wh_fdpass_recv(mover->sock, &pass) != 1) {
+	if (receive(mover, &msg) != 1) {
 		(void)fprintf(stderr, "mover %d is gone\n", (int)mover->pid);
 		return -1;
 	}
@@ -123,6 +138,11 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 		.resume = cfg->resume,
 		.vmm_uffd = cfg->resume ? cfg->vmm_uffd : -1,
 		.downtime_target_ns = cfg->downtime_target_ns,
+		.transport = cfg->transport,
+		.rdma_pairs = cfg->pairs,
+		.rdma_odp = cfg->odp,
+		.rdma_chunk_bytes = WH_RDMA_CHUNK_BYTES_MIN,
+		.rdma_pinned_bytes_max = cfg->pinned_bytes_max,
 		.local = address_of(cfg->target_address),
 		.regions = { { .name = "ram0", .bytes = cfg->bytes } },
 	};
@@ -143,8 +163,10 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 	msg.peer.v4.sin_port = htons(pair->port);
 	msg.vmm_pid = cfg->vmm_pid;
 	msg.vmm_uffd = -1;
+	msg.bucket = cfg->has_bucket;
 	if (spawn(&pair->source, cfg, true, &stats) < 0 ||
-	    start(&pair->source, &msg, stats, cfg->source_fd, -1) < 0 ||
+	    start(&pair->source, &msg, stats, cfg->source_fd,
+	          cfg->has_bucket ? cfg->bucket_fd : -1) < 0 ||
 	    (cfg->switch_at_once && mover_pair_switch(pair, cfg->switch_at_once) < 0) ||
 	    await(pair, &pair->source, WH_WORKER_OPEN) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_OPEN) < 0)
@@ -172,9 +194,7 @@ int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover)
 
 	/* This ends: a mover says a few things and exits. */
 	for (;;) {
-		struct wh_fdpass pass = { .data = &msg, .len = sizeof(msg) };
-
-		if (wh_fdpass_recv(mover->sock, &pass) != 1)
+		if (receive(mover, &msg) != 1)
 			return -1;
 		/* A source that has converged looks at its link again after FINISH. */
 		if (msg.type == WH_WORKER_CONVERGED && say_finish(mover) < 0)

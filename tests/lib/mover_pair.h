@@ -20,6 +20,7 @@ struct mover {
 	int sock;
 	int status; /* as waitpid() gave it, once it is done */
 	struct wh_stats *stats;
+	struct wh_worker_transport carries; /* the last TRANSPORT; type is 0 if none came */
 };
 
 struct mover_pair {
@@ -43,6 +44,14 @@ struct mover_pair_config {
 	const char *source_netns; /* paths of their network namespaces; NULL is the caller's */
 	const char *target_netns;
 	const char *source_address, *target_address; /* NULL is loopback */
+
+	/* For RDMA; without it zeroed. */
+	enum wh_transport_kind transport;
+	uint32_t pairs;
+	uint64_t pinned_bytes_max; /* of either side's memory */
+	bool odp;
+	bool has_bucket;
+	int bucket_fd; /* of the limit that @source_cgroup is under, if it has one */
 
 	/* For post-copy; without it zeroed. */
 	bool postcopy;

@@ -89,6 +89,9 @@ TABLES = [
     Table("docs/wire-protocol.md", "Frame kinds", {"Name": NAME, "Number": r"^(\d+)$"},
         ("dataplane/wire.h",),
         r"^\tWH_FRAME_(\w+) = (\d+),"),
+    Table("docs/wire-protocol.md", "Frame kinds of RDMA", {"Name": NAME, "Number": r"^(\d+)$"},
+        ("dataplane/rdma_frames.h",),
+        r"^\tWH_RDMA_(\w+) = (\d+),"),
 ]
 
 
