@@ -5,6 +5,7 @@
  *
  *	check.c          findings, as the API has them, and what is looked at on a host
  *	check_kernel.c   what a mover needs of the kernel, tried out
+ *	check_fabric.c   whether memory can go by RDMA
  *	check_memory.c   where the RAM of guests is kept
  *	check_hook.c     whether libvirt has wherry's hook
  *	check_vm.c       the request, on the node that has the VM
@@ -29,6 +30,7 @@
 #include "wherry/error.h"
 
 struct wh_ask;
+struct wh_config;
 struct wh_daemon;
 
 /* The findings of one check, and what they are about now. */
@@ -56,6 +58,10 @@ void wh_check_list_done(struct wh_check_list *list);
 
 /* What a mover needs of this kernel, tried out on memory of our own. */
 void wh_check_kernel(struct wh_check_list *list);
+
+/* Whether memory can go by RDMA, on the device that serves @interface; @sys: where sysfs is mounted. */
+void wh_check_fabric(struct wh_check_list *list, const char *sys, const char *interface,
+                     const struct wh_config *config, bool disable_tls);
 
 /* Where libvirt's qemu.conf, of which @conf is the text, has RAM files; "" is a file that is not there. */
 void wh_check_memory_dir(char *ret, size_t size, const char *conf);

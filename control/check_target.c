@@ -132,6 +132,7 @@ static void check_network(struct target_check *c)
 	else
 		wh_check_yes(&c->list, "network", "it is on the migration network%s%s",
 		             *name ? " " : "", name);
+	wh_check_rdma(c->daemon, &c->list);
 }
 
 static void check_name(struct target_check *c)

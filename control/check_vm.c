@@ -19,12 +19,14 @@
 #include "guest.h"
 #include "job.h"
 #include "libvirt.h"
+#include "network.h"
 #include "qmp.h"
 
 #include "wherry/assert.h"
 
 #define QEMU_CONF     "/etc/libvirt/qemu.conf"
 #define QEMU_CONF_MAX (1u << 20)
+#define SYSFS         "/sys"
 
 struct vm_check {
 	struct wh_daemon *daemon;
@@ -142,10 +144,29 @@ static void check_memory(struct vm_check *c)
 	wh_check_memory_place(&c->list, conf);
 }
 
+/* The interface of the migration network, or else the one that leads to another node. */
+static int find_interface(const struct wh_daemon *d, char interface[IFNAMSIZ], struct wh_error *err)
+{
+	int r = wh_network_find(interface, d->config, d->settings.network, err);
+
+	if (r < 0 || *interface || d->config->node_count == 0)
+		return r;
+	return wh_network_towards(interface, d->config->nodes[0].address, err);
+}
+
+void wh_check_rdma(const struct wh_daemon *d, struct wh_check_list *list)
+{
+	char interface[IFNAMSIZ];
+
+	if (find_interface(d, interface, NULL) == 0 && *interface)
+		wh_check_fabric(list, SYSFS, interface, d->config, d->settings.disable_tls);
+}
+
 static void check_host(struct vm_check *c)
 {
 	wh_check_about(&c->list, "node %s", c->daemon->config->node);
 	wh_check_kernel(&c->list);
+	wh_check_rdma(c->daemon, &c->list);
 	if (c->xml)
 		check_memory(c);
 	ask_target(c);

@@ -8,11 +8,15 @@
 #include <stdbool.h>
 
 #include "ask.h"
+#include "check.h"
 #include "daemon.h"
 #include "json.h"
 
 /* Whether this node has that VM: as a domain, or in its configuration and with a hypervisor. */
 bool wh_check_has_vm(const struct wh_daemon *daemon, const char *vm);
+
+/* Add what the fabric of this node offers; the list is about it. */
+void wh_check_rdma(const struct wh_daemon *daemon, struct wh_check_list *list);
 
 void wh_check_request(struct wh_daemon *daemon, const json_t *request, struct wh_ask *ask);
 

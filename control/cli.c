@@ -24,6 +24,10 @@
 
 #define HELP_WIDTH 30
 
+/* A synopsis is broken so that its lines, "usage: " included, fit 100 columns. */
+#define SYNOPSIS_WIDTH  92
+#define SYNOPSIS_INDENT 13
+
 static const struct wh_cli_command *find(const char *name)
 {
 	for (const struct wh_cli_command *c = wh_cli_commands; c->name; c++)
@@ -32,20 +36,26 @@ static const struct wh_cli_command *find(const char *name)
 	return NULL;
 }
 
+/* Behind "usage: ". */
 static void synopsis(FILE *out, const struct wh_cli_command *command)
 {
-	(void)fprintf(out, "wherry %s", command->name);
-	if (*command->operands)
-		(void)fprintf(out, " %s", command->operands);
+	int column = fprintf(out, "wherry %s%s%s", command->name, *command->operands ? " " : "",
+	                     command->operands);
+
 	for (const struct wh_cli_option *o = command->options; o->name; o++) {
-		(void)fputs(o->required ? " " : " [", out);
+		char name[HELP_WIDTH];
+		char text[2 * HELP_WIDTH];
+
 		if (o->letter)
-			(void)fprintf(out, "-%c", o->letter);
+			(void)snprintf(name, sizeof(name), "-%c", o->letter);
 		else
-			(void)fprintf(out, "--%s", o->name);
-		if (o->argument)
-			(void)fprintf(out, " %s", o->argument);
-		(void)fputs(o->required ? "" : "]", out);
+			(void)snprintf(name, sizeof(name), "--%s", o->name);
+		(void)snprintf(text, sizeof(text), "%s%s%s%s%s", o->required ? "" : "[", name,
+		               o->argument ? " " : "", o->argument ? o->argument : "",
+		               o->required ? "" : "]");
+		if (column + (int)strlen(text) > SYNOPSIS_WIDTH)
+			column = fprintf(out, "\n%*s", SYNOPSIS_INDENT, "") - 1;
+		column += fprintf(out, " %s", text);
 	}
 	(void)fputc('\n', out);
 }

@@ -33,7 +33,7 @@ __extension__ typedef unsigned __int128 wide;
 
 /* What may be in flight: as long as the debt that the kernel allows, and what waits for a completion. */
 #define IN_FLIGHT_NS    (20 * WH_NSEC_PER_MSEC)
-#define IN_FLIGHT_BYTES (2 * WH_RATE_UNTOLD_BYTES)
+#define IN_FLIGHT_BYTES (UINT64_C(2) * WH_RATE_UNTOLD_BYTES)
 
 /* The kernel and other flows change the bucket at any time: read each word once. */
 static uint64_t word(const __u64 *field)

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "check.h"
+#include "config.h"
 #include "files.h"
 #include "label.h"
 
@@ -287,6 +288,35 @@ static void one_bad_change_and_none_is_made(void **state)
 	}
 }
 
+static void without_rdma_there_is_a_note_unless_it_must_be(void **state)
+{
+	struct wh_config config = { .transport = WH_TRANSPORT_AUTO };
+	struct wh_check_list *list = *state;
+	struct wh_check_list strict;
+
+	wh_check_fabric(list, "/nonexistent", "eth0", &config, false);
+	assert_true(is_good(list, "rdma"));
+	assert_true(json_is_true(json_object_get(find(list, "rdma"), "note")));
+	assert_string_equal(wh_json_text(find(list, "rdma"), "is"),
+	                    "no RDMA, so memory goes over TCP: this host has no RDMA device");
+
+	wh_check_list_init(&strict);
+	wh_check_about(&strict, "node a");
+	config.transport = WH_TRANSPORT_RDMA;
+	wh_check_fabric(&strict, "/nonexistent", "eth0", &config, false);
+	assert_false(is_good(&strict, "rdma"));
+	wh_check_list_done(&strict);
+}
+
+static void who_wants_tcp_hears_nothing_of_rdma(void **state)
+{
+	struct wh_config config = { .transport = WH_TRANSPORT_TCP };
+	struct wh_check_list *list = *state;
+
+	wh_check_fabric(list, "/nonexistent", "eth0", &config, false);
+	assert_int_equal(json_array_size(list->items), 0);
+}
+
 #define WITH_LIST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 /* --- the hook ----------------------------------------------------------------------------------- */
@@ -365,6 +395,8 @@ int main(void)
 		WITH_LIST(findings_of_a_domain_keep_what_they_say),
 		WITH_LIST(what_is_said_is_plain_text),
 		WITH_LIST(the_kernel_is_tried),
+		WITH_LIST(without_rdma_there_is_a_note_unless_it_must_be),
+		WITH_LIST(who_wants_tcp_hears_nothing_of_rdma),
 		cmocka_unit_test(the_directory_of_ram_files_is_what_libvirt_reads),
 		cmocka_unit_test(ram_files_belong_into_memory),
 		WITH_LIST(ram_files_of_a_guest_are_found_in_its_process),

@@ -324,20 +324,6 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "connections: 17\n", "f:4:14: ", "from 1 to 16" },
 		{ LEAST "congestionControl: a b\n", "f:4:20: ", "such as cubic" },
 		{ LEAST "congestionControl: abcdefghijklmnop\n", "f:4:20: ", "such as cubic" },
-		{ LEAST "transport: tpc\n", "f:4:12: ", "write auto, tcp or rdma" },
-		{ LEAST "transport: 1\n", "f:4:12: ", "quotes" },
-		{ LEAST "rdma: true\n", "f:4:7: ", "mapping" },
-		{ LEAST "rdma: {pair: 2}\n", "f:4:8: ", "'pairs'" },
-		{ LEAST "rdma: {pairs: 0}\n", "f:4:15: ", "from 1 to 8" },
-		{ LEAST "rdma: {pairs: 9}\n", "f:4:15: ", "from 1 to 8" },
-		{ LEAST "rdma: {chunkMiB: 8}\n", "f:4:18: ", "from 16 to 1024" },
-		{ LEAST "rdma: {chunkMiB: 2048}\n", "f:4:18: ", "from 16 to 1024" },
-		{ LEAST "rdma: {chunkMiB: 48}\n", "f:4:18: ", "48 is no power of two" },
-		{ LEAST "rdma: {pinnedMiB: 31}\n", "f:4:19: ", "from 32 to" },
-		{ LEAST "rdma: {chunkMiB: 64, pinnedMiB: 127}\n",
-		  "f:4:33: ", "two chunks of 64 MiB are more than the 127 MiB" },
-		{ LEAST "rdma: {odp: yes}\n", "f:4:13: ", "true" },
-		{ LEAST "allowPlaintextRDMA: 1\n", "f:4:21: ", "true" },
 		{ LEAST "compression: lz4\n", "f:4:14: ", "write auto, none or zstd" },
 		{ LEAST "compression: 1\n", "f:4:14: ", "quotes" },
 		{ LEAST "directIoMs: 0\n", "f:4:13: ", "from 1 to 60000" },
@@ -389,6 +375,34 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "libvirt: {pids: 5}\n", "f:4:17: ", "quotes" },
 		{ LEAST "libvirt: {engine: fast}\n", "f:4:19: ", "auto, offload or native" },
 		{ LEAST "libvirt: {tunnel: wherry-tunnel}\n", "f:4:19: ", "absolute" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(table); i++)
+		expect_refused(table[i].text, table[i].place, table[i].words);
+}
+
+static void refuses_what_cannot_be_of_rdma(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *place;
+		const char *words;
+	} table[] = {
+		{ LEAST "transport: tpc\n", "f:4:12: ", "write auto, tcp or rdma" },
+		{ LEAST "transport: 1\n", "f:4:12: ", "quotes" },
+		{ LEAST "rdma: true\n", "f:4:7: ", "mapping" },
+		{ LEAST "rdma: {pair: 2}\n", "f:4:8: ", "'pairs'" },
+		{ LEAST "rdma: {pairs: 0}\n", "f:4:15: ", "from 1 to 8" },
+		{ LEAST "rdma: {pairs: 9}\n", "f:4:15: ", "from 1 to 8" },
+		{ LEAST "rdma: {chunkMiB: 8}\n", "f:4:18: ", "from 16 to 1024" },
+		{ LEAST "rdma: {chunkMiB: 2048}\n", "f:4:18: ", "from 16 to 1024" },
+		{ LEAST "rdma: {chunkMiB: 48}\n", "f:4:18: ", "48 is no power of two" },
+		{ LEAST "rdma: {pinnedMiB: 31}\n", "f:4:19: ", "from 32 to" },
+		{ LEAST "rdma: {chunkMiB: 64, pinnedMiB: 127}\n",
+		  "f:4:33: ", "two chunks of 64 MiB are more than the 127 MiB" },
+		{ LEAST "rdma: {odp: yes}\n", "f:4:13: ", "true" },
+		{ LEAST "allowPlaintextRDMA: 1\n", "f:4:21: ", "true" },
 	};
 
 	(void)state;
@@ -454,6 +468,7 @@ int main(void)
 		cmocka_unit_test(finds_the_mover_beside_the_program_or_installed),
 		cmocka_unit_test(accepts_the_edges),
 		cmocka_unit_test(refuses_and_names_the_place),
+		cmocka_unit_test(refuses_what_cannot_be_of_rdma),
 		cmocka_unit_test(refuses_what_is_no_address_with_a_port),
 		cmocka_unit_test(says_that_a_file_is_missing),
 	};

@@ -20,12 +20,12 @@
 
 #define PATH_ROOM 512
 
-static char sys[] = "/tmp/wherry-fabric-XXXXXX";
+static char sys[32];
 
 static int set_up(void **state)
 {
 	(void)state;
-	memcpy(sys + sizeof(sys) - 7, "XXXXXX", 6);
+	(void)snprintf(sys, sizeof(sys), "/tmp/wherry-fabric-XXXXXX");
 	return mkdtemp(sys) ? 0 : -1;
 }
 

@@ -277,7 +277,7 @@ static void expect_undone(struct fixture *f)
 	assert_int_equal(f->job->state, WH_JOB_FAILED);
 	assert_int_equal(phase_on_disk(), WH_PHASE_BEGUN);
 	take_call(f);
-	expect_line(f, "{\"type\":\"hello\",\"min\":1,\"max\":3,\"node\":\"a\"}");
+	expect_line(f, "{\"type\":\"hello\",\"min\":1,\"max\":4,\"node\":\"a\"}");
 	say(f, "{\"type\":\"welcome\",\"version\":3,\"node\":\"b\"}");
 	expect_line(f, "{\"type\":\"stay\",\"migration\":\"vm-1\",\"token\":\"" TOKEN "\"}");
 	say(f, "{\"type\":\"closed\"}");
@@ -295,7 +295,7 @@ static void a_source_whose_qemu_is_gone_has_the_target_let_it_run(void **state)
 	assert_int_equal(phase_on_disk(), WH_PHASE_DONE);
 
 	take_call(f);
-	expect_line(f, "{\"type\":\"hello\",\"min\":1,\"max\":3,\"node\":\"a\"}");
+	expect_line(f, "{\"type\":\"hello\",\"min\":1,\"max\":4,\"node\":\"a\"}");
 	say(f, "{\"type\":\"welcome\",\"version\":3,\"node\":\"b\"}");
 	expect_line(f, "{\"type\":\"run\",\"migration\":\"vm-1\",\"token\":\"" TOKEN "\"}");
 	say(f, "{\"type\":\"running\"}");
