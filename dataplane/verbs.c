@@ -209,6 +209,8 @@ int wh_verbs_create_pair(struct wh_verbs_pair *pair, struct wh_error *err)
 	return 0;
 }
 
+static void take_news(struct wh_verbs *v);
+
 static int post(struct wh_verbs *v, uint32_t number, struct ibv_send_wr *wr)
 {
 	struct ibv_send_wr *bad;
@@ -218,9 +220,11 @@ static int post(struct wh_verbs *v, uint32_t number, struct ibv_send_wr *wr)
 	if (v->over)
 		return v->over;
 	r = ibv_post_send(v->pairs[number].id->qp, wr, &bad);
-	if (r)
-		wh_verbs_end(v, -r, "cannot send by RDMA: %s", strerror(r));
-	return -r;
+	if (!r)
+		return 0;
+	take_news(v); /* which may know why */
+	wh_verbs_end(v, -r, "cannot send by RDMA: %s", strerror(r));
+	return v->over;
 }
 
 /* A work request's id is its cookie, and above it its kind: a failure does not tell the latter. */
