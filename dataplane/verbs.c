@@ -28,11 +28,6 @@
 
 #include "wherry/assert.h"
 
-/* Of a work request's id: above it, its kind. */
-#define COOKIE_BITS 48
-
-static_assert(WH_VERBS_COOKIES == 1ull << COOKIE_BITS, "a cookie fits below its kind");
-
 void wh_verbs_end(struct wh_verbs *v, int code, const char *fmt, ...)
 {
 	va_list args;
@@ -214,6 +209,8 @@ int wh_verbs_create_pair(struct wh_verbs_pair *pair, struct wh_error *err)
 	return 0;
 }
 
+static void take_news(struct wh_verbs *v);
+
 static int post(struct wh_verbs *v, uint32_t number, struct ibv_send_wr *wr)
 {
 	struct ibv_send_wr *bad;
@@ -223,11 +220,14 @@ static int post(struct wh_verbs *v, uint32_t number, struct ibv_send_wr *wr)
 	if (v->over)
 		return v->over;
 	r = ibv_post_send(v->pairs[number].id->qp, wr, &bad);
-	if (r)
-		wh_verbs_end(v, -r, "cannot send by RDMA: %s", strerror(r));
-	return -r;
+	if (!r)
+		return 0;
+	take_news(v); /* which may know why */
+	wh_verbs_end(v, -r, "cannot send by RDMA: %s", strerror(r));
+	return v->over;
 }
 
+/* A work request's id is its cookie, and above it its kind: a failure does not tell the latter. */
 static int post_work(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work *w, bool reads)
 {
 	const uint64_t kind = reads ? WH_COMPLETION_READ : WH_COMPLETION_WRITE;
@@ -237,7 +237,7 @@ static int post_work(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_wo
 		.lkey = w->local_key,
 	};
 	struct ibv_send_wr wr = {
-		.wr_id = kind << COOKIE_BITS | w->cookie,
+		.wr_id = kind << WH_VERBS_COOKIE_BITS | w->cookie,
 		.sg_list = &sge,
 		.num_sge = 1,
 		.opcode = reads ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE,
@@ -275,7 +275,7 @@ static struct ibv_sge note(struct wh_verbs *v, struct wh_verbs_pair *pair, uint3
 int wh_verbs_mark(struct wh_verbs *v, uint32_t pair, uint32_t value, uint64_t cookie)
 {
 	struct ibv_send_wr wr = {
-		.wr_id = (uint64_t)WH_COMPLETION_MARK << COOKIE_BITS | cookie,
+		.wr_id = (uint64_t)WH_COMPLETION_MARK << WH_VERBS_COOKIE_BITS | cookie,
 		.opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
 		.send_flags = IBV_SEND_SIGNALED,
 		.imm_data = htonl(value),
@@ -324,7 +324,7 @@ static struct wh_verbs_pair *pair_of(struct wh_verbs *v, uint32_t qp_num)
 static struct wh_completion sent(struct wh_verbs *v, const struct ibv_wc *wc)
 {
 	return (struct wh_completion){
-		.kind = (enum wh_completion_kind)(wc->wr_id >> COOKIE_BITS),
+		.kind = (enum wh_completion_kind)(wc->wr_id >> WH_VERBS_COOKIE_BITS),
 		.pair = (uint32_t)(pair_of(v, wc->qp_num) - v->pairs),
 		.cookie = wc->wr_id & (WH_VERBS_COOKIES - 1),
 		.error = error_of(wc->status),
@@ -400,8 +400,6 @@ static bool is_ours(const struct wh_verbs *v, const struct ibv_qp *qp)
 static bool ends_it(const struct wh_verbs *v, const struct ibv_async_event *event)
 {
 	switch (event->event_type) {
-	case IBV_EVENT_DEVICE_FATAL:
-		return true;
 	case IBV_EVENT_CQ_ERR:
 		return event->element.cq == v->send_cq || event->element.cq == v->recv_cq;
 	case IBV_EVENT_QP_FATAL:
@@ -409,6 +407,7 @@ static bool ends_it(const struct wh_verbs *v, const struct ibv_async_event *even
 	case IBV_EVENT_QP_ACCESS_ERR:
 	case IBV_EVENT_PATH_MIG_ERR:
 		return is_ours(v, event->element.qp);
+	case IBV_EVENT_DEVICE_FATAL: /* the caller's */
 	case IBV_EVENT_COMM_EST:
 	case IBV_EVENT_SQ_DRAINED:
 	case IBV_EVENT_PATH_MIG:
@@ -435,9 +434,12 @@ static void take_async_events(struct wh_verbs *v)
 	for (uint32_t i = 0; i < WH_POLL_BATCH; i++) {
 		if (ibv_get_async_event(v->device, &event) < 0)
 			return;
-		if (ends_it(v, &event))
-			wh_verbs_end(v, event.event_type == IBV_EVENT_DEVICE_FATAL ? -ENODEV : -EIO,
-			             "RDMA device %s: %s", v->caps.device,
+		v->removed |= event.event_type == IBV_EVENT_DEVICE_FATAL;
+		if (v->removed)
+			wh_verbs_end(v, -ENODEV, "the RDMA device %s failed or was removed",
+			             v->caps.device);
+		else if (ends_it(v, &event))
+			wh_verbs_end(v, -EIO, "RDMA device %s: %s", v->caps.device,
 			             ibv_event_type_str(event.event_type));
 		ibv_ack_async_event(&event);
 	}

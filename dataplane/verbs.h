@@ -79,7 +79,8 @@ struct wh_verbs_work {
 	bool signalled; /* else only a failure makes a completion */
 };
 
-#define WH_VERBS_COOKIES (1ull << 48)
+#define WH_VERBS_COOKIE_BITS 48
+#define WH_VERBS_COOKIES     (1ull << WH_VERBS_COOKIE_BITS)
 
 enum wh_completion_kind {
 	WH_COMPLETION_WRITE,
