@@ -17,14 +17,16 @@
 
 #include "compress.h"
 #include "place.h"
+#include "rdma_frames.h"
 #include "wire.h"
 
 #include "wherry/cleanup.h"
 #include "wherry/limits.h"
 #include "wherry/transport.h"
 
-/* A FRAME record's payload: the numbers of writes it must wait for, then the frame. */
-#define WH_FRAME_RECORD_MAX (8u * WH_CONNECTIONS_MAX + WH_FRAME_LEN_MAX)
+/* A FRAME record's payload: the numbers of writes it must wait for, then the frame, which may be in
+ * one of rdma_frames.h. */
+#define WH_FRAME_RECORD_MAX (8u * WH_CONNECTIONS_MAX + WH_RDMA_FRAME_MAX)
 
 /* All borrowed. */
 struct wh_intake_config {

@@ -34,8 +34,6 @@
 /* Writes posted at once: enough to keep every connection busy, few enough to be lost quickly. */
 #define QUEUE_DEPTH 1024u
 
-const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
-
 /*
  * Held while a hypervisor is being changed: SIGTERM waits for that. It then ends all tracking bit by
  * bit, and the process; SIGKILL would leave that to the kernel, which has the guest stand still for all
@@ -87,16 +85,38 @@ static int print_host(const union wh_worker_address *address, char *host, sockle
 	return inet_ntop(address->any.sa_family, bytes, host, size) ? 0 : -errno;
 }
 
+/* Whether this program was built with a transport called @scheme. */
+static bool has_transport(const char *scheme)
+{
+	size_t i = 0;
+
+	while (wh_transports[i] && strcmp(wh_transports[i]->scheme, scheme) != 0)
+		i++;
+	return wh_transports[i];
+}
+
+/* RDMA is for the daemons to agree on. */
+static const char *choose_scheme(const struct wh_worker_start *start)
+{
+	if (start->transport == WH_TRANSPORT_TCP)
+		return "tcp";
+	if (has_transport("rdma"))
+		return "rdma";
+	wh_worker_transport(WH_TRANSPORT_TCP, "this wherry-mover was built without RDMA");
+	return "tcp";
+}
+
 /* The port is at the same place in both families. */
-static int print_uri(const union wh_worker_address *address, struct addresses *text)
+static int print_uri(const char *scheme, const union wh_worker_address *address,
+                     struct addresses *text)
 {
 	char host[INET6_ADDRSTRLEN];
 	int r = print_host(address, host, sizeof(host));
 
 	if (r == 0)
 		(void)snprintf(text->uri, sizeof(text->uri),
-		               address->any.sa_family == AF_INET6 ? "tcp://[%s]:%u" : "tcp://%s:%u",
-		               host, ntohs(address->v4.sin_port));
+		               address->any.sa_family == AF_INET6 ? "%s://[%s]:%u" : "%s://%s:%u",
+		               scheme, host, ntohs(address->v4.sin_port));
 	return r;
 }
 
@@ -136,7 +156,8 @@ static int open_link(struct wh_transport **ret, const struct wh_job *job, struct
 		.carries = on_carries,
 		.listening = on_listening,
 	};
-	int r = print_uri(passive ? &job->start.local : &job->start.peer, &text);
+	int r = print_uri(choose_scheme(&job->start),
+	                  passive ? &job->start.local : &job->start.peer, &text);
 
 	if (r == 0 && !passive)
 		r = print_host(&job->start.local, text.local, sizeof(text.local));

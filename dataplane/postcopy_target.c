@@ -44,6 +44,8 @@ int wh_postcopy_granules(struct wh_target *target, struct wh_frame *ready, struc
 int wh_postcopy_miss(struct wh_target *target, const struct wh_region *region, struct wh_run run)
 {
 	wh_missing_add(target->missing, region->first_page + run.first, run.count);
+	wh_transport_discard(target->link, target->ids.peer[region - target->ram->regions],
+	                     run.first * WH_PAGE_SIZE, (uint64_t)run.count * WH_PAGE_SIZE);
 	return wh_ram_empty(region, run);
 }
 

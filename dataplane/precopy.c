@@ -305,11 +305,10 @@ static uint32_t find_zero(struct wh_precopy *p, struct wh_look *look, struct wh_
 {
 	const struct wh_region *region = wh_ram_region(p->ram, part.first);
 	const uint64_t at = part.first - region->first_page;
-	const bool removed = any_removed(p);
 
-	if (removed)
+	if (p->any_gone)
 		forget_holes(p, part.first, part.count);
-	if (part.count == WH_LOOK_PAGES && !removed)
+	if (part.count == WH_LOOK_PAGES && !p->any_gone)
 		return wh_look_block(look, region, at);
 	return wh_look_pages(look, region, at, part.count);
 }
@@ -347,7 +346,7 @@ static int look_at_run(struct wh_precopy *p, struct wh_run run)
 	int r = 0;
 
 	p->looked_at = run;
-	if (p->crew && p->mostly_zero && !any_removed(p))
+	if (p->crew && p->mostly_zero && !p->any_gone)
 		r = wh_crew_run(p->crew, look_at_part, p, parts);
 	else
 		for (uint64_t i = 0; i < parts; i++)
@@ -356,6 +355,58 @@ static int look_at_run(struct wh_precopy *p, struct wh_run run)
 		zero_pages += (uint32_t)__builtin_popcount(p->found[i]);
 	p->mostly_zero = zero_pages * 2 > run.count;
 	return r;
+}
+
+/* Before @run is looked at: remember what was given back of it. */
+static void note_gone(struct wh_precopy *p, struct wh_run run)
+{
+	p->any_gone = any_removed(p);
+	for (uint64_t page = run.first; p->any_gone && page < run.first + run.count; page++)
+		if (wh_dirty_removed(p->dirty, page))
+			wh_pageset_add(p->gone, page, 1);
+	p->has_gone |= p->any_gone;
+}
+
+/*
+ * A device that knows the guest's memory goes on with the page that was there before this one was
+ * given back. So before contents of a page are sent that may be another one by now, the link is
+ * told. And as it fills holes, a page that it holds and that is zero is taken for gone: until the
+ * guest writes to it, that is what it is or becomes.
+ */
+static void discard_gone(struct wh_precopy *p, struct wh_run part, uint32_t zero)
+{
+	const struct wh_region *region = wh_ram_region(p->ram, part.first);
+	const uint16_t id = (uint16_t)(region - p->ram->regions);
+
+	for (uint32_t i = 0; i < part.count; i++) {
+		const uint64_t page = part.first + i;
+		const uint64_t offset = (page - region->first_page) * WH_PAGE_SIZE;
+		const bool removed = p->any_gone && wh_dirty_removed(p->dirty, page);
+
+		if (!wh_pageset_has(p->gone, page))
+			continue;
+		if (zero >> i & 1) {
+			if (removed && wh_transport_pins(p->link, id, offset, WH_PAGE_SIZE))
+				wh_dirty_forget(p->dirty, page);
+			continue;
+		}
+		wh_transport_discard(p->link, id, offset, WH_PAGE_SIZE);
+		if (!removed)
+			wh_pageset_remove(p->gone, page);
+	}
+}
+
+/* The same for all of a run that was looked at. */
+static void discard_gone_of_run(struct wh_precopy *p, struct wh_run run)
+{
+	struct wh_run part = { 0 };
+
+	if (!p->has_gone)
+		return;
+	for (uint64_t number = 0; part.first + part.count < run.first + run.count; number++) {
+		part = part_of(p, run, number);
+		discard_gone(p, part, p->found[number]);
+	}
 }
 
 static int send_alike(struct wh_precopy *p, struct wh_run run, bool zero)
@@ -371,8 +422,12 @@ static int send_small(struct wh_precopy *p, struct wh_run run)
 	struct wh_run piece = { .first = run.first };
 	struct wh_run part = { 0 };
 	bool piece_zero = false;
-	int r = look_at_run(p, run);
+	int r;
 
+	note_gone(p, run);
+	r = look_at_run(p, run);
+	if (r == 0)
+		discard_gone_of_run(p, run);
 	for (uint64_t number = 0; r == 0 && part.first + part.count < run.first + run.count;
 	     number++) {
 		part = part_of(p, run, number);

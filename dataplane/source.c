@@ -578,6 +578,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	wh_cleanup(free_looks) struct wh_look *looks = NULL;
 	wh_cleanup(wh_pageset_freep) struct wh_pageset *pending =
 		wh_pageset_new(source->ram->pages);
+	wh_cleanup(wh_pageset_freep) struct wh_pageset *gone = wh_pageset_new(source->ram->pages);
 	const uint64_t echo_ns = source->resume ? 0 : source->echo_ns;
 	wh_cleanup(wh_echo_freep) struct wh_echo *echo =
 		echo_ns > 0 ? wh_echo_new(source->ram->pages, echo_ns) : NULL;
@@ -588,6 +589,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 		.stats = source->stats,
 		.copies = source->copies,
 		.pending = pending,
+		.gone = gone,
 		.echo = echo,
 		.look = source->switch_mode ? look : NULL,
 		.context = source,
@@ -596,7 +598,7 @@ int wh_source_run(struct wh_source *source, struct wh_error *err)
 	int r;
 
 	wh_assert(source->copies || !wh_ram_has_huge(source->ram));
-	if (!pending || (echo_ns > 0 && !echo))
+	if (!pending || !gone || (echo_ns > 0 && !echo))
 		return wh_fail(err, -ENOMEM, "out of memory");
 	r = agree(source, pending);
 	if (r < 0)

@@ -183,10 +183,16 @@ static int on_runs(struct wh_target *target, const struct wh_frame *frame,
 	return 0;
 }
 
+/* What a device holds on to is written over: it would go on with the pages that are there now. */
 static int punch(struct wh_target *target, const struct wh_region *region, struct wh_run run)
 {
-	(void)target;
-	return wh_ram_punch(region, run.first * WH_PAGE_SIZE, (uint64_t)run.count * WH_PAGE_SIZE);
+	const uint16_t id = target->ids.peer[region - target->ram->regions];
+	const uint64_t offset = run.first * WH_PAGE_SIZE;
+	const uint64_t bytes = (uint64_t)run.count * WH_PAGE_SIZE;
+
+	if (wh_transport_pins(target->link, id, offset, bytes))
+		return wh_ram_wipe(region, offset, bytes);
+	return wh_ram_punch(region, offset, bytes);
 }
 
 static int on_zero(struct wh_target *target, const struct wh_frame *frame, struct wh_error *err)

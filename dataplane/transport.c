@@ -66,6 +66,19 @@ void wh_transport_forget(struct wh_transport *link, uint16_t region, uint64_t of
 	link->ops->forget(link, region, offset, len);
 }
 
+bool wh_transport_pins(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len)
+{
+	wh_assert(region < WH_REGIONS_MAX);
+	return link->ops->pins && link->ops->pins(link, region, offset, len);
+}
+
+void wh_transport_discard(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len)
+{
+	wh_assert(region < WH_REGIONS_MAX);
+	if (link->ops->discard)
+		link->ops->discard(link, region, offset, len);
+}
+
 int wh_transport_send(struct wh_transport *link, const void *data, uint32_t len)
 {
 	wh_assert(len >= 1 && len <= WH_FRAME_LEN_MAX);

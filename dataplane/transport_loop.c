@@ -48,6 +48,7 @@ struct end {
 	uint32_t in_flight;      /* writes posted here and not yet departed */
 	uint32_t frames;         /* posted here and not yet taken by the peer */
 	bool full;               /* the caller waits for room for a frame */
+	bool watched;            /* something may happen beside the link: wait for one turn only */
 	struct parcel *outbound; /* owned; posted here, oldest first */
 	struct parcel *inbox;    /* owned; frames that landed here, oldest first */
 	struct parcel *lent;     /* owned; the frame of the last poll */
@@ -131,6 +132,7 @@ static int loop_open(struct wh_transport **ret, const struct wh_link_config *cfg
 		return wh_fail(err, -ENOMEM, "out of memory");
 	end->base.ops = &wh_transport_loop;
 	end->queue_depth = cfg->queue_depth;
+	end->watched = false;
 	end->open = true;
 	*ret = &end->base;
 	return 0;
@@ -208,6 +210,12 @@ static int loop_write(struct wh_transport *transport, const struct wh_write *w)
 		return WH_TX_FULL;
 	end->in_flight++;
 	return post(end, &like, NULL);
+}
+
+static void loop_watch(struct wh_transport *transport, int fd)
+{
+	(void)fd;
+	end_of(transport)->watched = true;
 }
 
 static void loop_forget(struct wh_transport *transport, uint16_t region, uint64_t offset,
@@ -387,6 +395,8 @@ static int loop_poll(struct wh_transport *transport, struct wh_event *events, ui
 		advance(roll(loop, 8) ? end : end->peer);
 		advance(end->peer);
 		world->step(world->context, roll(loop, TURN_NS_MAX) + 1);
+		if (end->watched && !loop->broken)
+			return -EAGAIN;
 	}
 	return loop->broken ? loop->broken : (int)count;
 }
@@ -414,6 +424,7 @@ const struct wh_transport_ops wh_transport_loop = {
 	.unmap = loop_unmap,
 	.write = loop_write,
 	.forget = loop_forget,
+	.watch = loop_watch,
 	.send = loop_send,
 	.poll = loop_poll,
 	.urgent = loop_urgent,

@@ -19,6 +19,16 @@ struct wh_transport_ops {
 	void (*unmap)(struct wh_transport *link, uint16_t region);
 	int (*write)(struct wh_transport *link, const struct wh_write *w);
 	void (*forget)(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len);
+
+	/* NULL where no device knows memory. */
+	bool (*pins)(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len);
+	void (*discard)(struct wh_transport *link, uint16_t region, uint64_t offset, uint64_t len);
+
+	/*
+	 * From now on, a poll that would wait returns -EAGAIN when @fd, which is borrowed, is readable.
+	 * NULL where nothing goes beside.
+	 */
+	void (*watch)(struct wh_transport *link, int fd);
 	int (*send)(struct wh_transport *link, const void *data, uint32_t len);
 	int (*poll)(struct wh_transport *link, struct wh_event *events, uint32_t max,
 	            uint64_t deadline_ns);
@@ -33,7 +43,11 @@ struct wh_transport {
 /* The transports of this program; ends with NULL. */
 extern const struct wh_transport_ops *const wh_transports[];
 
+/* The one of this program that RDMA goes beside. */
+extern const struct wh_transport_ops *const wh_rdma_beside;
+
 extern const struct wh_transport_ops wh_transport_tcp;
+extern const struct wh_transport_ops wh_transport_rdma;
 extern const struct wh_transport_ops wh_transport_loop;
 
 #endif

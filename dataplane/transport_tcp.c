@@ -49,6 +49,7 @@ struct link {
 	struct lane lanes[WH_CONNECTIONS_MAX];
 	uint32_t lane_count;
 	int urgent; /* owned, or -1 */
+	int beside; /* borrowed: ends a wait, too; or -1 */
 	struct wh_memory regions[WH_REGIONS_MAX];
 	struct wh_bell bell;
 	struct wh_place places[WH_REGIONS_MAX]; /* owned; of the regions that are writable */
@@ -96,7 +97,7 @@ static struct link *new_link(uint32_t queue_depth)
 	if (!link)
 		return NULL;
 	link->base.ops = &wh_transport_tcp;
-	link->urgent = -1;
+	link->urgent = link->beside = -1;
 	for (uint32_t i = 0; i < WH_REGIONS_MAX; i++)
 		wh_place_init(&link->places[i]);
 	link->slots = calloc(queue_depth, sizeof(*link->slots));
@@ -365,21 +366,27 @@ static int collect(struct link *link, struct wh_event *events, uint32_t max)
 	return (int)count;
 }
 
-/* Wait for the bell. Return: 1 if it rang, 0 at the deadline. */
+static void tcp_watch(struct wh_transport *transport, int fd)
+{
+	link_of(transport)->beside = fd;
+}
+
+/* Wait for the bell. Return: 1 if it rang, 0 at the deadline, -EAGAIN if @beside is readable. */
 static int wait(struct link *link, uint64_t deadline_ns)
 {
-	struct pollfd p = { .fd = link->bell.fd, .events = POLLIN };
+	struct pollfd p[] = { { .fd = link->bell.fd, .events = POLLIN },
+		              { .fd = link->beside, .events = POLLIN } };
 	uint64_t now = wh_now_ns(&wh_clock_monotonic);
 	uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
 	struct timespec ts = { .tv_sec = (time_t)(left / WH_NSEC_PER_SEC),
 		               .tv_nsec = (long)(left % WH_NSEC_PER_SEC) };
 	eventfd_t rings;
 
-	if (left == 0 || ppoll(&p, 1, &ts, NULL) == 0)
+	if (left == 0 || ppoll(p, 2, &ts, NULL) == 0)
 		return 0;
-	if (p.revents)
+	if (p[0].revents)
 		(void)eventfd_read(link->bell.fd, &rings);
-	return 1;
+	return p[1].revents ? -EAGAIN : 1;
 }
 
 static bool has_room_again(const struct link *link)
@@ -399,7 +406,7 @@ static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uin
 		wh_conn_release(link->lanes[0].conn);
 	}
 	/* This ends: the deadline passes if nothing else happens. */
-	while (n == 0 && rang) {
+	while (n == 0 && rang > 0) {
 		wh_bell_arm(&link->bell);
 		n = collect(link, events, max);
 		if (n == 0 && has_room_again(link))
@@ -410,7 +417,7 @@ static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uin
 	wh_bell_disarm(&link->bell);
 	if (n < 0)
 		link->error = n;
-	return n;
+	return n == 0 && rang < 0 ? rang : n;
 }
 
 static int tcp_urgent(const struct wh_transport *transport)
@@ -443,6 +450,7 @@ const struct wh_transport_ops wh_transport_tcp = {
 	.unmap = tcp_unmap,
 	.write = tcp_write,
 	.forget = tcp_forget,
+	.watch = tcp_watch,
 	.send = tcp_send,
 	.poll = tcp_poll,
 	.urgent = tcp_urgent,

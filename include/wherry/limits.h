@@ -55,6 +55,18 @@
 /* One write: a huge page. Large enough that its header costs nothing. */
 #define WH_WRITE_LEN_MAX (2u << 20)
 
+/* Queue pairs that carry the writes of a link: they share one port of one card. */
+#define WH_RDMA_PAIRS_MAX 8u
+
+/* One write by RDMA: what a limiter lets go at once. */
+#define WH_RDMA_WRITE_LEN_MAX (256u << 10)
+
+/* Works on one queue pair: 256 of the largest are 64 MiB, beyond the delay of any RDMA network. */
+#define WH_RDMA_DEPTH_MAX 256u
+
+/* Marks on their way on one queue pair. There is one for each frame behind writes. */
+#define WH_RDMA_MARKS_MAX 64u
+
 /* One control frame: a page, so that a receive buffer is one, too. */
 #define WH_FRAME_LEN_MAX 4096u
 

@@ -119,6 +119,10 @@ static void punch(struct fake_guest *guest, uint64_t page)
 {
 	const struct wh_region *region = wh_ram_region(&guest->ram, page);
 
+	if (guest->punching)
+		guest->punching(guest->context, (const uint8_t *)region->addr +
+		                                        (page - region->first_page) *
+		                                                WH_PAGE_SIZE);
 	/* It is a tmpfs, whatever it stands for. */
 	wh_assert(fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	                    (off_t)((page - region->first_page) * WH_PAGE_SIZE),

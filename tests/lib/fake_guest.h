@@ -40,6 +40,10 @@ struct fake_guest {
 	bool huge; /* the last region is tracked in pieces of FAKE_HUGE_PAGES */
 	uint64_t random;
 	struct fake_read reads[FAKE_READS];
+
+	/* Called before a page goes, or NULL. */
+	void (*punching)(void *context, const void *addr);
+	void *context;
 };
 
 /* Make a guest of @pages pages for each region, half of them touched; @seed decides if it is huge. */

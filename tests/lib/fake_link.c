@@ -36,6 +36,9 @@ struct fake_link {
 	struct wh_frame frames[FAKE_LOG_MAX];
 	uint32_t frame_count;
 	uint64_t forgotten_bytes;
+	uint64_t discarded_bytes;
+	uint16_t pinned_region;
+	uint64_t pinned_offset, pinned_bytes;
 	uint32_t refuse;
 	bool refused; /* the caller waits for room */
 
@@ -136,6 +139,18 @@ uint64_t fake_link_forgotten_bytes(const struct fake_link *link)
 	return link->forgotten_bytes;
 }
 
+uint64_t fake_link_discarded_bytes(const struct fake_link *link)
+{
+	return link->discarded_bytes;
+}
+
+void fake_link_pin(struct fake_link *link, uint16_t region, uint64_t offset, uint64_t bytes)
+{
+	link->pinned_region = region;
+	link->pinned_offset = offset;
+	link->pinned_bytes = bytes;
+}
+
 uint32_t fake_link_max_in_flight(const struct fake_link *link)
 {
 	return link->max_in_flight;
@@ -206,6 +221,23 @@ void wh_transport_forget(struct wh_transport *transport, uint16_t region, uint64
 	(void)region;
 	(void)offset;
 	link_of(transport)->forgotten_bytes += len;
+}
+
+bool wh_transport_pins(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                       uint64_t len)
+{
+	const struct fake_link *link = link_of(transport);
+
+	return region == link->pinned_region && offset < link->pinned_offset + link->pinned_bytes &&
+	       link->pinned_offset < offset + len;
+}
+
+void wh_transport_discard(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                          uint64_t len)
+{
+	(void)region;
+	(void)offset;
+	link_of(transport)->discarded_bytes += len;
 }
 
 int wh_transport_send(struct wh_transport *transport, const void *data, uint32_t len)

@@ -54,6 +54,12 @@ const struct wh_write *fake_link_write(const struct fake_link *link, uint32_t nu
 uint32_t fake_link_frames(const struct fake_link *link);
 const struct wh_frame *fake_link_frame(const struct fake_link *link, uint32_t number);
 uint64_t fake_link_forgotten_bytes(const struct fake_link *link);
+
+/* The same of what was given back. */
+uint64_t fake_link_discarded_bytes(const struct fake_link *link);
+
+/* Have a device hold on to memory of @region. */
+void fake_link_pin(struct fake_link *link, uint16_t region, uint64_t offset, uint64_t bytes);
 uint32_t fake_link_max_in_flight(const struct fake_link *link);
 
 /* The memory lent as @region; its bytes are 0 if there is none. */

@@ -4,20 +4,40 @@
 
 #include "wherry/assert.h"
 
+static const uint8_t token[WH_TOKEN_BYTES];
+
+static const struct wh_link_config like = {
+	.uri = "loop://sim",
+	.queue_depth = 8,
+	.connections = 1,
+	.interface = "",
+	.local = "",
+	.token = token,
+};
+
 struct wh_transport *open_loop_end(bool passive)
 {
-	static const uint8_t token[WH_TOKEN_BYTES];
 	struct wh_transport *link = NULL;
-	const struct wh_link_config cfg = {
-		.uri = "loop://sim",
-		.passive = passive,
-		.queue_depth = 8,
-		.connections = 1,
-		.interface = "",
-		.local = "",
-		.token = token,
-	};
+	struct wh_link_config cfg = like;
 
+	cfg.passive = passive;
+	wh_assert(wh_transport_open(&link, &cfg, NULL) == 0);
+	return link;
+}
+
+struct wh_transport *open_rdma_end(bool passive, const struct wh_rdma_options *options,
+                                   void (*carries)(void *context, enum wh_transport_kind kind,
+                                                   const char *why),
+                                   void *context)
+{
+	struct wh_transport *link = NULL;
+	struct wh_link_config cfg = like;
+
+	cfg.uri = "rdma://sim";
+	cfg.passive = passive;
+	cfg.rdma = *options;
+	cfg.carries = carries;
+	cfg.context = context;
 	wh_assert(wh_transport_open(&link, &cfg, NULL) == 0);
 	return link;
 }

@@ -17,6 +17,12 @@
 /* Open one end of "loop://sim", to be closed by the caller. */
 struct wh_transport *open_loop_end(bool passive);
 
+/* The same with RDMA of tests/lib/fake_verbs.c beside it, for programs that have that. */
+struct wh_transport *open_rdma_end(bool passive, const struct wh_rdma_options *options,
+                                   void (*carries)(void *context, enum wh_transport_kind kind,
+                                                   const char *why),
+                                   void *context);
+
 /* Lend all of @ram, mapped, to the source's end: regions by their number. */
 void lend_to_loop(struct wh_transport *link, const struct wh_ram *ram);
 

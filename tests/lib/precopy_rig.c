@@ -129,6 +129,7 @@ int rig_setup(void **state)
 		.clock = &fake_clock,
 		.stats = &f.stats,
 		.pending = wh_pageset_new(GUEST_PAGES),
+		.gone = wh_pageset_new(GUEST_PAGES),
 	};
 	*state = &f;
 	return 0;
@@ -141,6 +142,7 @@ int rig_teardown(void **state)
 	f->link = fake_link_free(f->link);
 	f->dirty.removed = wh_pageset_free(f->dirty.removed);
 	f->precopy.pending = wh_pageset_free(f->precopy.pending);
+	f->precopy.gone = wh_pageset_free(f->precopy.gone);
 	wh_ram_unmap(&f->ram);
 	for (uint16_t i = 0; i < f->ram.count; i++)
 		wh_closep(&f->ram.regions[i].fd);

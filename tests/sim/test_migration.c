@@ -6,7 +6,8 @@
  *
  *	test_migration [SEED]	one run, or SEEDS of them
  *
- * Then again with disks that write memory late, after it was reported as written.
+ * Then again with disks that write memory late, after it was reported as written; and with RDMA
+ * beside the link, which breaks, is late, is refused, or has room for little.
  *
  * After each run: the guest runs on exactly one side, its memory there is what it wrote, and the
  * states were left only by legal moves. A run that fails prints its seed.
@@ -27,7 +28,9 @@
 #include <cmocka.h>
 
 #include "fake_guest.h"
+#include "fake_verbs.h"
 #include "loop_ends.h"
+#include "rdma_link.h"
 #include "session.h"
 #include "source.h"
 #include "target.h"
@@ -50,7 +53,14 @@
 /* So long a read takes at most, by seed; and less than a millisecond at least. */
 #define READ_MS_MAX 6u
 
-const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, NULL };
+/* Chunks that are known to a device at once, by both ends, if there is room for few. */
+#define FEW_CHUNKS 3u
+
+#define CHUNK_BYTES (UINT64_C(16) * WH_PAGE_SIZE)
+
+const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, &wh_transport_rdma,
+	                                                 NULL };
+const struct wh_transport_ops *const wh_rdma_beside = &wh_transport_loop;
 
 enum fault {
 	NO_FAULT,
@@ -66,6 +76,19 @@ enum disks {
 	UNTOLD_DISKS, /* the source does not: pages will be stale */
 };
 
+enum rdma {
+	NO_RDMA,
+	RDMA,
+	RDMA_LITTLE_ROOM,
+	RDMA_NO_DEVICE,
+	RDMA_SOURCE_LOST, /* at some time: its device is removed */
+	RDMA_TARGET_LOST,
+	RDMA_PAIR_FAILS,
+	RDMA_SOURCE_REFUSES, /* to enroll more, from some chunk on */
+	RDMA_TARGET_REFUSES,
+	RDMA_KINDS,
+};
+
 struct world {
 	uint64_t seed;
 	enum disks disks;
@@ -77,6 +100,12 @@ struct world {
 	uint32_t actions;   /* of the guest, for each millisecond */
 	uint64_t action_ns; /* time the guest has not used yet, times @actions */
 	bool source_runs;   /* the guest does, there */
+	enum rdma rdma;
+	uint64_t strike_at_ns; /* what @rdma says */
+	bool untold; /* the link is not told what was given back: pages will be stale */
+	struct wh_rdma_link *source_rdma, *target_rdma; /* borrowed */
+	uint64_t rdma_bytes;
+	uint32_t fell_back, came_up; /* ends */
 	bool stale;         /* it moved, and its memory is not what it wrote */
 	struct fake_guest guest;
 	struct wh_loop *loop;
@@ -126,6 +155,46 @@ static void begin_read(struct world *w, bool tracked)
 	w->reads++;
 }
 
+/* Have happen to RDMA what is to. */
+static void strike(struct world *w)
+{
+	struct wh_verbs *source = w->source_rdma->verbs, *target = w->target_rdma->verbs;
+
+	if (w->now_ns < w->strike_at_ns || w->source_rdma->state != WH_RDMA_UP)
+		return;
+	w->strike_at_ns = UINT64_MAX;
+	if (w->rdma == RDMA_SOURCE_LOST)
+		fake_verbs_remove(source, -ENODEV);
+	else if (w->rdma == RDMA_TARGET_LOST && w->target_rdma->state == WH_RDMA_UP)
+		fake_verbs_remove(target, -ENODEV);
+	else if (w->rdma == RDMA_PAIR_FAILS)
+		fake_verbs_fail(source, (uint32_t)(w->seed % w->source_rdma->options.pairs),
+		                -ETIMEDOUT);
+	else if (w->rdma == RDMA_SOURCE_REFUSES)
+		fake_verbs_limit_enrolled(source, 0, -ENOMEM);
+	else if (w->rdma == RDMA_TARGET_REFUSES && w->target_rdma->state == WH_RDMA_UP)
+		fake_verbs_limit_enrolled(target, 0, -ENOMEM);
+}
+
+static void on_punching(void *context, const void *addr)
+{
+	const struct world *w = context;
+
+	if (w->source_rdma && w->source_rdma->verbs)
+		fake_verbs_detach(w->source_rdma->verbs, addr);
+}
+
+static void on_carries(void *context, enum wh_transport_kind kind, const char *why)
+{
+	struct world *w = context;
+
+	assert_true((kind == WH_TRANSPORT_TCP) == (*why != '\0'));
+	if (kind == WH_TRANSPORT_RDMA)
+		w->came_up++;
+	else
+		w->fell_back++;
+}
+
 /* Time passes: the guest writes, the target takes what came. */
 static void step(void *context, uint64_t passed_ns)
 {
@@ -135,6 +204,8 @@ static void step(void *context, uint64_t passed_ns)
 	assert_true(w->now_ns < LONGEST_RUN_NS);
 	if (w->now_ns >= w->die_at_ns)
 		wh_loop_break(w->loop, -ECONNRESET);
+	if (w->rdma != NO_RDMA)
+		strike(w);
 	w->action_ns += passed_ns * w->actions;
 	if (w->source_runs)
 		fake_guest_land(&w->guest, w->now_ns);
@@ -195,15 +266,40 @@ static void set_up_target(struct world *w, uint64_t pages)
 		                        .stats = &w->target_stats };
 }
 
+static struct wh_transport *open_end(struct world *w, bool passive)
+{
+	static struct wh_transport_ops no_discard;
+	const struct wh_rdma_options options = {
+		.pairs = 1 + (uint32_t)(w->seed % 4),
+		.chunk_bytes = CHUNK_BYTES,
+		.pinned_bytes_max = w->rdma == RDMA_LITTLE_ROOM ? FEW_CHUNKS * CHUNK_BYTES
+		                                                : UINT64_MAX,
+	};
+	struct wh_transport *link;
+
+	if (w->rdma == NO_RDMA)
+		return open_loop_end(passive);
+	/* Only one of the two has none. */
+	fake_verbs_refuse_open(w->rdma == RDMA_NO_DEVICE && passive == (w->seed % 2 > 0) ? -ENODEV
+	                                                                                 : 0);
+	link = open_rdma_end(passive, &options, on_carries, w);
+	*(passive ? &w->target_rdma : &w->source_rdma) = (struct wh_rdma_link *)link;
+	if (w->untold) {
+		no_discard = wh_transport_rdma;
+		no_discard.discard = NULL;
+		link->ops = &no_discard;
+	}
+	return link;
+}
+
 static int run_source(struct world *w)
 {
 	static const uint8_t secret[WH_CHANGED_SECRET_BYTES] = "of one migration";
 	wh_cleanup(wh_copies_freep) struct wh_copies *copies =
 		w->guest.huge ? wh_copies_new(&w->guest.ram, secret) : NULL;
-	struct wh_transport *link = open_loop_end(false);
+	struct wh_transport *link;
 	struct wh_source source = {
 		.ram = &w->guest.ram,
-		.link = link,
 		.clock = &fake_clock,
 		.stats = &w->source_stats,
 		.copies = copies,
@@ -216,9 +312,12 @@ static int run_source(struct world *w)
 	};
 	int r;
 
-	w->target.link = open_loop_end(true);
+	w->target.link = open_end(w, true);
+	source.link = link = open_end(w, false);
 	lend_to_loop(link, &w->guest.ram);
 	r = wh_source_run(&source, NULL);
+	w->rdma_bytes = wh_transport_sent(link).rdma_bytes;
+	w->source_rdma = NULL;
 	(void)wh_transport_close(link);
 	return r;
 }
@@ -231,7 +330,7 @@ static void check_outcome(struct world *w, int result)
 	if (result == 0) {
 		assert_true(landed);
 		assert_false(w->source_runs);
-		if (w->disks == UNTOLD_DISKS)
+		if (w->disks == UNTOLD_DISKS || w->untold)
 			w->stale = !fake_guest_is_intact(&w->guest, w->target_fds);
 		else
 			assert_true(fake_guest_is_intact(&w->guest, w->target_fds));
@@ -251,11 +350,11 @@ static uint32_t pick(uint64_t *random, uint32_t sides)
 }
 
 /* Return: whether the memory moved. */
-static bool run_world(uint64_t seed, enum disks disks)
+static bool run_kind(uint64_t seed, enum disks disks, enum rdma rdma, bool untold)
 {
 	static struct world w;
 	uint64_t random = seed * 2654435761u;
-	enum fault fault = disks == UNTOLD_DISKS ? NO_FAULT : (enum fault)(seed % FAULTS);
+	enum fault fault = disks == UNTOLD_DISKS || untold ? NO_FAULT : (enum fault)(seed % FAULTS);
 	uint64_t pages = 16 + pick(&random, 600);
 	const struct wh_loop_world world = {
 		.name = "sim",
@@ -269,13 +368,18 @@ static bool run_world(uint64_t seed, enum disks disks)
 	};
 	int r;
 
-	w = (struct world){ .seed = seed, .disks = disks, .source_runs = true };
+	w = (struct world){ .seed = seed, .disks = disks, .source_runs = true, .rdma = rdma };
 	w.actions = pick(&random, 1 + (disks == NO_DISKS ? ACTIONS_MAX : ACTIONS_READING_MAX));
 	w.read_ns = (1 + pick(&random, READ_MS_MAX * 1000)) * UINT64_C(1000);
 	w.more_rounds = pick(&random, 3);
 	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 40) * WH_NSEC_PER_MSEC : UINT64_MAX;
 	the_world = &w;
+	w.strike_at_ns = pick(&random, 8000) * UINT64_C(1000);
+	w.untold = untold;
+	fake_verbs_set_seed(seed);
 	fake_guest_init(&w.guest, pages, seed);
+	w.guest.punching = on_punching;
+	w.guest.context = &w;
 	set_up_target(&w, pages);
 	w.loop = wh_loop_new(&world);
 
@@ -290,6 +394,11 @@ static bool run_world(uint64_t seed, enum disks disks)
 		(void)close(w.target_fds[i]);
 	fake_guest_done(&w.guest);
 	return r == 0;
+}
+
+static bool run_world(uint64_t seed, enum disks disks, enum rdma rdma)
+{
+	return run_kind(seed, disks, rdma, false);
 }
 
 /* An assertion anywhere ends in one of these: say which seed repeats it. */
@@ -325,13 +434,15 @@ static void every_seed_leaves_the_guest_intact_on_one_side(void **state)
 
 	if (only) {
 		running_seed = *only;
-		(void)run_world(*only, NO_DISKS);
-		(void)run_world(*only, DISKS);
+		(void)run_world(*only, NO_DISKS, NO_RDMA);
+		(void)run_world(*only, DISKS, NO_RDMA);
+		for (int rdma = RDMA; rdma < RDMA_KINDS; rdma++)
+			(void)run_world(*only, NO_DISKS, (enum rdma)rdma);
 		running_seed = 0;
 		return;
 	}
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
-		moved += run_world(running_seed, NO_DISKS);
+		moved += run_world(running_seed, NO_DISKS, NO_RDMA);
 		rounds += (uint32_t)wh_stat_get(&the_world->source_stats, WH_STAT_ROUND);
 		unchanged_bytes += wh_stat_get(&the_world->source_stats, WH_STAT_UNCHANGED_BYTES);
 		delta_bytes += wh_stat_get(&the_world->source_stats, WH_STAT_DELTA_RAW_BYTES);
@@ -356,7 +467,7 @@ static void no_page_is_stale_that_a_disk_writes_late(void **state)
 
 	(void)state;
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
-		moved += run_world(running_seed, DISKS);
+		moved += run_world(running_seed, DISKS, NO_RDMA);
 		reads += the_world->reads;
 		echo_pages +=
 			wh_stat_get(&the_world->source_stats, WH_STAT_ECHO_BYTES) / WH_PAGE_SIZE;
@@ -379,13 +490,55 @@ static void without_the_echo_there_are_stale_pages(void **state)
 	(void)state;
 	print_message("# of pages that differ, these are wanted:\n");
 	for (running_seed = 1; running_seed <= SEEDS / 4; running_seed++) {
-		assert_true(run_world(running_seed, UNTOLD_DISKS));
+		assert_true(run_world(running_seed, UNTOLD_DISKS, NO_RDMA));
 		stale += the_world->stale;
 	}
 	running_seed = 0;
 	print_message("# %u of %u runs left a stale page\n", stale, SEEDS / 4);
 
 	assert_in_range(stale, SEEDS / 16, SEEDS / 4);
+}
+
+static void rdma_may_break_at_any_moment(void **state)
+{
+	uint32_t moved = 0, fell_back = 0, came_up = 0;
+	uint64_t rdma_bytes = 0;
+
+	(void)state;
+	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
+		const uint32_t kind = RDMA + (uint32_t)(running_seed / FAULTS % (RDMA_KINDS - RDMA));
+
+		moved += run_world(running_seed, NO_DISKS, (enum rdma)kind);
+		fell_back += the_world->fell_back;
+		came_up += the_world->came_up;
+		rdma_bytes += the_world->rdma_bytes;
+	}
+	running_seed = 0;
+	print_message("# %u of %u runs moved the guest; RDMA came up at %u ends and was given up "
+	              "at %u, %" PRIu64 " pages went by it\n",
+	              moved, SEEDS, came_up, fell_back, rdma_bytes / WH_PAGE_SIZE);
+
+	assert_in_range(moved, SEEDS / FAULTS, SEEDS - 1); /* what goes by RDMA meets no fault of TCP's */
+	assert_in_range(came_up, SEEDS, 2 * SEEDS);
+	assert_in_range(fell_back, SEEDS / 8, SEEDS);
+	assert_in_range(rdma_bytes, (uint64_t)SEEDS * 100 * WH_PAGE_SIZE, UINT64_MAX);
+}
+
+/* Else the test above would not show that chunks are enrolled anew. */
+static void a_link_that_is_not_told_of_discards_sends_stale_pages(void **state)
+{
+	uint32_t stale = 0;
+
+	(void)state;
+	print_message("# of pages that differ, these are wanted:\n");
+	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
+		assert_true(run_kind(running_seed, NO_DISKS, RDMA, true));
+		stale += the_world->stale;
+	}
+	running_seed = 0;
+	print_message("# %u of %u runs left a stale page\n", stale, SEEDS);
+
+	assert_in_range(stale, SEEDS / 100, SEEDS);
 }
 
 int main(int argc, char **argv)
@@ -397,6 +550,9 @@ int main(int argc, char **argv)
 			argc > 1 ? &seed : NULL),
 		cmocka_unit_test_teardown(no_page_is_stale_that_a_disk_writes_late, seed_teardown),
 		cmocka_unit_test_teardown(without_the_echo_there_are_stale_pages, seed_teardown),
+		cmocka_unit_test_teardown(rdma_may_break_at_any_moment, seed_teardown),
+		cmocka_unit_test_teardown(a_link_that_is_not_told_of_discards_sends_stale_pages,
+		                          seed_teardown),
 	};
 
 	if (argc > 1)

@@ -1,0 +1,741 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A TCP link, and RDMA beside it for page contents (docs/decisions, "RDMA goes beside a TCP link").
+ *
+ * Each frame of the session travels over TCP behind the number of a barrier: a mark on every queue
+ * pair, posted after the writes before the frame. The receiver holds the frame until that barrier
+ * has arrived. TCP's own writes are ordered by the link beside. So a frame is due when everything
+ * before it has landed, whichever way it came.
+ *
+ * RDMA may break at any moment, or never come up. Then both ends take down what they have, the
+ * target first, and all goes over TCP:
+ *
+ *	source                       target
+ *	  DOWN       ---------->       destroys its queue pairs and keys
+ *	             <----------       CLOSED
+ *	  sends again what is not known to have landed
+ *	  RESENT     ---------->       all barriers count as arrived
+ *
+ * A target that sees it first says CLOSED by itself.
+ */
+
+#include "rdma_link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "wherry/assert.h"
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+
+/* Works on each pair: of the largest 16 MiB, more than leaves in a delay of 1 ms at 100 Gbit/s. */
+#define DEPTH 64u
+
+/* One of so many works tells of its end. */
+#define SIGNAL_EVERY 8u
+
+/* Barriers in flight: frames that follow writes, and the answer to one takes a round trip. */
+#define MARKS 16u
+
+/* Frames behind a barrier that is not known to have arrived; then the writes are waited for. */
+#define UNSETTLED_MAX 1024u
+
+/* The same at the receiver, with what was on its way; each has a page at most. */
+#define HELD_MAX 4096u
+
+/* For the peer to connect: writes wait for that. */
+#define CONNECT_NS (5 * WH_NSEC_PER_SEC)
+
+/* Completions taken at once. */
+#define BATCH 64u
+
+static struct wh_rdma_link *link_of(struct wh_transport *transport)
+{
+	return (struct wh_rdma_link *)transport;
+}
+
+/* --- up and down ------------------------------------------------------------------------------ */
+
+/* Events of @fd end the wait for something to happen. */
+static void watch(struct wh_rdma_link *link, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	/* A test's verbs may have none, and then it has the transport look all the time. */
+	if (fd >= 0)
+		(void)epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void unwatch(struct wh_rdma_link *link, int fd)
+{
+	if (fd >= 0)
+		(void)epoll_ctl(link->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void wh_rdma_take_down(struct wh_rdma_link *link)
+{
+	for (uint32_t i = 0; i < link->depth; i++)
+		link->slots[i].awaits = NULL;
+	if (link->pairs)
+		link->arrived = wh_rdma_pairs_arrived(link->pairs);
+	if (link->verbs) {
+		unwatch(link, wh_verbs_fd(link->verbs));
+		wh_verbs_cut(link->verbs);
+	}
+	if (link->enroll)
+		unwatch(link, wh_rdma_enroll_fd(link->enroll));
+	link->enroll = wh_rdma_enroll_free(link->enroll);
+	wh_rdma_chunks_expel(&link->chunks, link->verbs);
+	link->pairs = wh_rdma_pairs_free(link->pairs);
+	link->verbs = wh_verbs_close(link->verbs);
+	link->armed = false;
+	link->wake_ns = 0;
+	link->paid_bytes = 0;
+	link->rate.in_flight_bytes = 0;
+}
+
+void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason)
+{
+	(void)snprintf(link->reason, sizeof(link->reason), "%s",
+	               *reason ? reason : "RDMA broke, and the device does not say why");
+	wh_rdma_take_down(link);
+	link->state = link->passive ? WH_RDMA_OVER : WH_RDMA_BROKEN;
+	link->tell_offer = false;
+	link->tell_over = true;
+	if (link->passive && link->carries)
+		link->carries(link->context, WH_TRANSPORT_TCP, link->reason);
+}
+
+int wh_rdma_come_up(struct wh_rdma_link *link)
+{
+	const struct wh_rdma_pairs_config cfg = {
+		.verbs = link->verbs,
+		.pairs = link->options.pairs,
+		.depth = DEPTH,
+		.signal_every = SIGNAL_EVERY,
+		.marks = MARKS,
+	};
+	const bool on_demand = link->options.odp && wh_verbs_caps(link->verbs)->on_demand;
+
+	link->pairs = wh_rdma_pairs_new(&cfg);
+	link->enroll = wh_rdma_enroll_new(link->verbs);
+	if (!link->pairs || !link->enroll)
+		return -ENOMEM;
+	watch(link, wh_rdma_enroll_fd(link->enroll));
+	link->chunks.enroll = link->enroll;
+	link->chunks.rights = (link->passive ? WH_VERBS_LOCAL_WRITE | WH_VERBS_REMOTE_WRITE : 0u) |
+	                      (on_demand ? WH_VERBS_ON_DEMAND : 0u);
+	link->state = WH_RDMA_UP;
+	link->wake_ns = 0;
+	link->try_waiting = true;
+	if (link->carries)
+		link->carries(link->context, WH_TRANSPORT_RDMA, "");
+	return 0;
+}
+
+void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port)
+{
+	struct wh_error err = { "" };
+	const struct wh_verbs_config cfg = {
+		.passive = link->passive,
+		.address = link->address,
+		.local = link->local,
+		.port = port,
+		.pairs = link->options.pairs,
+		.depth = DEPTH,
+		.marks = WH_RDMA_PAIRS_RECEIVES(MARKS),
+		.token = link->token,
+	};
+	int r = wh_rdma_may_pin(link->options.pinned_bytes_max, UINT64_C(1) << link->chunks.order,
+	                        &link->chunks.pinned_bytes_max, &err);
+
+	if (r == 0)
+		r = wh_verbs_open(&link->verbs, &cfg, &err);
+	if (r < 0) {
+		wh_rdma_give_up(link, err.text);
+		return;
+	}
+	watch(link, wh_verbs_fd(link->verbs));
+	link->give_up_ns = wh_now_ns(&wh_clock_monotonic) + CONNECT_NS;
+	if (!link->passive)
+		link->wake_ns = link->give_up_ns;
+}
+
+/* Go on with connecting. */
+static void advance(struct wh_rdma_link *link)
+{
+	struct wh_error err = { "" };
+	int r = wh_verbs_advance(link->verbs, &err);
+
+	if (r > 0)
+		r = wh_rdma_come_up(link);
+	if (r < 0)
+		wh_rdma_give_up(link, *err.text ? err.text : strerror(-r));
+	else if (link->wake_ns && wh_now_ns(&wh_clock_monotonic) >= link->give_up_ns)
+		wh_rdma_give_up(link, "the target cannot be reached by RDMA");
+}
+
+/* Take what is complete. */
+static void take_completions(struct wh_rdma_link *link)
+{
+	uint64_t cookies[BATCH];
+	int n;
+
+	do {
+		n = wh_rdma_pairs_poll(link->pairs, cookies, BATCH);
+		for (int i = 0; i < n; i++)
+			wh_rdma_source_complete(link, cookies[i]);
+	} while (n > 0);
+	if (n < 0) {
+		const char *words = wh_verbs_reason(link->verbs);
+
+		wh_rdma_give_up(link, *words ? words : strerror(-n));
+		return;
+	}
+	link->arrived = wh_rdma_pairs_arrived(link->pairs);
+	if (wh_rdma_pairs_in_flight(link->pairs) == 0)
+		link->unsettled = 0;
+}
+
+static void take_chunks(struct wh_rdma_link *link)
+{
+	struct wh_rdma_chunk *chunk;
+
+	while ((chunk = wh_rdma_chunks_work(&link->chunks))) {
+		if (link->passive)
+			wh_rdma_target_chunk(link, chunk);
+		else
+			wh_rdma_source_chunk(link, chunk);
+	}
+}
+
+/* Look at everything but TCP. */
+static void look_beside(struct wh_rdma_link *link)
+{
+	if (link->verbs && (link->state == WH_RDMA_OPENING || link->state == WH_RDMA_CONNECTING))
+		advance(link);
+	if (link->state == WH_RDMA_UP)
+		take_completions(link);
+	if (link->state == WH_RDMA_UP)
+		take_chunks(link);
+	if (link->state == WH_RDMA_UP && link->wake_ns &&
+	    wh_now_ns(&wh_clock_monotonic) >= link->wake_ns) {
+		link->wake_ns = 0; /* there may be something to be had from the bucket */
+		link->try_waiting = true;
+	}
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
+{
+	uint8_t bytes[WH_RDMA_FRAME_MAX];
+	int r = link->beside->ops->send(link->beside, bytes, wh_rdma_frame_encode(bytes, frame));
+
+	link->beside_full = r == WH_TX_FULL;
+	return r;
+}
+
+/* DOWN or CLOSED. */
+static int tell_over(struct wh_rdma_link *link)
+{
+	struct wh_rdma_frame frame = { .kind = link->passive ? WH_RDMA_CLOSED : WH_RDMA_DOWN,
+		                       .over = { .landed = link->tell_landed } };
+	int r;
+
+	(void)snprintf(frame.over.reason, sizeof(frame.over.reason), "%s", link->reason);
+	r = wh_rdma_tell(link, &frame);
+	if (r == 0)
+		link->tell_over = false;
+	return r;
+}
+
+static int tell_offer(struct wh_rdma_link *link)
+{
+	const struct wh_rdma_frame frame = {
+		.kind = WH_RDMA_OFFER,
+		.offer = { .port = wh_verbs_port(link->verbs),
+		           .pairs = (uint16_t)link->options.pairs,
+		           .chunk_order = (uint16_t)link->chunks.order,
+		           .pinned_bytes_max = link->chunks.pinned_bytes_max },
+	};
+	int r = wh_rdma_tell(link, &frame);
+
+	if (r == 0)
+		link->tell_offer = false;
+	return r;
+}
+
+static bool has_lost(const struct wh_rdma_link *link)
+{
+	for (const struct wh_rdma_slot *slot = link->waiting; slot; slot = slot->next_waiting)
+		if (slot->lost > 0)
+			return true;
+	return false;
+}
+
+static int tell_resent(struct wh_rdma_link *link)
+{
+	const struct wh_rdma_frame frame = { .kind = WH_RDMA_RESENT };
+	int r;
+
+	if (has_lost(link))
+		return 0;
+	r = wh_rdma_tell(link, &frame);
+	if (r == 0)
+		link->must_resend = false;
+	return r;
+}
+
+/* Send what is to be said of RDMA. Return: 0, WH_TX_FULL or -errno. */
+static int tell(struct wh_rdma_link *link)
+{
+	int r = 0;
+
+	if (link->tell_offer)
+		r = tell_offer(link);
+	if (r == 0 && link->tell_over)
+		r = tell_over(link);
+	if (r == 0 && link->must_resend)
+		r = tell_resent(link);
+	if (r == 0 && link->state == WH_RDMA_UP)
+		r = link->passive ? wh_rdma_target_tell(link) : wh_rdma_source_tell(link);
+	return r;
+}
+
+/* Send the oldest frame of the session. Return: 0, WH_TX_FULL if it has to wait, or -errno. */
+static int send_oldest(struct wh_rdma_link *link)
+{
+	const struct wh_rdma_out *out = &link->out[link->out_first];
+	struct wh_rdma_frame frame = { .kind = WH_RDMA_DATA,
+		                       .data = { .data = out->data, .len = out->len } };
+	int r = 0;
+
+	if (link->state == WH_RDMA_BROKEN || link->must_resend ||
+	    wh_rdma_source_posted(link) < out->after || link->unsettled >= UNSETTLED_MAX)
+		return WH_TX_FULL;
+	if (link->state == WH_RDMA_UP)
+		r = wh_rdma_pairs_barrier(link->pairs, &frame.data.barrier);
+	if (r < 0)
+		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
+	if (r != 0)
+		return WH_TX_FULL;
+	r = wh_rdma_tell(link, &frame);
+	if (r != 0)
+		return r;
+	link->unsettled += frame.data.barrier != 0;
+	link->out_first = (link->out_first + 1) % WH_RDMA_OUT_MAX;
+	link->out_count--;
+	return 0;
+}
+
+/* Send what can go. Return: 0 or -errno. */
+static int flush(struct wh_rdma_link *link)
+{
+	int r = wh_rdma_source_pump(link);
+
+	if (r == 0 && !link->beside_full)
+		r = tell(link);
+	while (r == 0 && link->out_count > 0 && !link->beside_full)
+		r = send_oldest(link);
+	return r < 0 ? r : 0;
+}
+
+/* Remember that the link is lost. */
+static int done_with(struct wh_rdma_link *link, int r)
+{
+	if (r < 0)
+		link->error = r;
+	return r;
+}
+
+static int rdma_write(struct wh_transport *transport, const struct wh_write *w)
+{
+	struct wh_rdma_link *link = link_of(transport);
+	int r = link->error;
+
+	if (r == 0)
+		r = wh_rdma_source_write(link, w);
+	if (r == 0 && link->state == WH_RDMA_UP && !link->beside_full) {
+		const int told = wh_rdma_source_tell(link);
+
+		r = told < 0 ? told : 0;
+	}
+	return done_with(link, r);
+}
+
+static int rdma_send(struct wh_transport *transport, const void *data, uint32_t len)
+{
+	struct wh_rdma_link *link = link_of(transport);
+	struct wh_rdma_out *out;
+
+	if (link->error)
+		return link->error;
+	link->caller_full = link->out_count == WH_RDMA_OUT_MAX;
+	if (link->caller_full)
+		return WH_TX_FULL;
+	out = &link->out[(link->out_first + link->out_count++) % WH_RDMA_OUT_MAX];
+	out->after = link->sequence;
+	out->len = len;
+	memcpy(out->data, data, len);
+	return done_with(link, flush(link));
+}
+
+static void rdma_forget(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                        uint64_t len)
+{
+	struct wh_rdma_link *link = link_of(transport);
+
+	link->beside->ops->forget(link->beside, region, offset, len);
+}
+
+/* --- receiving -------------------------------------------------------------------------------- */
+
+static int hold(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
+{
+	struct wh_rdma_held *held;
+
+	if (link->held_count == HELD_MAX)
+		return -EPROTO;
+	held = malloc(sizeof(*held) + frame->data.len);
+	if (!held)
+		return -ENOMEM;
+	held->next = NULL;
+	held->barrier = frame->data.barrier;
+	held->len = frame->data.len;
+	memcpy(held->data, frame->data.data, held->len);
+	*link->held_tail = held;
+	link->held_tail = &held->next;
+	link->held_count++;
+	return 0;
+}
+
+static int on_frame(struct wh_rdma_link *link, const struct wh_event *event)
+{
+	struct wh_rdma_frame frame;
+	int r = wh_rdma_frame_decode(&frame, event->frame.data, event->frame.len);
+
+	if (r < 0)
+		return r;
+	if (frame.kind == WH_RDMA_DATA)
+		return hold(link, &frame);
+	return link->passive ? wh_rdma_target_frame(link, &frame)
+	                     : wh_rdma_source_frame(link, &frame);
+}
+
+static int on_event(struct wh_rdma_link *link, const struct wh_event *event)
+{
+	switch (event->type) {
+	case WH_EVENT_WRITTEN:
+		wh_rdma_source_beside_written(link, event->cookie);
+		return 0;
+	case WH_EVENT_FRAME:
+		return on_frame(link, event);
+	case WH_EVENT_CLOSED:
+		link->beside_closed = true;
+		return 0;
+	}
+	return -EPROTO;
+}
+
+static bool is_due(const struct wh_rdma_link *link, const struct wh_rdma_held *held)
+{
+	return held->barrier == 0 || link->resent ||
+	       (int32_t)(link->arrived - held->barrier) >= 0;
+}
+
+static void release_lent(struct wh_rdma_link *link)
+{
+	free(link->lent);
+	link->lent = NULL;
+}
+
+static struct wh_event lend_oldest(struct wh_rdma_link *link)
+{
+	struct wh_rdma_held *held = link->held;
+
+	link->held = held->next;
+	if (!link->held)
+		link->held_tail = &link->held;
+	link->held_count--;
+	link->lent = held;
+	return (struct wh_event){ .type = WH_EVENT_FRAME,
+		                  .frame = { .data = held->data, .len = held->len } };
+}
+
+/* Hand out what there is. Return: the number of events, or -errno. */
+static int collect(struct wh_rdma_link *link, struct wh_event *events, uint32_t max)
+{
+	uint32_t count = 0;
+
+	while (count < max && link->written_count > 0)
+		events[count++] =
+			(struct wh_event){ .type = WH_EVENT_WRITTEN,
+			                   .cookie = link->written[--link->written_count] };
+	if (count < max && link->held && is_due(link, link->held))
+		events[count++] = lend_oldest(link);
+	if (count > 0 || !link->beside_closed)
+		return (int)count;
+	if (link->held)
+		return -ECONNRESET; /* what it waits for does not come any more */
+	events[0] = (struct wh_event){ .type = WH_EVENT_CLOSED };
+	return 1;
+}
+
+static uint64_t earlier(uint64_t deadline_ns, uint64_t wake_ns)
+{
+	return wake_ns && wake_ns < deadline_ns ? wake_ns : deadline_ns;
+}
+
+/* Have the next look at the verbs be the last one before the wait. Return: whether it was. */
+static bool arm(struct wh_rdma_link *link)
+{
+	if (link->armed || link->state != WH_RDMA_UP)
+		return true;
+	link->armed = true;
+	if (wh_verbs_arm(link->verbs) < 0)
+		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
+	return false;
+}
+
+/* Wait for TCP, and what else there is. Return: 1 if something may have happened, 0, or -errno. */
+static int await_event(struct wh_rdma_link *link, uint64_t deadline_ns)
+{
+	struct wh_event event;
+	int r = link->beside->ops->poll(link->beside, &event, 1,
+	                                earlier(deadline_ns, link->wake_ns));
+
+	link->armed = false;
+	if (r == -EAGAIN) /* @epoll is readable */
+		return 1;
+	if (r > 0)
+		r = on_event(link, &event);
+	else if (r == 0)
+		return link->wake_ns && wh_now_ns(&wh_clock_monotonic) >= link->wake_ns;
+	return r < 0 ? r : 1;
+}
+
+/* One turn. Return: the number of events, 0 if there are none yet, or -errno. */
+static int turn(struct wh_rdma_link *link, struct wh_event *events, uint32_t max)
+{
+	int r;
+
+	look_beside(link);
+	r = flush(link);
+	return r < 0 ? r : collect(link, events, max);
+}
+
+static int rdma_poll(struct wh_transport *transport, struct wh_event *events, uint32_t max,
+                     uint64_t deadline_ns)
+{
+	struct wh_rdma_link *link = link_of(transport);
+	bool idle = false; /* the last wait brought nothing */
+	int n = link->error;
+
+	release_lent(link);
+	/* This ends: the deadline passes if nothing else happens. */
+	while (n == 0) {
+		int r;
+
+		n = turn(link, events, max);
+		if (n != 0 || (idle && deadline_ns != UINT64_MAX))
+			break;
+		if (link->caller_full && link->out_count < WH_RDMA_OUT_MAX)
+			break;
+		if (!arm(link))
+			continue;
+		r = await_event(link, deadline_ns);
+		if (r < 0)
+			n = r;
+		/* Room for a frame, or the deadline: one more turn tells. */
+		idle = r == 0;
+		link->beside_full = false;
+	}
+	return done_with(link, n);
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static int rdma_map(struct wh_transport *transport, uint16_t region, const struct wh_memory *memory)
+{
+	struct wh_rdma_link *link = link_of(transport);
+	const bool writable = memory->writable && !memory->put;
+	int r = link->beside->ops->map(link->beside, region, memory);
+
+	if (r < 0)
+		return r;
+	link->regions[region] = *memory;
+	/* What is lent again was sealed before: RDMA is over. */
+	if (link->chunks.regions[region].chunks || (link->passive ? !writable : !memory->addr))
+		return 0;
+	/* The target maps what is asked for. */
+	return wh_rdma_chunks_add(&link->chunks, region,
+	                          link->passive ? NULL : (void *)(uintptr_t)memory->addr,
+	                          memory->bytes);
+}
+
+static void rdma_unmap(struct wh_transport *transport, uint16_t region)
+{
+	struct wh_rdma_link *link = link_of(transport);
+
+	link->beside->ops->unmap(link->beside, region);
+	if (link->passive)
+		wh_rdma_target_seal(link, "", false);
+}
+
+static bool rdma_pins(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                      uint64_t len)
+{
+	return wh_rdma_chunks_hold(&link_of(transport)->chunks, region, offset, len);
+}
+
+static void rdma_discard(struct wh_transport *transport, uint16_t region, uint64_t offset,
+                         uint64_t len)
+{
+	struct wh_rdma_link *link = link_of(transport);
+
+	if (link->passive)
+		wh_rdma_target_seal(link, "memory is given back for post-copy", true);
+	else
+		wh_rdma_chunks_discard(&link->chunks, region, offset, len);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static void free_held(struct wh_rdma_link *link)
+{
+	while (link->held) {
+		struct wh_rdma_held *next = link->held->next;
+
+		free(link->held);
+		link->held = next;
+	}
+}
+
+static struct wh_transport *rdma_close(struct wh_transport *transport)
+{
+	struct wh_rdma_link *link = link_of(transport);
+
+	wh_rdma_take_down(link);
+	if (link->beside)
+		link->beside = link->beside->ops->close(link->beside);
+	for (uint32_t i = 0; link->passive && i < WH_REGIONS_MAX; i++)
+		if (link->chunks.regions[i].addr)
+			(void)munmap(link->chunks.regions[i].addr, link->chunks.regions[i].bytes);
+	wh_rdma_chunks_done(&link->chunks);
+	release_lent(link);
+	free_held(link);
+	wh_rdma_source_done(link);
+	wh_closep(&link->epoll);
+	free(link->out);
+	free(link);
+	return NULL;
+}
+
+/* The address of an "rdma://ADDRESS:PORT" or "rdma://[ADDRESS]:PORT". */
+static void set_address(struct wh_rdma_link *link, const char *uri)
+{
+	const char *at = strstr(uri, "://") + 3;
+	const char *end = strrchr(at, ':');
+	const bool brackets = *at == '[';
+
+	/* The link beside has refused what is none. */
+	if (!end)
+		end = at + strlen(at);
+	(void)snprintf(link->address, sizeof(link->address), "%.*s",
+	               (int)(end - at) - 2 * brackets, at + brackets);
+}
+
+static struct wh_rdma_link *new_link(const struct wh_link_config *cfg)
+{
+	struct wh_rdma_link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return NULL;
+	link->base.ops = &wh_transport_rdma;
+	wh_rdma_chunks_init(&link->chunks);
+	link->held_tail = &link->held;
+	link->passive = cfg->passive;
+	link->options = cfg->rdma;
+	link->rate.bucket = cfg->bucket;
+	link->carries = cfg->carries;
+	link->context = cfg->context;
+	link->chunks.order = (uint32_t)__builtin_ctzll(cfg->rdma.chunk_bytes);
+	(void)snprintf(link->local, sizeof(link->local), "%s", cfg->local);
+	memcpy(link->token, cfg->token, sizeof(link->token));
+	link->epoll = epoll_create1(EPOLL_CLOEXEC);
+	link->out = calloc(WH_RDMA_OUT_MAX, sizeof(*link->out));
+	if (wh_rdma_source_init(link, cfg->queue_depth) < 0 || link->epoll < 0 || !link->out) {
+		(void)rdma_close(&link->base);
+		return NULL;
+	}
+	return link;
+}
+
+static int rdma_open(struct wh_transport **ret, const struct wh_link_config *cfg,
+                     struct wh_error *err)
+{
+	wh_cleanup(wh_transport_closep) struct wh_transport *transport = NULL;
+	struct wh_rdma_link *link;
+	int r;
+
+	wh_assert(cfg->rdma.pairs >= 1 && cfg->rdma.pairs <= WH_RDMA_PAIRS_MAX);
+	wh_assert(__builtin_popcountll(cfg->rdma.chunk_bytes) == 1);
+	link = new_link(cfg);
+	if (!link)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	transport = &link->base;
+	r = wh_rdma_beside->open(&link->beside, cfg, err);
+	if (r < 0)
+		return r;
+	link->beside->ops->watch(link->beside, link->epoll);
+	set_address(link, cfg->uri);
+	if (cfg->passive) {
+		link->tell_offer = true;
+		wh_rdma_begin(link, 0);
+		r = flush(link);
+	}
+	if (r < 0)
+		return wh_fail(err, r, "the offer of RDMA: %s", strerror(-r));
+	*ret = wh_steal(transport);
+	return 0;
+}
+
+static int rdma_urgent(const struct wh_transport *transport)
+{
+	const struct wh_rdma_link *link = (const struct wh_rdma_link *)transport;
+
+	return link->beside->ops->urgent(link->beside);
+}
+
+static struct wh_sent rdma_sent(const struct wh_transport *transport)
+{
+	const struct wh_rdma_link *link = (const struct wh_rdma_link *)transport;
+	struct wh_sent sent = link->beside->ops->sent(link->beside);
+
+	sent.bytes += link->rdma_bytes;
+	sent.rdma_bytes = link->rdma_bytes;
+	return sent;
+}
+
+const struct wh_transport_ops wh_transport_rdma = {
+	.scheme = "rdma",
+	.open = rdma_open,
+	.close = rdma_close,
+	.map = rdma_map,
+	.unmap = rdma_unmap,
+	.write = rdma_write,
+	.forget = rdma_forget,
+	.pins = rdma_pins,
+	.discard = rdma_discard,
+	.send = rdma_send,
+	.poll = rdma_poll,
+	.urgent = rdma_urgent,
+	.sent = rdma_sent,
+};
