@@ -290,20 +290,20 @@ static int take_end(struct pair *pair, uint64_t work)
 	return 0;
 }
 
+/* A receive that was flushed says that the pair broke, but nothing of what is on its way from here. */
 static void take_completion(struct wh_rdma_pairs *p, const struct wh_completion *c)
 {
 	struct pair *pair = &p->pairs[c->pair];
+	const bool is_mark = c->kind == WH_COMPLETION_MARKED;
 	int r = c->error;
 
 	wh_assert(c->pair < p->count);
-	if (pair->failed)
-		return;
-	if (r == 0 && c->kind == WH_COMPLETION_MARKED)
+	if (r == 0 && is_mark)
 		r = take_mark(p, pair, c->value);
-	else if (r == 0)
+	else if (r == 0 && !pair->failed)
 		r = take_end(pair, c->cookie);
 	if (r < 0) {
-		pair->failed = true;
+		pair->failed |= !is_mark || !c->error;
 		(void)break_down(p, r);
 	}
 }
@@ -360,7 +360,8 @@ static uint32_t report(struct wh_rdma_pairs *p, uint64_t *cookies, uint32_t max)
 		while (n < max && next_cookie(p, pair, pair->completed, &cookies[n]))
 			n++;
 	}
-	p->next = (p->next + 1) % p->count;
+	if (++p->next == p->count)
+		p->next = 0;
 	return n;
 }
 

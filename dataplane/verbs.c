@@ -101,7 +101,8 @@ static int query(struct wh_verbs *v, uint8_t port, struct wh_error *err)
 		.reads_max = v->initiator_depth,
 		.enroll_max = d->max_mr_size,
 		.on_demand = faults_pages_in(&attr.odp_caps),
-		.write_with_imm = v->device->device->transport_type != IBV_TRANSPORT_IWARP,
+		.write_with_imm = v->device->device->transport_type != IBV_TRANSPORT_IWARP &&
+		                  !v->cfg.marks_as_sends,
 	};
 	return 0;
 }
@@ -473,9 +474,9 @@ int wh_verbs_poll(struct wh_verbs *v, struct wh_completion *completions, uint32_
 	int n, more;
 
 	wh_assert(max >= 1 && !v->cut);
-	n = take_from(v, v->recv_cq, completions, max);
+	n = take_from(v, v->send_cq, completions, max);
 	if (n >= 0 && (uint32_t)n < max) {
-		more = take_from(v, v->send_cq, completions + n, max - (uint32_t)n);
+		more = take_from(v, v->recv_cq, completions + n, max - (uint32_t)n);
 		n += more > 0 ? more : 0;
 	}
 	if (n > 0)
@@ -567,6 +568,7 @@ int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, stru
 		.pairs = cfg->pairs,
 		.depth = cfg->depth,
 		.marks = cfg->marks,
+		.marks_as_sends = cfg->marks_as_sends,
 	};
 	memcpy(v->token, cfg->token, sizeof(v->token));
 	for (uint32_t i = 0; i < cfg->pairs; i++)
@@ -622,13 +624,29 @@ static void close_device(struct wh_verbs *v)
 	free(v->notes);
 }
 
+/*
+ * librdmacm keeps a device open until the process ends, and a kernel whose driver cannot take a
+ * device away from its users (soft-RoCE of Linux 6.12) waits for that. So its descriptors become
+ * another file's.
+ */
+static void let_go_of_device(const struct wh_verbs *v)
+{
+	if (!v->removed)
+		return;
+	(void)dup3(v->fd, v->device->cmd_fd, O_CLOEXEC); /* there is nothing else to be tried */
+	(void)dup3(v->fd, v->device->async_fd, O_CLOEXEC);
+}
+
 struct wh_verbs *wh_verbs_close(struct wh_verbs *v)
 {
 	if (!v)
 		return NULL;
+	if (v->device)
+		take_news(v); /* of a removal, whatever was the reason to close */
 	wh_verbs_cut(v);
 	wh_assert(atomic_load(&v->keys) == 0);
 	close_device(v);
+	let_go_of_device(v); /* before its ids: from then on it may be freed */
 	for (uint32_t i = 0; i < v->cfg.pairs; i++) {
 		if (v->pairs[i].id)
 			(void)rdma_destroy_id(v->pairs[i].id);

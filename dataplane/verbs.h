@@ -40,6 +40,7 @@ struct wh_verbs_config {
 	uint32_t pairs;      /* 1 to WH_RDMA_PAIRS_MAX + 1; the same at the peer */
 	uint32_t depth;      /* on each: writes, reads and marks posted and not completed */
 	uint32_t marks; /* on each: marks of the peer's not polled, at most WH_RDMA_MARKS_MAX */
+	bool marks_as_sends;  /* on any device, as on iWARP; the same at the peer */
 	const uint8_t *token; /* WH_TOKEN_BYTES; a peer that does not show it is refused */
 };
 

@@ -326,6 +326,7 @@ static void handle(struct wh_verbs *v, const struct news *n)
 		wh_verbs_end(v, -ECONNRESET, "the peer ended the RDMA connection");
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		v->removed = true;
 		wh_verbs_end(v, -ENODEV, "the RDMA device %s was removed", v->caps.device);
 		break;
 	case RDMA_CM_EVENT_CONNECT_RESPONSE: /* only without a queue pair */

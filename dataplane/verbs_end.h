@@ -55,7 +55,8 @@ struct wh_verbs {
 	int fd; /* an epoll of the three channels */
 	atomic_uint keys;
 	bool cut;
-	int over; /* -errno, from when RDMA is */
+	bool removed; /* the device, or it is about to be */
+	int over;     /* -errno, from when RDMA is */
 	struct wh_error reason;
 };
 

@@ -55,9 +55,6 @@
 /* One write: a huge page. Large enough that its header costs nothing. */
 #define WH_WRITE_LEN_MAX (2u << 20)
 
-/* Queue pairs that carry the writes of a link: they share one port of one card. */
-#define WH_RDMA_PAIRS_MAX 8u
-
 /* One write by RDMA: what a limiter lets go at once. */
 #define WH_RDMA_WRITE_LEN_MAX (256u << 10)
 

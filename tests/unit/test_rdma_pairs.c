@@ -194,6 +194,21 @@ static void flushed_works_do_not_hide_the_error_that_flushed_them(void **state)
 	assert_lost(f, 0, 3);
 }
 
+static void a_flushed_receive_hides_neither_what_is_complete_nor_the_reason(void **state)
+{
+	struct rdma_ends *f = *state;
+	const struct wh_completion flushed = { .kind = WH_COMPLETION_MARKED, .error = -ECANCELED };
+
+	write_some(f, 0, 3);
+	assert_int_equal(poll_source(f), 0);
+	fake_verbs_deliver(f->source.verbs, &flushed);
+	deliver(&f->source, 0, 0, 0);
+	deliver(&f->source, 0, 1, -EACCES);
+	assert_complete(f, 0, 1);
+	assert_int_equal(poll_source(f), -EACCES);
+	assert_lost(f, 1, 2);
+}
+
 static void a_success_behind_an_error_on_the_same_pair_does_not_count(void **state)
 {
 	struct rdma_ends *f = *state;
@@ -323,6 +338,7 @@ int main(void)
 		TEST(a_completion_of_what_was_never_posted_breaks_the_pairs),
 		TEST(behind_an_error_everything_is_lost_exactly_once),
 		TEST(flushed_works_do_not_hide_the_error_that_flushed_them),
+		TEST(a_flushed_receive_hides_neither_what_is_complete_nor_the_reason),
 		TEST(a_success_behind_an_error_on_the_same_pair_does_not_count),
 		TEST(an_error_leaves_what_is_complete_on_other_pairs),
 		TEST(when_the_device_goes_what_is_complete_comes_first),
