@@ -4,9 +4,9 @@
  * Real movers move the memory of a process that keeps writing to it, between the two ends of a veth pair:
  * it is the same at both ends afterwards, whatever carried it, and the limit was held.
  *
- *	test_moves TRANSPORT MOVER METER	inside a machine, run by "pair"
+ *	test_moves TRANSPORT MOVER METER [PATTERN]	inside a machine, run by "pair"
  *
- * TRANSPORT is tcp or rdma. The test is the daemon. Everything is slow here, so there is little memory,
+ * TRANSPORT is tcp or rdma, PATTERN says which tests [*]. The test is the daemon. Everything is slow here, so there is little memory,
  * and nothing asks how long something took.
  */
 
@@ -216,10 +216,12 @@ int main(int argc, char **argv)
 		RIG_TEST(a_limit_of_8_mib_is_held_by_four),
 	};
 
-	if (argc != 4) {
-		(void)fprintf(stderr, "usage: test_moves TRANSPORT MOVER METER\n");
+	if (argc < 4) {
+		(void)fprintf(stderr, "usage: test_moves TRANSPORT MOVER METER [PATTERN]\n");
 		return 2;
 	}
 	meter_path = argv[3];
+	if (argc > 4)
+		cmocka_set_test_filter(argv[4]);
 	return rig_run("moves", argv[1], argv[2], tests, sizeof(tests) / sizeof(tests[0]));
 }
