@@ -14,7 +14,7 @@ _wherry_options() {
 	explain) echo "-n --namespace --json" ;;
 	check) echo "-n --namespace --to --fix-xml --json" ;;
 	label) echo "-n --namespace --namespace-name --json" ;;
-	migrate) echo "-n --namespace --to --priority --engine --wait --detach" ;;
+	migrate) echo "-n --namespace --to --priority --engine --transport --wait --detach" ;;
 	cancel) echo "" ;;
 	postcopy) echo "" ;;
 	recover) echo "" ;;
@@ -56,6 +56,7 @@ _wherry_value() {
 	-n | --namespace | --namespace-name) _wherry_names namespaces ;;
 	-o | --output) echo "yaml json table" ;;
 	--engine) echo "auto offload native" ;;
+	--transport) echo "auto tcp rdma" ;;
 	--priority) echo "system-critical user-triggered system-maintenance" ;;
 	*) return 1 ;;
 	esac
@@ -81,7 +82,7 @@ _wherry() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--socket) wherry+=("${COMP_WORDS[i]}" "${COMP_WORDS[++i]}") ;;
-		-f | --filename | -n | --namespace | --namespace-name | -o | --output | --to | --priority | --engine) i=$((i + 1)) ;;
+		-f | --filename | -n | --namespace | --namespace-name | -o | --output | --to | --priority | --engine | --transport) i=$((i + 1)) ;;
 		-*) ;;
 		*)
 			if [ -z "$command" ]; then

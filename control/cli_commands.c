@@ -91,6 +91,8 @@ const struct wh_cli_command wh_cli_commands[] = {
 	      "system-critical, user-triggered (default) or system-maintenance" },
 	    { "engine", "NAME", 0, false,
 	      "what moves the memory of a libvirt domain: auto, offload or native" },
+	    { "transport", "NAME", 0, false,
+	      "what carries memory: auto, tcp or rdma [as the source node has it]" },
 	    { "wait", NULL, 0, false, "look on until it is over; this is the default" },
 	    { "detach", NULL, 0, false, "only print the migration's id" } } },
 	{ "cancel",

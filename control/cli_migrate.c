@@ -83,11 +83,12 @@ int wh_cli_migrate(struct wh_cli *cli)
 	if (detach && wh_cli_option(cli, "wait"))
 		return wh_cli_usage(cli, "either --wait or --detach");
 	if (wh_cli_ask(cli,
-	               json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*}", "command", "migrate", "vm",
-	                         wh_cli_operand(cli, 0), "namespace",
+	               json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*}", "command", "migrate",
+	                         "vm", wh_cli_operand(cli, 0), "namespace",
 	                         wh_cli_option(cli, "namespace"), "to", wh_cli_option(cli, "to"),
 	                         "priority", wh_cli_option(cli, "priority"), "engine",
-	                         wh_cli_option(cli, "engine")),
+	                         wh_cli_option(cli, "engine"), "transport",
+	                         wh_cli_option(cli, "transport")),
 	               &answer, &err) < 0)
 		return wh_cli_fail(&err);
 	if (!detach)

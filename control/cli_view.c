@@ -57,6 +57,8 @@ static int parse_names(struct wh_view *v, const json_t *json, struct wh_error *e
 		{ "target", v->target, sizeof(v->target) },
 		{ "priority", v->priority, sizeof(v->priority) },
 		{ "policy", v->policy, sizeof(v->policy) },
+		{ "transport", v->transport, sizeof(v->transport) },
+		{ "no_rdma", v->no_rdma, sizeof(v->no_rdma) },
 	};
 	int r = 0;
 
@@ -109,6 +111,8 @@ int wh_view_parse(struct wh_view *ret, const json_t *json, struct wh_error *err)
 		r = wh_fail(err, -EPROTO, "wherryd tells of a migration without a name or a state");
 	if (r == 0)
 		r = wh_json_bool(json, "over", &v.over, err);
+	if (r == 0 && json_object_get(json, "tries_rdma"))
+		r = wh_json_bool(json, "tries_rdma", &v.tries_rdma, err);
 	if (r == 0)
 		r = parse_numbers(&v, json, err);
 	if (r == 0)

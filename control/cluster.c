@@ -288,6 +288,8 @@ static void fill_in(const struct wh_cluster *c, const struct wh_cluster_request 
 	(void)snprintf(ret->target, sizeof(ret->target), "%s", request->to);
 	(void)snprintf(ret->engine, sizeof(ret->engine), "%s",
 	               request->engine ? request->engine : "");
+	(void)snprintf(ret->transport, sizeof(ret->transport), "%s",
+	               request->transport ? request->transport : "");
 }
 
 int wh_request_plan(const struct wh_cluster *c, const struct wh_cluster_request *request,

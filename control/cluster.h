@@ -157,9 +157,10 @@ bool wh_cluster_node_at(const struct wh_cluster *cluster, size_t i, struct wh_cl
 struct wh_cluster_request {
 	const char *name_space; /* "" for whichever the VM has */
 	const char *vm;
-	const char *to;     /* "" for any node */
-	const char *from;   /* "" for where it is; else where the asking node has it */
-	const char *engine; /* as in struct wh_move; NULL for "" */
+	const char *to;        /* "" for any node */
+	const char *from;      /* "" for where it is; else where the asking node has it */
+	const char *engine;    /* as in struct wh_move; NULL for "" */
+	const char *transport; /* the same */
 	enum wh_priority priority;
 };
 

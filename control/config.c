@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "config_libvirt.h"
+#include "config_rdma.h"
 #include "program.h"
 #include "value.h"
 #include "yaml.h"
@@ -476,6 +477,21 @@ static int read_libvirt(void *field, const struct wh_yaml_node *node, struct wh_
 	return wh_libvirt_config_read(field, node, err);
 }
 
+static int read_transport(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return wh_transport_kind_read(field, node, err);
+}
+
+static int read_rdma(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return wh_rdma_config_read(field, node, err);
+}
+
+static int read_boolean(void *field, const struct wh_yaml_node *node, struct wh_error *err)
+{
+	return wh_value_boolean(field, node, err);
+}
+
 /* The lists are given the whole object, since each is two fields of it. */
 static const struct wh_value_key config_keys[] = {
 	{ "node", read_name, offsetof(struct wh_config, node), true },
@@ -489,6 +505,9 @@ static const struct wh_value_key config_keys[] = {
 	{ "port", read_port, offsetof(struct wh_config, port), false },
 	{ "connections", read_connections, offsetof(struct wh_config, connections), false },
 	{ "congestionControl", read_congestion, offsetof(struct wh_config, congestion), false },
+	{ "transport", read_transport, offsetof(struct wh_config, transport), false },
+	{ "rdma", read_rdma, offsetof(struct wh_config, rdma), false },
+	{ "allowPlaintextRDMA", read_boolean, offsetof(struct wh_config, plaintext_rdma), false },
 	{ "compression", read_compression, offsetof(struct wh_config, compression), false },
 	{ "downtimeMs", read_downtime, offsetof(struct wh_config, downtime_ns), false },
 	{ "directIoMs", read_direct_io, offsetof(struct wh_config, direct_io_ns), false },
@@ -569,6 +588,8 @@ int wh_config_load(struct wh_config **ret, const char *path, struct wh_error *er
 	config->port = PORT_DEFAULT;
 	config->connections = CONNECTIONS_DEFAULT;
 	memcpy(config->congestion, CONGESTION_DEFAULT, sizeof(CONGESTION_DEFAULT));
+	config->transport = WH_TRANSPORT_AUTO;
+	config->rdma = wh_rdma_defaults;
 	config->compression = WH_COMPRESSION_AUTO;
 	config->downtime_ns = WH_DOWNTIME_DEFAULT_NS;
 	config->direct_io_ns = WH_DIRECT_IO_DEFAULT_NS;

@@ -14,6 +14,13 @@
  *	port: 7411                           # node-to-node control
  *	connections: 2                       # TCP connections of a migration
  *	congestionControl: auto              # of these: auto, system, or a name
+ *	transport: auto                      # of page contents: auto, tcp or rdma
+ *	rdma:
+ *	  pairs: 4                           # queue pairs of a migration
+ *	  chunkMiB: 32                       # registered with the device at once
+ *	  pinnedMiB: 4096                    # of this host's memory, for each migration
+ *	  odp: false                         # pin nothing, if the device can do without
+ *	allowPlaintextRDMA: false            # although TLS is on
  *	compression: auto                    # of page contents: auto, none or zstd
  *	downtimeMs: 300                      # downtime target
  *	directIoMs: 1000                     # no read of a disk with O_DIRECT takes as long
@@ -50,6 +57,7 @@
 #ifndef WH_CONFIG_H
 #define WH_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -111,6 +119,9 @@ struct wh_config {
 	uint16_t port;
 	uint32_t connections;
 	char congestion[WH_CONGESTION_MAX]; /* "auto", "system", or what the kernel calls it */
+	enum wh_transport_kind transport;
+	struct wh_rdma_options rdma;
+	bool plaintext_rdma;
 	enum wh_compression compression;
 	uint64_t downtime_ns;
 	uint64_t direct_io_ns;

@@ -264,15 +264,31 @@ static const char *node_of(const struct wh_cluster *cluster, const char *name_sp
 	return NULL;
 }
 
-/* "" is the node's own. */
-static bool is_engine(const char *name)
-{
-	static const char *const engines[] = { "", "auto", "offload", "native" };
+/* What may be chosen for one migration; "" is the node's own. */
+struct choice {
+	const char *key;
+	const char *names[4];
+	const char *words;
+};
 
-	for (size_t i = 0; i < sizeof(engines) / sizeof(*engines); i++)
-		if (!strcmp(name, engines[i]))
-			return true;
-	return false;
+static const struct choice engines = { "engine",
+	                               { "", "auto", "offload", "native" },
+	                               "auto, offload or native" };
+static const struct choice transports = { "transport",
+	                                  { "", "auto", "tcp", "rdma" },
+	                                  "auto, tcp or rdma" };
+
+static int choose(struct query *q, const struct choice *choice, char name[WH_NAME_MAX])
+{
+	int r = name_in(q, choice->key, name, WH_NAME_MAX);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < sizeof(choice->names) / sizeof(choice->names[0]); i++)
+		if (!strcmp(name, choice->names[i]))
+			return 0;
+	return wh_fail(q->err, -EINVAL, "unknown %s '%s': it is %s", choice->key, name,
+	               choice->words);
 }
 
 /*
@@ -284,6 +300,7 @@ static int do_migrate(struct query *q)
 	char name_space[WH_NAME_MAX] = "";
 	char priority[WH_NAME_MAX] = "";
 	char engine[WH_NAME_MAX] = "";
+	char transport[WH_NAME_MAX] = "";
 	char vm[WH_NAME_MAX] = "";
 	char to[WH_NAME_MAX] = "";
 	struct wh_cluster_request request = {
@@ -291,6 +308,7 @@ static int do_migrate(struct query *q)
 		.vm = vm,
 		.to = to,
 		.engine = engine,
+		.transport = transport,
 		.priority = WH_PRIORITY_USER,
 	};
 	const struct wh_move *move = NULL;
@@ -301,10 +319,9 @@ static int do_migrate(struct query *q)
 	if (r == 0)
 		r = name_in(q, "to", to, sizeof(to));
 	if (r == 0)
-		r = name_in(q, "engine", engine, sizeof(engine));
-	if (r == 0 && !is_engine(engine))
-		r = wh_fail(q->err, -EINVAL, "unknown engine '%s': it is auto, offload or native",
-		            engine);
+		r = choose(q, &engines, engine);
+	if (r == 0)
+		r = choose(q, &transports, transport);
 	if (r == 0)
 		r = name_in(q, "priority", priority, sizeof(priority));
 	if (r == 0 && *priority)

@@ -274,7 +274,10 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	const struct wh_ram *ram = &job->guest.ram;
 	wh_cleanup(wh_closep) int missing = -1;
 	int r = open_missing(job, start->resume, &missing, err);
+	int bucket = -1;
 
+	if (r == 0)
+		r = wh_job_put_rdma(job, start, &bucket, err);
 	if (r < 0)
 		return r;
 	start->postcopy = job->may_postcopy;
@@ -299,6 +302,8 @@ int wh_job_begin_worker(struct wh_job *job, struct wh_worker_start *start, struc
 	}
 	if (missing >= 0)
 		fds.fds[fds.count++] = missing;
+	if (bucket >= 0)
+		fds.fds[fds.count++] = bucket;
 	if (job->rate)
 		start->hold_count = (uint32_t)wh_rate_bpf_links(job->rate, &fds.fds[fds.count]);
 	fds.count += start->hold_count;
@@ -318,6 +323,7 @@ static const enum {
 	[WH_STAT_ZERO_BYTES] = SUM,
 	[WH_STAT_PAGE_BYTES] = SUM,
 	[WH_STAT_WIRE_BYTES] = SUM,
+	[WH_STAT_RDMA_BYTES] = SUM,
 	[WH_STAT_COMPRESSED_RAW_BYTES] = SUM,
 	[WH_STAT_COMPRESSED_BYTES] = SUM,
 	[WH_STAT_FAULTS] = SUM,

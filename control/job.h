@@ -135,8 +135,11 @@ struct wh_job {
 	bool mover_lost;   /* in post-copy, before it was known that the guest has moved */
 
 	/* job_transport.c */
-	enum wh_transport_kind carries; /* what moves pages: TCP or RDMA */
-	struct wh_error no_rdma;        /* why it is TCP, if RDMA was asked for; else "" */
+	enum wh_transport_kind wish;    /* source: of the request, or configured */
+	bool tries_rdma;                /* both movers do */
+	struct wh_rdma_options rdma;    /* if so */
+	enum wh_transport_kind carries; /* what moves pages now: TCP or RDMA */
+	struct wh_error no_rdma;        /* why that is TCP, unless it is wished; else "" */
 
 	/* Source. */
 	uint16_t mover_port; /* the target's mover listens there */
@@ -341,7 +344,19 @@ void wh_job_unthrottle(struct wh_job *job); /* and nothing of it left; does noth
 /* Undo what an earlier wherryd left of migration @id. @vm may be "". */
 void wh_throttle_recover(const char *id, const char *vm);
 
-/* job_transport.c: for a struct wh_worker_handler whose context is the job. */
+/* job_transport.c */
+/* Source: say in @msg, a PREPARE or EXPECT, that RDMA is tried. 0, or -errno: it must be, and cannot. */
+wh_must_check int wh_job_offer_rdma(struct wh_job *job, struct wh_node_message *msg,
+                                    struct wh_error *err);
+/* Source: the target's answer. Return: 0, or -errno: the same. */
+wh_must_check int wh_job_hear_rdma(struct wh_job *job, const struct wh_node_message *ready,
+                                   struct wh_error *err);
+/* Target: @no_rdma is why, if it is offered and cannot be. */
+void wh_job_accept_rdma(struct wh_job *job, const struct wh_node_message *prepare);
+/* Say in START what was agreed; @bucket is borrowed, -1 for none. Return: 0 or -errno. */
+wh_must_check int wh_job_put_rdma(const struct wh_job *job, struct wh_worker_start *start,
+                                  int *bucket, struct wh_error *err);
+/* For a struct wh_worker_handler whose context is the job. */
 void wh_job_carries(void *ctx, enum wh_transport_kind kind, const char *why);
 
 /* job_undo.c */

@@ -367,6 +367,7 @@ void wh_domain_begin(struct wh_job *job)
 static void expect(struct wh_job *job)
 {
 	struct wh_node_message msg = { .type = WH_NODE_EXPECT };
+	struct wh_error err;
 
 	if (!wh_peer_knows_domains(job->peer)) {
 		fail(job, "the target's wherryd is too old to take domains of libvirt");
@@ -377,17 +378,20 @@ static void expect(struct wh_job *job)
 	wh_job_describe(job, &msg);
 	memcpy(msg.disks, job->domain->files, sizeof(msg.disks));
 	msg.disk_count = job->domain->file_count;
-	wh_peer_send(job->peer, &msg);
+	if (wh_job_offer_rdma(job, &msg, &err) < 0)
+		fail(job, err.text);
+	else
+		wh_peer_send(job->peer, &msg);
 }
 
-static void on_ready(struct wh_job *job, uint16_t port)
+static void on_ready(struct wh_job *job, const struct wh_node_message *msg)
 {
 	struct wh_error err;
 
-	job->mover_port = port;
+	job->mover_port = msg->port;
 	job->times.ready_ns = now();
 	wh_job_watch_reads(job);
-	if (wh_source_start_mover(job, false, &err) < 0)
+	if (wh_job_hear_rdma(job, msg, &err) < 0 || wh_source_start_mover(job, false, &err) < 0)
 		fail(job, err.text);
 }
 
@@ -400,7 +404,7 @@ bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg)
 	else if (preparing && msg->type == WH_NODE_EXPECTED && !*job->record.directory)
 		on_expected(job, msg);
 	else if (preparing && msg->type == WH_NODE_READY && job->domain->migrating && !job->worker)
-		on_ready(job, msg->port);
+		on_ready(job, msg);
 	else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_RUNNING)
 		wh_asking_answer(job, true, job->postcopy);
 	else

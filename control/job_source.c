@@ -267,11 +267,30 @@ static void on_hold(void *ctx, const json_t *result, const char *error)
 static void send_prepare(struct wh_job *job)
 {
 	struct wh_node_message msg = { .type = WH_NODE_PREPARE };
+	struct wh_error err;
 
 	job->may_postcopy = job->settings.allow_post_copy && wh_peer_knows_post_copy(job->peer);
 	msg.postcopy = job->may_postcopy;
 	wh_job_describe(job, &msg);
-	wh_peer_send(job->peer, &msg);
+	if (wh_job_offer_rdma(job, &msg, &err) < 0)
+		fail(job, &err);
+	else
+		wh_peer_send(job->peer, &msg);
+}
+
+static void on_ready(struct wh_job *job, const struct wh_node_message *msg)
+{
+	struct wh_error err;
+
+	if (wh_job_hear_rdma(job, msg, &err) < 0) {
+		fail(job, &err);
+		return;
+	}
+	job->mover_port = msg->port;
+	job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
+	wh_job_watch_reads(job);
+	wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
+	wh_guest_hold(job->qmp, on_hold, job);
 }
 
 static void on_target_failed(struct wh_job *job, const char *reason)
@@ -301,11 +320,7 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_WELCOME) {
 		send_prepare(job);
 	} else if (job->state == WH_JOB_PREPARING && msg->type == WH_NODE_READY && !job->worker) {
-		job->mover_port = msg->port;
-		job->times.ready_ns = wh_now_ns(&wh_clock_monotonic);
-		wh_job_watch_reads(job);
-		wh_guest_prepare(job->qmp, WH_ROLE_SOURCE, on_prepared, job);
-		wh_guest_hold(job->qmp, on_hold, job);
+		on_ready(job, msg);
 	} else if (wh_hand_over_is_on(job) && msg->type == WH_NODE_LANDED) {
 		job->landed_there = true;
 		wh_hand_over_landed(job);

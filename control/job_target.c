@@ -200,6 +200,7 @@ static void on_listening(void *ctx, uint16_t port)
 	struct wh_job *job = ctx;
 	bool wanted = job->state == WH_JOB_PREPARING || job->state == WH_JOB_POSTCOPY_PAUSED;
 
+	(void)snprintf(msg.no_rdma, sizeof(msg.no_rdma), "%s", job->no_rdma.text);
 	if (port > 0 && job->peer && wanted)
 		wh_peer_send(job->peer, &msg);
 	else if (wh_job_in_postcopy(job))
@@ -538,6 +539,7 @@ struct wh_job *wh_target_job(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->settings = daemon->settings;
 	job->times.begun_ns = job->times.created_ns;
 	job->peer = peer;
+	wh_job_accept_rdma(job, prepare);
 	wh_log(WH_LOG_INFO, "migration.incoming", WH_STR("migration", job->record.id),
 	       WH_STR("vm", job->record.vm), WH_STR("peer", job->record.peer));
 	return job;

@@ -41,6 +41,8 @@ enum metric {
 	ETA,
 	ROUNDS,
 	WIRE,
+	RDMA,
+	TRANSPORT,
 	DOWNTIME,
 	DOWNTIME_PART,
 	POSTCOPY,
@@ -114,6 +116,9 @@ static const struct {
 	             "rounds begun, the last pass included" },
 	[WIRE] = { "wherry_migration_wire_bytes_total", COUNTER, "bytes",
 	           "everything handed to the network" },
+	[RDMA] = { "wherry_migration_rdma_bytes_total", COUNTER, "bytes", "of it, by RDMA" },
+	[TRANSPORT] = { "wherry_migration_transport", GAUGE, "1",
+	                "what carries pages is that of the label" },
 	[DOWNTIME] = { "wherry_migration_downtime_seconds", GAUGE, "seconds",
 	               "from the guest's stop until the word that it runs" },
 	[DOWNTIME_PART] = { "wherry_migration_downtime_part_seconds", GAUGE, "seconds",
@@ -466,11 +471,14 @@ void wh_metrics_add_migration(struct wh_metrics *m, const struct wh_metrics_migr
 	char *rest = LABELS("namespace", s->name_space, "name", v->vm, "migration", v->migration,
 	                    "role", v->role, "peer", v->peer);
 	char *state = LABELS("state", v->state);
+	char *transport = LABELS("transport", v->transport);
 	char *own = with(m->node, rest);
 
 	put_more(m, STATE, own, state, whole(1));
 	put(m, ELAPSED, own, billionths(v->elapsed_ns));
 	put(m, WIRE, own, whole(v->stats[WH_STAT_WIRE_BYTES]));
+	put(m, RDMA, own, whole(v->stats[WH_STAT_RDMA_BYTES]));
+	put_more(m, TRANSPORT, own, transport, whole(1));
 	if (v->postcopy_ns > 0)
 		put(m, POSTCOPY, own, billionths(v->postcopy_ns));
 	if (!strcmp(v->role, "source"))
@@ -479,6 +487,7 @@ void wh_metrics_add_migration(struct wh_metrics *m, const struct wh_metrics_migr
 		add_faults(m, v, own);
 	free(own);
 	free(state);
+	free(transport);
 	free(rest);
 }
 

@@ -39,6 +39,7 @@ struct wh_move {
 	char request[WH_OBJECT_NAME_MAX]; /* VirtualMachineInstanceMigration; "" for others */
 	uint32_t priority;                /* enum wh_priority */
 	char engine[WH_NAME_MAX];         /* "auto", "offload", "native"; "" as the node has it */
+	char transport[WH_NAME_MAX];      /* "auto", "tcp", "rdma"; "" as the node has it */
 	bool drain;                       /* because its node is drained: failures are retried */
 	uint32_t attempt;                 /* 1 is the first */
 	enum wh_move_phase phase;

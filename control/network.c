@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -97,6 +98,36 @@ bool wh_address_same_host(const union wh_worker_address *a, const union wh_worke
 	return IN6_ARE_ADDR_EQUAL(&a->v6.sin6_addr, &b->v6.sin6_addr);
 }
 
+static bool has_address(const struct ifaddrs *a, const union wh_worker_address *address)
+{
+	union wh_worker_address own = { 0 };
+
+	if (!a->ifa_addr || a->ifa_addr->sa_family != address->any.sa_family)
+		return false;
+	memcpy(&own, a->ifa_addr,
+	       address->any.sa_family == AF_INET ? sizeof(own.v4) : sizeof(own.v6));
+	return wh_address_same_host(&own, address);
+}
+
+int wh_network_of(char interface[IFNAMSIZ], const union wh_worker_address *local,
+                  struct wh_error *err)
+{
+	struct ifaddrs *list;
+	bool found = false;
+
+	if (getifaddrs(&list) < 0)
+		return wh_fail(err, -errno, "cannot list addresses: %s", strerror(errno));
+	for (const struct ifaddrs *a = list; a && !found; a = a->ifa_next) {
+		found = has_address(a, local);
+		if (found)
+			(void)snprintf(interface, IFNAMSIZ, "%s", a->ifa_name);
+	}
+	freeifaddrs(list);
+	return found ? 0
+	             : wh_fail(err, -EADDRNOTAVAIL,
+	                       "no interface of this host has the migration's address");
+}
+
 int wh_address_of(int fd, bool other_end, union wh_worker_address *ret)
 {
 	union wh_worker_address a = { 0 };
@@ -112,6 +143,23 @@ int wh_address_of(int fd, bool other_end, union wh_worker_address *ret)
 	}
 	*ret = a;
 	return 0;
+}
+
+/* A datagram socket that is connected sends nothing, and has an address of its own. */
+int wh_network_towards(char interface[IFNAMSIZ], const char *address, struct wh_error *err)
+{
+	wh_cleanup(wh_closep) int fd = -1;
+	union wh_worker_address to;
+	int r = wh_address_parse(&to, address, 9); /* any port */
+
+	if (r < 0)
+		return wh_fail(err, r, "'%s' is no address", address);
+	fd = socket(to.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, &to.any, sizeof(to)) < 0)
+		return wh_fail(err, -errno, "no way leads to %s: %s", address, strerror(errno));
+	r = wh_address_of(fd, false, &to);
+	return r < 0 ? wh_fail(err, r, "no way leads to %s", address)
+	             : wh_network_of(interface, &to, err);
 }
 
 void wh_address_set_port(union wh_worker_address *a, uint16_t port)

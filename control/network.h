@@ -32,6 +32,14 @@
 wh_must_check int wh_network_find(char interface[IFNAMSIZ], const struct wh_config *config,
                                   const char *name, struct wh_error *err);
 
+/* The device that has the address @local. Return: 0, -EADDRNOTAVAIL if none has, or -errno. */
+wh_must_check int wh_network_of(char interface[IFNAMSIZ], const union wh_worker_address *local,
+                                struct wh_error *err);
+
+/* The device that leads to @address, which is numeric. Return: 0, -EINVAL if it is none, or -errno. */
+wh_must_check int wh_network_towards(char interface[IFNAMSIZ], const char *address,
+                                     struct wh_error *err);
+
 /* Read a numeric address. Return: 0 or -EINVAL. */
 wh_must_check int wh_address_parse(union wh_worker_address *ret, const char *text, uint16_t port);
 

@@ -36,6 +36,8 @@ enum field {
 	DIRECTORY = 1 << 17,
 	DISKS = 1 << 18,
 	COPY = 1 << 19,
+	RDMA = 1 << 20,
+	NO_RDMA = 1 << 21,
 };
 
 static const struct {
@@ -47,10 +49,10 @@ static const struct {
 	[WH_NODE_WELCOME] = { "welcome", VERSION | NODE, 0 },
 	[WH_NODE_JOIN] = { "join", MIN | MAX | NODE, 0 },
 	[WH_NODE_TUNNEL] = { "tunnel", VERSION | MIGRATION | TOKEN | RUN, STREAM },
-	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY },
-	[WH_NODE_EXPECT] = { "expect", MIGRATION | TOKEN | VM, RAM | POSTCOPY | DISKS },
+	[WH_NODE_PREPARE] = { "prepare", MIGRATION | TOKEN | VM | RAM, POSTCOPY | RDMA },
+	[WH_NODE_EXPECT] = { "expect", MIGRATION | TOKEN | VM, RAM | POSTCOPY | DISKS | RDMA },
 	[WH_NODE_EXPECTED] = { "expected", DIRECTORY, COPY },
-	[WH_NODE_READY] = { "ready", PORT, 0 },
+	[WH_NODE_READY] = { "ready", PORT, NO_RDMA },
 	[WH_NODE_PROCEED] = { "proceed", RUN, 0 },
 	[WH_NODE_LANDED] = { "landed", 0, 0 },
 	[WH_NODE_RUN] = { "run", MIGRATION | TOKEN, 0 },
@@ -337,15 +339,52 @@ static int get_port(const json_t *json, struct wh_node_message *m, struct wh_err
 	return r;
 }
 
-static int get_reason(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+/* It goes to logs and terminals. */
+static int get_words(const json_t *json, const char *key, char ret[WH_ERROR_TEXT_MAX],
+                     struct wh_error *err)
 {
-	int r = wh_json_string(json, "reason", m->reason, sizeof(m->reason), err);
+	int r = wh_json_string(json, key, ret, WH_ERROR_TEXT_MAX, err);
 
-	/* It goes to logs and terminals. */
-	for (char *c = m->reason; r == 0 && *c; c++)
+	for (char *c = ret; r == 0 && *c; c++)
 		if (iscntrl((unsigned char)*c))
 			*c = ' ';
 	return r;
+}
+
+static int get_reason(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	return get_words(json, "reason", m->reason, err);
+}
+
+static int get_no_rdma(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	int r = get_words(json, "no_rdma", m->no_rdma, err);
+
+	return r == 0 && !*m->no_rdma ? wh_fail(err, -EPROTO, "'no_rdma' must say why") : r;
+}
+
+static int get_rdma(const json_t *json, struct wh_node_message *m, struct wh_error *err)
+{
+	const json_t *rdma = json_object_get(json, "rdma");
+	uint64_t pairs;
+	int r;
+
+	if (json_object_size(rdma) != 2)
+		return wh_fail(err, -EPROTO, "'rdma' has 'pairs' and 'chunk_bytes', nothing else");
+	r = wh_json_u64(rdma, "pairs", WH_RDMA_PAIRS_MAX, &pairs, err);
+	if (r == 0)
+		r = wh_json_u64(rdma, "chunk_bytes", WH_RDMA_CHUNK_BYTES_MAX, &m->rdma_chunk_bytes,
+		                err);
+	if (r < 0)
+		return r;
+	if (pairs == 0)
+		return wh_fail(err, -EPROTO, "'pairs' must not be 0");
+	if (m->rdma_chunk_bytes < WH_RDMA_CHUNK_BYTES_MIN ||
+	    (m->rdma_chunk_bytes & (m->rdma_chunk_bytes - 1)) != 0)
+		return wh_fail(err, -EPROTO, "'chunk_bytes' must be a power of two from %llu",
+		               WH_RDMA_CHUNK_BYTES_MIN);
+	m->rdma_pairs = (uint32_t)pairs;
+	return 0;
 }
 
 static int get_block(const json_t *json, struct wh_worker_region *ret, struct wh_error *err)
@@ -504,11 +543,29 @@ static json_t *put_port(const struct wh_node_message *m)
 }
 
 /* Words may be cut in the middle of a character; JSON has no half ones. */
-static json_t *put_reason(const struct wh_node_message *m)
+static json_t *put_words(const char *words)
 {
-	json_t *text = json_string(m->reason);
+	json_t *text = json_string(words);
 
 	return text ? text : json_string("(unreadable)");
+}
+
+static json_t *put_reason(const struct wh_node_message *m)
+{
+	return put_words(m->reason);
+}
+
+static json_t *put_no_rdma(const struct wh_node_message *m)
+{
+	return *m->no_rdma ? put_words(m->no_rdma) : NULL;
+}
+
+static json_t *put_rdma(const struct wh_node_message *m)
+{
+	if (m->rdma_pairs == 0)
+		return NULL;
+	return json_pack("{s:i, s:I}", "pairs", (int)m->rdma_pairs, "chunk_bytes",
+	                 (json_int_t)m->rdma_chunk_bytes);
 }
 
 /*
@@ -541,6 +598,8 @@ static const struct {
 	{ DIRECTORY, "directory", get_directory, put_directory },
 	{ DISKS, "disks", get_disks, put_disks },
 	{ COPY, "copy", get_copy, put_copy },
+	{ RDMA, "rdma", get_rdma, put_rdma },
+	{ NO_RDMA, "no_rdma", get_no_rdma, put_no_rdma },
 };
 
 #define FIELDS (sizeof(fields) / sizeof(*fields))

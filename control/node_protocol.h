@@ -23,13 +23,16 @@
 
 /* The versions spoken here; a hello offers them, and the answer picks one. */
 #define WH_NODE_VERSION_MIN 1u
-#define WH_NODE_VERSION_MAX 3u
+#define WH_NODE_VERSION_MAX 4u
 
 /* The first one that knows post-copy. */
 #define WH_NODE_VERSION_POST_COPY 2u
 
 /* The first one that knows domains of libvirt. */
 #define WH_NODE_VERSION_DOMAINS 3u
+
+/* The first one that knows RDMA. */
+#define WH_NODE_VERSION_RDMA 4u
 
 enum wh_node_type {
 	WH_NODE_HELLO,    /* caller's first line on a control connection */
@@ -93,7 +96,11 @@ struct wh_node_message {
 	char directory[WH_DIRECTORY_MAX]; /* EXPECTED: absolute, where QEMU's sockets are */
 	bool running;                     /* TUNNEL, PROCEED: the guest ran until now */
 	bool committed;                   /* ANSWER */
-	bool postcopy; /* PREPARE: it may become post-copy; ANSWER: memory is still owed */
+	bool postcopy;       /* PREPARE: it may become post-copy; ANSWER: memory is still owed */
+	uint32_t rdma_pairs; /* PREPARE, EXPECT: of a mover that tries RDMA; else 0 */
+	uint64_t rdma_chunk_bytes; /* of such a mover: a power of two */
+	char no_rdma
+		[WH_ERROR_TEXT_MAX]; /* READY: why the mover does not try what was asked for; or "" */
 	uint16_t port;
 	char reason[WH_ERROR_TEXT_MAX];
 	uint64_t faults;

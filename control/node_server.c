@@ -360,7 +360,7 @@ static void on_hello(struct caller *c, const struct wh_node_message *hello)
 		refuse(c, "that node has another address in the configuration");
 	else if (hello->version_min > WH_NODE_VERSION_MAX ||
 	         hello->version_max < WH_NODE_VERSION_MIN)
-		refuse(c, "no version of the protocol in common: this node speaks versions 1 to 3");
+		refuse(c, "no version of the protocol in common: this node speaks versions 1 to 4");
 	else if (hello->type == WH_NODE_JOIN)
 		take_member(c, hello);
 	else

@@ -186,6 +186,11 @@ bool wh_peer_knows_post_copy(const struct wh_peer *p)
 	return p->version >= WH_NODE_VERSION_POST_COPY;
 }
 
+bool wh_peer_knows_rdma(const struct wh_peer *p)
+{
+	return p->version >= WH_NODE_VERSION_RDMA;
+}
+
 bool wh_peer_knows_domains(const struct wh_peer *p)
 {
 	return p->version >= WH_NODE_VERSION_DOMAINS;

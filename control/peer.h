@@ -59,6 +59,9 @@ bool wh_peer_knows_post_copy(const struct wh_peer *peer);
 /* The same for domains of libvirt. */
 bool wh_peer_knows_domains(const struct wh_peer *peer);
 
+/* The same for RDMA. */
+bool wh_peer_knows_rdma(const struct wh_peer *peer);
+
 /* This end's address of the connection. Return: 0 or -errno. */
 wh_must_check int wh_peer_local_address(const struct wh_peer *peer, union wh_worker_address *ret);
 

@@ -101,6 +101,7 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 {
 	struct wh_text eta = { "-" };
 	char throttled[40] = "";
+	const bool rdma = !strcmp(v->transport, "rdma");
 	uint64_t eta_ns;
 
 	if (!wh_progress_is_copying(v)) {
@@ -118,11 +119,12 @@ void wh_progress_line(char line[WH_PROGRESS_MAX], const struct wh_view *v)
 		(void)snprintf(throttled, sizeof(throttled), "  throttled %" PRIu64 "%%",
 		               v->throttle_percent);
 	(void)snprintf(line, WH_PROGRESS_MAX,
-	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s%s", v->state,
-	               v->stats[WH_STAT_ROUND], (unsigned)(wh_progress_done(v) * 100),
+	               "%-8s  round %" PRIu64 "  %3u%%  %s  dirty %s  left %s  ETA %s%s%s",
+	               v->state, v->stats[WH_STAT_ROUND], (unsigned)(wh_progress_done(v) * 100),
 	               wh_units_rate(wh_progress_bps(v)).s,
 	               wh_units_rate(v->stats[WH_STAT_DIRTY_BPS]).s,
-	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s, throttled);
+	               wh_units_bytes(v->stats[WH_STAT_LEFT_BYTES]).s, eta.s, throttled,
+	               rdma ? "  by RDMA" : "");
 }
 
 static void put_downtime(FILE *out, const struct wh_view *v)
@@ -153,6 +155,18 @@ static void put_postcopy(FILE *out, const struct wh_view *v)
 		wh_units_bytes(v->stats[WH_STAT_PUSH_BYTES]).s, v->stats[WH_STAT_FAULTS],
 		wait_of(v, 500).s, wait_of(v, 990).s, wait_of(v, 999).s,
 		wh_units_time(v->stats[WH_STAT_STALL_NS]).s);
+}
+
+/* Only where RDMA was tried: else TCP is what everybody expects. */
+static void put_transport(FILE *out, const struct wh_view *v)
+{
+	if (!v->tries_rdma)
+		return;
+	(void)fprintf(out, "  by RDMA      %s of that",
+	              wh_units_bytes(v->stats[WH_STAT_RDMA_BYTES]).s);
+	if (strcmp(v->transport, "rdma") != 0 && *v->no_rdma)
+		(void)fprintf(out, ", the rest by TCP: %s", v->no_rdma);
+	(void)fputc('\n', out);
 }
 
 static void put_compression(FILE *out, const struct wh_view *v)
@@ -204,6 +218,7 @@ void wh_progress_summary(FILE *out, const struct wh_view *v)
 	              wh_units_bytes(v->stats[WH_STAT_PAGE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_WIRE_BYTES]).s,
 	              wh_units_bytes(v->stats[WH_STAT_RAM_BYTES]).s);
+	put_transport(out, v);
 	put_compression(out, v);
 	put_echo(out, v);
 	put_skipped(out, v);

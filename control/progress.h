@@ -30,6 +30,9 @@ struct wh_view {
 	char target[WH_NAME_MAX]; /* "" until one is chosen */
 	char priority[WH_NAME_MAX];
 	char policy[WH_OBJECT_NAME_MAX]; /* "" if none matches */
+	char transport[WH_NAME_MAX];     /* "tcp" or "rdma": what carries pages now */
+	char no_rdma[WH_ERROR_TEXT_MAX]; /* why it is not RDMA, if that is known */
+	bool tries_rdma;                 /* both sides' movers do, or did */
 	bool over;
 	uint64_t attempt;    /* 1 is the first try of a drain */
 	uint64_t place;      /* in the queue, 1 is next; 0 once it runs */

@@ -153,12 +153,12 @@ void wh_report_read_done(struct wh_report_read *report)
 json_t *wh_order_format(const struct wh_move *move)
 {
 	json_t *json = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "command", "start",
-		"migration", move->id, "namespace", move->name_space, "vm", move->vm, "to",
-		move->target, "policy", move->policy, "engine", move->engine, "priority",
-		(int)move->priority, "attempt", (int)move->attempt, "created_ms",
-		wh_json_number(move->created_ms), "started_ms", wh_json_number(move->started_ms),
-		"settings", wh_settings_to_json(&move->settings));
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "command",
+		"start", "migration", move->id, "namespace", move->name_space, "vm", move->vm, "to",
+		move->target, "policy", move->policy, "engine", move->engine, "transport",
+		move->transport, "priority", (int)move->priority, "attempt", (int)move->attempt,
+		"created_ms", wh_json_number(move->created_ms), "started_ms",
+		wh_json_number(move->started_ms), "settings", wh_settings_to_json(&move->settings));
 
 	wh_assert(json);
 	return json;
@@ -196,6 +196,8 @@ int wh_order_parse(struct wh_move *ret, const json_t *json, struct wh_error *err
 		r = wh_json_string(json, "policy", move.policy, sizeof(move.policy), err);
 	if (r == 0 && json_object_get(json, "engine")) /* an earlier version names none */
 		r = wh_json_string(json, "engine", move.engine, sizeof(move.engine), err);
+	if (r == 0 && json_object_get(json, "transport")) /* nor this */
+		r = wh_json_string(json, "transport", move.transport, sizeof(move.transport), err);
 	if (r == 0)
 		r = parse_numbers(&move, json, err);
 	if (r == 0)

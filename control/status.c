@@ -2,6 +2,7 @@
 
 #include "status.h"
 
+#include "config_rdma.h"
 #include "object.h"
 
 #include <stdio.h>
@@ -53,6 +54,7 @@ void wh_status_view(const struct wh_job *job, struct wh_view *ret)
 		.elapsed_ns = end - job->times.created_ns,
 		.throttle_percent = job->throttle_percent,
 		.throttle_peak_percent = job->throttle_peak,
+		.tries_rdma = job->tries_rdma,
 	};
 	COPY(ret->migration, job->record.id);
 	COPY(ret->vm, job->record.vm);
@@ -62,6 +64,8 @@ void wh_status_view(const struct wh_job *job, struct wh_view *ret)
 	COPY(ret->outcome, wh_outcome_name(job->outcome));
 	COPY(ret->reason, job->reason.text);
 	COPY(ret->note, job->note.text);
+	COPY(ret->transport, wh_transport_kind_name(job->carries));
+	COPY(ret->no_rdma, job->no_rdma.text);
 	for (enum wh_stat s = 0; s < WH_STAT_COUNT; s++)
 		ret->stats[s] = wh_job_stat(job, s);
 	for (uint32_t i = 0; i < WH_FAULT_BUCKETS; i++)
@@ -167,6 +171,9 @@ json_t *wh_status_job(const struct wh_job *job)
 	(void)json_object_set_new(json, "note", json_string(v.note));
 	(void)json_object_set_new(json, "engine", json_string(wh_engine_name(job->record.engine)));
 	(void)json_object_set_new(json, "engine_note", json_string(job->engine_note.text));
+	(void)json_object_set_new(json, "transport", json_string(v.transport));
+	(void)json_object_set_new(json, "no_rdma", json_string(v.no_rdma));
+	(void)json_object_set_new(json, "tries_rdma", json_boolean(v.tries_rdma));
 	put(json, "bandwidth_bps", v.bandwidth_bps);
 	put(json, "elapsed_ns", v.elapsed_ns);
 	put(json, "moving_ns",

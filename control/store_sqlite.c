@@ -48,6 +48,7 @@ static const char *const steps[] = {
 	"CREATE TABLE nodes (node TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;"
 	"CREATE TABLE drained (node TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;",
 	"ALTER TABLE moves ADD COLUMN engine TEXT NOT NULL DEFAULT '';",
+	"ALTER TABLE moves ADD COLUMN transport TEXT NOT NULL DEFAULT '';",
 };
 
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
@@ -55,7 +56,7 @@ static const char *const steps[] = {
 #define MOVE_COLUMNS                                                             \
 	"id, sequence, namespace, vm, source, target, target_named, request, "   \
 	"priority, drain, attempt, phase, policy, outcome, reason, created_ms, " \
-	"started_ms, ended_ms, engine, settings"
+	"started_ms, ended_ms, engine, transport, settings"
 
 enum statement {
 	NEXT_REVISION,
@@ -82,7 +83,7 @@ static const char *const statements[] = {
 	[EACH_OBJECT] = "SELECT kind, namespace, name, json, revision FROM objects "
 			"ORDER BY kind, namespace, name",
 	[PUT_MOVE] = "INSERT OR REPLACE INTO moves (" MOVE_COLUMNS ") VALUES "
-		     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PRUNE_MOVES] = "DELETE FROM moves WHERE phase >= ?1 AND sequence <= "
 			"(SELECT sequence FROM moves WHERE phase >= ?1 "
 			"ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
@@ -127,7 +128,7 @@ static const struct column move_columns[] = {
 	COLUMN(COLUMN_TEXT, policy),       COLUMN(COLUMN_TEXT, outcome),
 	COLUMN(COLUMN_TEXT, reason),       COLUMN(COLUMN_U64, created_ms),
 	COLUMN(COLUMN_U64, started_ms),    COLUMN(COLUMN_U64, ended_ms),
-	COLUMN(COLUMN_TEXT, engine),
+	COLUMN(COLUMN_TEXT, engine),       COLUMN(COLUMN_TEXT, transport),
 };
 
 #define MOVE_FIELDS ((int)(sizeof(move_columns) / sizeof(move_columns[0])))

@@ -419,8 +419,8 @@ class Completion(WithWherryd):
     def test_commands_and_options(self):
         self.assertEqual(self.complete("se"), ["settings", "set-bandwidth"])
         self.assertEqual(self.complete("migrate", "--"), ["--namespace", "--to", "--priority",
-                                                          "--engine", "--wait", "--detach",
-                                                          "--help"])
+                                                          "--engine", "--transport", "--wait",
+                                                          "--detach", "--help"])
         self.assertEqual(self.complete("get", "vm", "-o", ""), ["yaml", "json", "table"])
 
     def test_kinds_files_and_names(self):

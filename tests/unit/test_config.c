@@ -66,6 +66,9 @@ static void reads_every_key(void **state)
 	                  "port: 7412\n"
 	                  "connections: 4\n"
 	                  "congestionControl: bbr\n"
+	                  "transport: rdma\n"
+	                  "rdma: {pairs: 8, chunkMiB: 64, pinnedMiB: 1024, odp: true}\n"
+	                  "allowPlaintextRDMA: true\n"
 	                  "compression: zstd\n"
 	                  "downtimeMs: 250\n"
 	                  "directIoMs: 4000\n"
@@ -99,6 +102,12 @@ static void reads_every_key(void **state)
 	assert_int_equal(c->port, 7412);
 	assert_int_equal(c->connections, 4);
 	assert_string_equal(c->congestion, "bbr");
+	assert_int_equal(c->transport, WH_TRANSPORT_RDMA);
+	assert_int_equal(c->rdma.pairs, 8);
+	assert_int_equal(c->rdma.chunk_bytes, 64 << 20);
+	assert_int_equal(c->rdma.pinned_bytes_max, 1 << 30);
+	assert_true(c->rdma.odp);
+	assert_true(c->plaintext_rdma);
 	assert_int_equal(c->compression, WH_COMPRESSION_ZSTD);
 	assert_int_equal(c->downtime_ns, 250000000);
 	assert_int_equal(c->direct_io_ns, 4000000000);
@@ -133,6 +142,8 @@ static void fills_in_the_defaults(void **state)
 		LEAST
 		"manifests:\nmover: ~\ncgroup:\nport:\nconnections:\ncongestionControl:\ncompression:\n"
 		"downtimeMs:\ndirectIoMs:\nmetrics:\n",
+		LEAST "transport:\nrdma:\nallowPlaintextRDMA:\n",
+		LEAST "rdma: {pairs: , chunkMiB: , pinnedMiB: , odp: }\n",
 		LEAST "networks: []\nnodes: []\nvms: []\n",
 		LEAST "networks:\nnodes:\nvms:\nlibvirt:\n",
 	};
@@ -146,6 +157,12 @@ static void fills_in_the_defaults(void **state)
 		assert_int_equal(c->port, 7411);
 		assert_int_equal(c->connections, 2);
 		assert_string_equal(c->congestion, "auto");
+		assert_int_equal(c->transport, WH_TRANSPORT_AUTO);
+		assert_int_equal(c->rdma.pairs, 4);
+		assert_int_equal(c->rdma.chunk_bytes, 32 << 20);
+		assert_int_equal(c->rdma.pinned_bytes_max, UINT64_C(4) << 30);
+		assert_false(c->rdma.odp);
+		assert_false(c->plaintext_rdma);
 		assert_int_equal(c->compression, WH_COMPRESSION_AUTO);
 		assert_int_equal(c->downtime_ns, WH_DOWNTIME_DEFAULT_NS);
 		assert_int_equal(c->direct_io_ns, WH_DIRECT_IO_DEFAULT_NS);
@@ -307,6 +324,20 @@ static void refuses_and_names_the_place(void **state)
 		{ LEAST "connections: 17\n", "f:4:14: ", "from 1 to 16" },
 		{ LEAST "congestionControl: a b\n", "f:4:20: ", "such as cubic" },
 		{ LEAST "congestionControl: abcdefghijklmnop\n", "f:4:20: ", "such as cubic" },
+		{ LEAST "transport: tpc\n", "f:4:12: ", "write auto, tcp or rdma" },
+		{ LEAST "transport: 1\n", "f:4:12: ", "quotes" },
+		{ LEAST "rdma: true\n", "f:4:7: ", "mapping" },
+		{ LEAST "rdma: {pair: 2}\n", "f:4:8: ", "'pairs'" },
+		{ LEAST "rdma: {pairs: 0}\n", "f:4:15: ", "from 1 to 8" },
+		{ LEAST "rdma: {pairs: 9}\n", "f:4:15: ", "from 1 to 8" },
+		{ LEAST "rdma: {chunkMiB: 8}\n", "f:4:18: ", "from 16 to 1024" },
+		{ LEAST "rdma: {chunkMiB: 2048}\n", "f:4:18: ", "from 16 to 1024" },
+		{ LEAST "rdma: {chunkMiB: 48}\n", "f:4:18: ", "48 is no power of two" },
+		{ LEAST "rdma: {pinnedMiB: 31}\n", "f:4:19: ", "from 32 to" },
+		{ LEAST "rdma: {chunkMiB: 64, pinnedMiB: 127}\n",
+		  "f:4:33: ", "two chunks of 64 MiB are more than the 127 MiB" },
+		{ LEAST "rdma: {odp: yes}\n", "f:4:13: ", "true" },
+		{ LEAST "allowPlaintextRDMA: 1\n", "f:4:21: ", "true" },
 		{ LEAST "compression: lz4\n", "f:4:14: ", "write auto, none or zstd" },
 		{ LEAST "compression: 1\n", "f:4:14: ", "quotes" },
 		{ LEAST "directIoMs: 0\n", "f:4:13: ", "from 1 to 60000" },

@@ -116,16 +116,19 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void an_unknown_engine_is_refused(void **state)
+static void an_unknown_engine_or_transport_is_refused(void **state)
 {
 	static const struct {
-		const char *engine; /* as JSON */
+		const char *asked; /* as JSON */
 		const char *words;
 	} cases[] = {
-		{ "\"warp\"", "unknown engine 'warp': it is auto, offload or native" },
-		{ "\"Native\"", "unknown engine 'Native': it is auto, offload or native" },
-		{ "\"qmp\"", "unknown engine 'qmp': it is auto, offload or native" },
-		{ "7", "'engine'" },
+		{ "\"engine\":\"warp\"", "unknown engine 'warp': it is auto, offload or native" },
+		{ "\"engine\":\"Native\"",
+		  "unknown engine 'Native': it is auto, offload or native" },
+		{ "\"engine\":\"qmp\"", "unknown engine 'qmp': it is auto, offload or native" },
+		{ "\"engine\":7", "'engine'" },
+		{ "\"transport\":\"udp\"", "unknown transport 'udp': it is auto, tcp or rdma" },
+		{ "\"transport\":7", "'transport'" },
 	};
 	char request[128];
 
@@ -133,8 +136,7 @@ static void an_unknown_engine_is_refused(void **state)
 		const json_t *answer;
 
 		(void)snprintf(request, sizeof(request),
-		               "{\"command\":\"migrate\",\"vm\":\"vm\",\"engine\":%s}",
-		               cases[i].engine);
+		               "{\"command\":\"migrate\",\"vm\":\"vm\",%s}", cases[i].asked);
 		answer = ask(*state, request);
 		assert_true(json_is_false(json_object_get(answer, "ok")));
 		if (!strstr(wh_json_text(answer, "error"), cases[i].words))
@@ -142,25 +144,29 @@ static void an_unknown_engine_is_refused(void **state)
 	}
 }
 
-static void each_engine_may_be_asked_for_or_none(void **state)
+static void each_engine_and_transport_may_be_asked_for_or_none(void **state)
 {
-	static const char *const engines[] = {
+	static const char *const asked[] = {
 		"",
 		",\"engine\":\"\"",
 		",\"engine\":\"auto\"",
 		",\"engine\":\"offload\"",
 		",\"engine\":\"native\"",
+		",\"transport\":\"\"",
+		",\"transport\":\"auto\"",
+		",\"transport\":\"tcp\"",
+		",\"transport\":\"rdma\"",
 	};
 	char request[128];
 
-	for (size_t i = 0; i < sizeof(engines) / sizeof(*engines); i++) {
+	for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
 		const json_t *answer;
 
 		(void)snprintf(request, sizeof(request),
-		               "{\"command\":\"migrate\",\"vm\":\"vm\"%s}", engines[i]);
+		               "{\"command\":\"migrate\",\"vm\":\"vm\"%s}", asked[i]);
 		answer = ask(*state, request);
 		if (!json_is_true(json_object_get(answer, "ok")))
-			fail_msg("%s: %s", engines[i], wh_json_text(answer, "error"));
+			fail_msg("%s: %s", asked[i], wh_json_text(answer, "error"));
 		answer = ask(*state, "{\"command\":\"cancel\",\"migration\":\"vm\"}");
 		assert_true(json_is_true(json_object_get(answer, "ok")));
 	}
@@ -171,8 +177,8 @@ static void each_engine_may_be_asked_for_or_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(an_unknown_engine_is_refused),
-		TEST(each_engine_may_be_asked_for_or_none),
+		TEST(an_unknown_engine_or_transport_is_refused),
+		TEST(each_engine_and_transport_may_be_asked_for_or_none),
 	};
 
 	return cmocka_run_group_tests_name("coordinator_api", tests, NULL, NULL);

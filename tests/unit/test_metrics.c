@@ -43,6 +43,7 @@ static int setup(void **state)
 			.role = "source",
 			.peer = "b",
 			.state = "PreCopy",
+			.transport = "rdma",
 			.elapsed_ns = 3000000000,
 			.bandwidth_bps = 64 * MIB,
 		},
@@ -50,6 +51,7 @@ static int setup(void **state)
 	f.view.stats[WH_STAT_RAM_BYTES] = 1024 * MIB;
 	f.view.stats[WH_STAT_PAGE_BYTES] = 700 * MIB;
 	f.view.stats[WH_STAT_WIRE_BYTES] = 710 * MIB;
+	f.view.stats[WH_STAT_RDMA_BYTES] = 4096;
 	f.view.stats[WH_STAT_ROUND] = 2;
 	f.view.stats[WH_STAT_ROUND_BYTES] = 400 * MIB;
 	f.view.stats[WH_STAT_LEFT_BYTES] = 100 * MIB;
@@ -129,6 +131,8 @@ static void a_running_source_tells_how_far_it_is(void **state)
 	       "wherry_migration_eta_seconds{" SOURCE "} 0.5",
 	       "wherry_migration_rounds{" SOURCE "} 2",
 	       "wherry_migration_wire_bytes_total{" SOURCE "} 744488960",
+	       "wherry_migration_rdma_bytes_total{" SOURCE "} 4096",
+	       "wherry_migration_transport{" SOURCE ",transport=\"rdma\"} 1",
 	       "wherry_migration_bandwidth_limit_bytes_per_second{" SOURCE "} 67108864");
 	assert_null(strstr(f->text, "end_time"));
 	assert_null(strstr(f->text, "migration_succeeded"));
@@ -417,7 +421,7 @@ static void each_metric_has_one_type_and_all_of_its_samples_together(void **stat
 		}
 	}
 	assert_int_equal(helps, seen.count);
-	assert_int_equal(seen.count, 40);
+	assert_int_equal(seen.count, 42);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)

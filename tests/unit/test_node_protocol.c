@@ -42,6 +42,9 @@ static void reads_what_it_writes(void **state)
 		.port = 4100,
 		.reason = "no space left",
 		.postcopy = true,
+		.rdma_pairs = 4,
+		.rdma_chunk_bytes = 32 << 20,
+		.no_rdma = "no device",
 		.stream = WH_STREAM_MEMORY,
 		.directory = "/var/lib/libvirt/qemu",
 		.disk_count = 1,
@@ -82,12 +85,12 @@ static void reads_what_it_writes(void **state)
 static void writes_these_very_bytes(void **state)
 {
 	struct wh_node_message msg = {
-		.type = WH_NODE_HELLO, .version_min = 1, .version_max = 3, .node = "a"
+		.type = WH_NODE_HELLO, .version_min = 1, .version_max = 4, .node = "a"
 	};
 	char *line = wh_node_format(&msg);
 
 	(void)state;
-	assert_string_equal(line, "{\"type\":\"hello\",\"min\":1,\"max\":3,\"node\":\"a\"}");
+	assert_string_equal(line, "{\"type\":\"hello\",\"min\":1,\"max\":4,\"node\":\"a\"}");
 	free(line);
 }
 
@@ -147,6 +150,32 @@ static void without_domains_earlier_versions_are_spoken(void **state)
 	            "\",\"running\":true}");
 	msg.type = WH_NODE_FINISHED;
 	assert_line(&msg, "{\"type\":\"finished\",\"migration\":\"m\",\"token\":\"" TOKEN "\"}");
+}
+
+static void rdma_is_offered_and_declined_in_these_very_bytes(void **state)
+{
+	struct wh_node_message msg = {
+		.type = WH_NODE_EXPECT,
+		.migration = "m",
+		.vm = "v",
+		.rdma_pairs = 4,
+		.rdma_chunk_bytes = 32 << 20,
+	};
+	struct wh_error err = { "" };
+
+	(void)state;
+	for (uint8_t i = 0; i < WH_TOKEN_BYTES; i++)
+		msg.token[i] = i;
+	assert_line(&msg, EXPECT ",\"rdma\":{\"pairs\":4,\"chunk_bytes\":33554432}}");
+	assert_int_equal(
+		parse(&msg, EXPECT ",\"rdma\":{\"pairs\":8,\"chunk_bytes\":1073741824}}", &err), 0);
+	assert_int_equal(msg.rdma_pairs, 8);
+	assert_int_equal(msg.rdma_chunk_bytes, 1 << 30);
+
+	msg = (struct wh_node_message){ .type = WH_NODE_READY, .port = 80 };
+	assert_line(&msg, "{\"type\":\"ready\",\"port\":80}");
+	memcpy(msg.no_rdma, "port down", sizeof("port down"));
+	assert_line(&msg, "{\"type\":\"ready\",\"port\":80,\"no_rdma\":\"port down\"}");
 }
 
 static void a_domain_is_announced_in_these_very_bytes(void **state)
@@ -312,6 +341,18 @@ static void refuses_what_is_not_a_message(void **state)
 		{ "{\"type\":\"ready\",\"port\":-1}", "'port'" },
 		{ "{\"type\":\"ready\",\"port\":\"80\"}", "'port'" },
 		{ "{\"type\":\"ready\",\"port\":80.0}", "'port'" },
+		{ "{\"type\":\"ready\",\"port\":80,\"no_rdma\":\"\"}", "'no_rdma'" },
+		{ "{\"type\":\"ready\",\"port\":80,\"no_rdma\":true}", "'no_rdma'" },
+		{ "{\"type\":\"ready\",\"port\":80,\"rdma\":{}}", "should not have" },
+		{ EXPECT ",\"rdma\":true}", "'rdma'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":1}}", "'rdma'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":0,\"chunk_bytes\":33554432}}", "'pairs'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":9,\"chunk_bytes\":33554432}}", "'pairs'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":1,\"chunk_bytes\":4096}}", "'chunk_bytes'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":1,\"chunk_bytes\":33554433}}", "'chunk_bytes'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":1,\"chunk_bytes\":2147483648}}", "'chunk_bytes'" },
+		{ EXPECT ",\"rdma\":{\"pairs\":1,\"chunk_bytes\":33554432,\"x\":1}}",
+		  "nothing else" },
 		{ "{\"type\":\"answer\",\"committed\":1}", "'committed'" },
 		{ "{\"type\":\"answer\",\"committed\":true,\"postcopy\":1}", "'postcopy'" },
 		{ "{\"type\":\"closed\",\"postcopy\":true}", "should not have" },
@@ -421,6 +462,7 @@ int main(void)
 		cmocka_unit_test(writes_these_very_bytes),
 		cmocka_unit_test(the_first_version_is_spoken_where_there_is_no_post_copy),
 		cmocka_unit_test(without_domains_earlier_versions_are_spoken),
+		cmocka_unit_test(rdma_is_offered_and_declined_in_these_very_bytes),
 		cmocka_unit_test(a_domain_is_announced_in_these_very_bytes),
 		cmocka_unit_test(each_stream_of_a_tunnel_but_the_first_has_a_name),
 		cmocka_unit_test(what_is_said_of_a_domain_is_read),

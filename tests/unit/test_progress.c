@@ -94,6 +94,21 @@ static void the_line_says_phase_round_percent_rates_left_and_eta(void **state)
 	                          "left 100 MiB  ETA 500.0 ms");
 }
 
+static void the_line_says_that_pages_go_by_rdma(void **state)
+{
+	struct wh_view v = view();
+	char line[WH_PROGRESS_MAX];
+
+	(void)state;
+	(void)strcpy(v.transport, "rdma");
+	wh_progress_line(line, &v);
+	assert_non_null(strstr(line, "ETA 500.0 ms  by RDMA"));
+
+	(void)strcpy(v.transport, "tcp");
+	wh_progress_line(line, &v);
+	assert_null(strstr(line, "by"));
+}
+
 static void the_line_shows_the_mean_rate_until_one_is_measured(void **state)
 {
 	struct wh_view v = view();
@@ -303,6 +318,7 @@ int main(void)
 		cmocka_unit_test(shows_three_digits_of_an_amount),
 		cmocka_unit_test(shows_times_from_microseconds_to_hours),
 		cmocka_unit_test(the_line_says_phase_round_percent_rates_left_and_eta),
+		cmocka_unit_test(the_line_says_that_pages_go_by_rdma),
 		cmocka_unit_test(the_line_shows_the_mean_rate_until_one_is_measured),
 		cmocka_unit_test(the_line_survives_counters_an_instant_apart),
 		cmocka_unit_test(

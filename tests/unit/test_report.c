@@ -185,6 +185,7 @@ static struct wh_move a_move(void)
 		.target = "b",
 		.policy = "databases.example",
 		.engine = "native",
+		.transport = "rdma",
 		.priority = 100,
 		.attempt = 2,
 		.created_ms = 1700000000000,
@@ -213,6 +214,7 @@ static void reads_the_order_that_was_written(void **state)
 	assert_string_equal(read.target, move.target);
 	assert_string_equal(read.policy, move.policy);
 	assert_string_equal(read.engine, "native");
+	assert_string_equal(read.transport, "rdma");
 	assert_int_equal(read.priority, move.priority);
 	assert_int_equal(read.attempt, move.attempt);
 	assert_int_equal(read.created_ms, move.created_ms);
@@ -221,7 +223,7 @@ static void reads_the_order_that_was_written(void **state)
 	json_decref(json);
 }
 
-static void an_order_of_an_earlier_version_names_no_engine(void **state)
+static void an_order_of_an_earlier_version_names_no_engine_and_no_transport(void **state)
 {
 	const struct wh_move move = a_move();
 	json_t *json = wh_order_format(&move);
@@ -230,8 +232,10 @@ static void an_order_of_an_earlier_version_names_no_engine(void **state)
 
 	(void)state;
 	(void)json_object_del(json, "engine");
+	(void)json_object_del(json, "transport");
 	assert_int_equal(wh_order_parse(&read, json, &err), 0);
 	assert_string_equal(read.engine, "");
+	assert_string_equal(read.transport, "");
 
 	(void)json_object_set_new(json, "engine", json_integer(1));
 	assert_int_equal(wh_order_parse(&read, json, &err), -EPROTO);
@@ -262,7 +266,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_report_with_a_name_that_is_none),
 		cmocka_unit_test(refuses_a_report_with_something_missing_or_of_the_wrong_type),
 		cmocka_unit_test(reads_the_order_that_was_written),
-		cmocka_unit_test(an_order_of_an_earlier_version_names_no_engine),
+		cmocka_unit_test(an_order_of_an_earlier_version_names_no_engine_and_no_transport),
 		cmocka_unit_test(refuses_an_order_for_a_path),
 	};
 

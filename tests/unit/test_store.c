@@ -163,6 +163,7 @@ static void a_move_comes_back_as_it_was_put(void **state)
 	move.drain = true;
 	move.attempt = 7;
 	(void)strcpy(move.engine, "offload");
+	(void)strcpy(move.transport, "tcp");
 	(void)strcpy(move.policy, "it's \"hpc\"");
 	move.settings.bandwidth_bps = 64 << 20;
 	move.settings.allow_post_copy = true;
@@ -447,7 +448,8 @@ static void a_store_of_an_earlier_version_is_brought_up_with_all_it_holds(void *
 	assert_int_equal(wh_store_put_move(f->store, &move, &f->err), 0);
 	assert_int_equal(put(f, &object, 1, NULL, 0), 0);
 	f->store = wh_store_close(f->store);
-	meddle(f, "ALTER TABLE moves DROP COLUMN engine; PRAGMA user_version = 1");
+	meddle(f, "ALTER TABLE moves DROP COLUMN engine; ALTER TABLE moves DROP COLUMN transport;"
+	          "PRAGMA user_version = 1");
 
 	assert_int_equal(wh_store_open(&f->store, f->dir, &f->err), 0);
 	assert_int_equal(wh_store_each_move(f->store, see_move, &seen, &f->err), 0);
@@ -456,10 +458,12 @@ static void a_store_of_an_earlier_version_is_brought_up_with_all_it_holds(void *
 	assert_objects(f, "2//p={}@1 ");
 
 	(void)strcpy(move.engine, "native");
+	(void)strcpy(move.transport, "rdma");
 	assert_int_equal(wh_store_put_move(f->store, &move, &f->err), 0);
 	reopen(f);
 	assert_int_equal(wh_store_each_move(f->store, see_move, &seen, &f->err), 0);
 	assert_string_equal(seen.last.engine, "native");
+	assert_string_equal(seen.last.transport, "rdma");
 }
 
 static void a_store_of_a_newer_version_is_refused_and_left_alone(void **state)
