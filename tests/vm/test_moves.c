@@ -42,7 +42,7 @@ static void move(struct rig *rig, uint32_t width)
 	const struct mover_pair_config cfg = rig_config(rig, width, false);
 	struct mover_pair pair;
 
-	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	rig_start(rig, &pair, &cfg);
 	rig_await_round(&pair, 3);
 	rig_finish(rig, &pair);
 }
@@ -55,7 +55,7 @@ static void move_behind_the_guest(struct rig *rig, uint32_t width)
 
 	rig_limit(rig);
 	cfg = rig_config(rig, width, true);
-	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	rig_start(rig, &pair, &cfg);
 	assert_int_equal(mover_pair_switch(&pair, WH_SWITCH_POSTCOPY), 0);
 	assert_int_equal(mover_pair_await_converged(&pair), 0);
 	assert_true(early_guest_stop(&rig->before));
@@ -179,7 +179,7 @@ static void hold_the_limit(struct rig *rig, uint32_t width)
 
 	rig_limit(rig);
 	cfg = rig_config(rig, width, false);
-	assert_int_equal(mover_pair_start(&pair, &cfg), 0);
+	rig_start(rig, &pair, &cfg);
 	for (int attempt = 0; attempt < ATTEMPTS && ratio < 0.95; attempt++) {
 		ratio = measure();
 		print_message("# %.3f of 8 MiB/s\n", ratio);
