@@ -286,61 +286,6 @@ void wh_hand_over_landed(struct wh_job *job)
 	            on_continued, job);
 }
 
-static void on_pre_switchover(struct wh_job *job)
-{
-	job->drained = true;
-	finish_pages(job);
-}
-
-static void on_migration_status(struct wh_job *job, const char *status)
-{
-	struct wh_error err;
-
-	if (!strcmp(status, "active")) {
-		if (job->record.running && !job->stopped)
-			end_precopy(job);
-	} else if (!strcmp(status, "pre-switchover")) {
-		on_pre_switchover(job);
-	} else if (!strcmp(status, "completed")) {
-		job->times.completed_ns = now();
-	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
-		(void)wh_fail(&err, 0, "the source's QEMU says that its migration %s",
-		              *status == 'f' ? "failed" : "was cancelled");
-		if (job->continued)
-			wh_asking_enter(job, err.text);
-		else
-			fail(job, err.text);
-	}
-}
-
-/* Of a guest that sleeps QEMU does not wait to be told to stop it, and would wake it again. */
-static void on_sleep(struct wh_job *job, bool asleep)
-{
-	job->asleep = asleep;
-	if (asleep && wh_hand_over_is_on(job) && job->migrating && !job->stands_still)
-		fail(job, "the guest fell asleep in the hand-over");
-}
-
-void wh_hand_over_event(struct wh_job *job, const char *name, const char *status)
-{
-	bool copying = job->state == WH_JOB_PREPARING || job->state == WH_JOB_PRECOPY;
-
-	if (!strcmp(name, "SUSPEND") || !strcmp(name, "WAKEUP"))
-		on_sleep(job, *name == 'S');
-	else if (!strcmp(name, "STOP") && job->stopped && job->times.stopped_ns == 0)
-		job->times.stopped_ns = now();
-	else if (!strcmp(name, "STOP") && !job->stopped && job->record.running &&
-	         wh_hand_over_is_on(job))
-		/* If that was QEMU, it would resume the guest by itself, too. */
-		fail(job, "the guest was stopped, and not by wherryd");
-	else if (copying && !strcmp(name, "STOP"))
-		job->record.running = false; /* by somebody else: it stays so at the target */
-	else if (copying && !strcmp(name, "RESUME"))
-		job->record.running = true;
-	else if (!strcmp(name, "MIGRATION") && wh_hand_over_is_on(job) && !job->retiring)
-		on_migration_status(job, status);
-}
-
 /* Asking. */
 
 static void send_ask(struct wh_job *job)
@@ -469,6 +414,32 @@ static void on_retired(void *ctx)
 		on_all_gone(job);
 }
 
+static void retire(struct wh_job *job)
+{
+	const bool completed = job->times.completed_ns > 0;
+
+	wh_timer_stop(&job->timer);
+	job->retire = (struct wh_retire){
+		.vmm = job->record.vmm,
+		.qmp = completed && job->qmp_ready ? job->qmp : NULL,
+		.qmp_path = job->vm ? job->vm->qmp : "",
+		.kill = !completed && !job->domain, /* libvirt ends its own */
+		.ram = &job->record.ram,
+		.done = on_retired,
+		.ctx = job,
+	};
+	wh_retire_start(&job->retire, job->daemon->loop);
+}
+
+static void on_not_completed(void *ctx)
+{
+	retire(ctx);
+}
+
+/*
+ * The guest may run at the target a moment before QEMU here has completed its migration. One that is told
+ * to end then cancels it instead, and takes back the disks that the guest uses there.
+ */
 void wh_finish_enter(struct wh_job *job)
 {
 	struct wh_error err;
@@ -481,15 +452,12 @@ void wh_finish_enter(struct wh_job *job)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
 	job->retiring = true;
-	job->retire = (struct wh_retire){
-		.vmm = job->record.vmm,
-		.qmp = job->qmp_ready ? job->qmp : NULL,
-		.qmp_path = job->vm ? job->vm->qmp : "",
-		.ram = &job->record.ram,
-		.done = on_retired,
-		.ctx = job,
-	};
-	wh_retire_start(&job->retire, job->daemon->loop);
+	if (job->times.completed_ns > 0 || !job->qmp_ready || job->domain) {
+		retire(job);
+		return;
+	}
+	job->timer = (struct wh_timer){ .fired = on_not_completed, .ctx = job };
+	wh_timer_start(&job->timer, job->daemon->loop, WH_COMPLETE_NS);
 }
 
 void wh_finish_closed(struct wh_job *job)
@@ -498,4 +466,68 @@ void wh_finish_closed(struct wh_job *job)
 	job->closing = false;
 	job->peer = wh_peer_close(job->peer);
 	wh_turn(job->daemon);
+}
+
+/* What QEMU tells. */
+
+static void on_pre_switchover(struct wh_job *job)
+{
+	job->drained = true;
+	finish_pages(job);
+}
+
+static void on_migration_status(struct wh_job *job, const char *status)
+{
+	struct wh_error err;
+
+	if (!strcmp(status, "active")) {
+		if (job->record.running && !job->stopped)
+			end_precopy(job);
+	} else if (!strcmp(status, "pre-switchover")) {
+		on_pre_switchover(job);
+	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
+		(void)wh_fail(&err, 0, "the source's QEMU says that its migration %s",
+		              *status == 'f' ? "failed" : "was cancelled");
+		if (job->continued)
+			wh_asking_enter(job, err.text);
+		else
+			fail(job, err.text);
+	}
+}
+
+/* Of a guest that sleeps QEMU does not wait to be told to stop it, and would wake it again. */
+static void on_sleep(struct wh_job *job, bool asleep)
+{
+	job->asleep = asleep;
+	if (asleep && wh_hand_over_is_on(job) && job->migrating && !job->stands_still)
+		fail(job, "the guest fell asleep in the hand-over");
+}
+
+static void on_completed(struct wh_job *job)
+{
+	job->times.completed_ns = now();
+	if (job->retiring)
+		retire(job);
+}
+
+void wh_hand_over_event(struct wh_job *job, const char *name, const char *status)
+{
+	bool copying = job->state == WH_JOB_PREPARING || job->state == WH_JOB_PRECOPY;
+
+	if (!strcmp(name, "SUSPEND") || !strcmp(name, "WAKEUP"))
+		on_sleep(job, *name == 'S');
+	else if (!strcmp(name, "STOP") && job->stopped && job->times.stopped_ns == 0)
+		job->times.stopped_ns = now();
+	else if (!strcmp(name, "STOP") && !job->stopped && job->record.running &&
+	         wh_hand_over_is_on(job))
+		/* If that was QEMU, it would resume the guest by itself, too. */
+		fail(job, "the guest was stopped, and not by wherryd");
+	else if (copying && !strcmp(name, "STOP"))
+		job->record.running = false; /* by somebody else: it stays so at the target */
+	else if (copying && !strcmp(name, "RESUME"))
+		job->record.running = true;
+	else if (!strcmp(name, "MIGRATION") && !strcmp(status, "completed"))
+		on_completed(job);
+	else if (!strcmp(name, "MIGRATION") && wh_hand_over_is_on(job) && !job->retiring)
+		on_migration_status(job, status);
 }

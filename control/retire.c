@@ -76,8 +76,8 @@ void wh_retire_start(struct wh_retire *t, sd_event *loop)
 	wh_timer_start(&t->timer, loop, WH_QUIT_NS);
 	if (t->qmp)
 		wh_qmp_call(t->qmp, "quit", NULL, NULL, NULL);
-	else
-		(void)wh_process_kill(&t->vmm, SIGTERM); /* gone already: then the watch says so */
+	else /* gone already: then the watch says so */
+		(void)wh_process_kill(&t->vmm, t->kill ? SIGKILL : SIGTERM);
 }
 
 void wh_retire_stop(struct wh_retire *t)

@@ -35,9 +35,9 @@ struct wh_precopy {
 	struct wh_look *looks;      /* one for each of the crew but the first */
 	struct wh_pageset *pending; /* pages to send; the caller fills it between rounds */
 	struct wh_pageset *gone; /* given back once, and not sent since; as large, starts empty */
-	struct wh_echo *echo;       /* the caller's: what is to be sent again; or NULL */
-	uint64_t owed_pages;        /* of it, what is not pending yet */
-	uint64_t dirty_bps; /* what the guest dirtied last, for the estimate of what is left */
+	struct wh_echo *echo;    /* the caller's: what is to be sent again; or NULL */
+	uint64_t owed_pages;     /* of it, what is not pending yet */
+	uint64_t dirty_bps;      /* what the guest dirtied last, for the estimate of what is left */
 
 	/* Asked often, or NULL. Return: 0; 1: end this round early; -errno: give up. */
 	int (*look)(void *context);
@@ -65,9 +65,9 @@ struct wh_precopy {
 	uint32_t runs;          /* since memory was mapped anew */
 	struct wh_look sample;  /* finds what is zero */
 	bool mostly_zero;       /* the run before */
-	bool has_gone; /* @gone is not empty, or was not once */
+	bool has_gone;          /* @gone is not empty, or was not once */
 	struct wh_run looked_at;
-	bool any_gone; /* some pages may be given back, of it, too */
+	bool any_gone;                      /* some pages may be given back, of it, too */
 	uint32_t found[WH_ZERO_RUN_BLOCKS]; /* what is zero of it, by block */
 	struct wh_frame zero;               /* runs of zero pages found and not yet told */
 };

@@ -334,8 +334,7 @@ static bool may_pin_all(void)
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
 
-	return syscall(SYS_capget, &header, data) == 0 &&
-	       data[0].effective & 1u << CAP_IPC_LOCK;
+	return syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1u << CAP_IPC_LOCK;
 }
 
 int wh_rdma_may_pin(uint64_t wanted, uint64_t chunk_bytes, uint64_t *ret, struct wh_error *err)

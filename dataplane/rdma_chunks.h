@@ -51,15 +51,15 @@ struct wh_rdma_chunk {
 	struct wh_rdma_chunk *next_job;  /* for the thread */
 	struct wh_rdma_chunk *next_tell; /* for the owner: what the peer is to be told about */
 	struct wh_verbs_key key;
-	uint64_t used;      /* when, in uses of any chunk */
-	uint32_t users;     /* works that use the key */
-	uint32_t awaited;   /* writes that wait for it */
-	uint32_t number;    /* in its region */
+	uint64_t used;    /* when, in uses of any chunk */
+	uint32_t users;   /* works that use the key */
+	uint32_t awaited; /* writes that wait for it */
+	uint32_t number;  /* in its region */
 	uint16_t region;
-	bool stale;         /* enrolled, but of memory that is gone */
+	bool stale;               /* enrolled, but of memory that is gone */
 	bool to_enroll, to_expel; /* what the thread is to do; expel comes first */
-	bool has_job;       /* linked by @next_job */
-	bool is_told;       /* linked by @next_tell */
+	bool has_job;             /* linked by @next_job */
+	bool is_told;             /* linked by @next_tell */
 	enum wh_rdma_chunk_state state;
 
 	/* At the source. */
@@ -83,9 +83,9 @@ struct wh_rdma_region {
 /* Plain: its fields may be read. */
 struct wh_rdma_chunks {
 	struct wh_rdma_region regions[WH_REGIONS_MAX];
-	uint32_t order;                /* chunks of 2^order bytes; set before there are regions */
-	uint32_t rights;               /* enum wh_verbs_rights of what is enrolled */
-	uint64_t pinned_bytes;         /* enrolled, or about to be */
+	uint32_t order;        /* chunks of 2^order bytes; set before there are regions */
+	uint32_t rights;       /* enum wh_verbs_rights of what is enrolled */
+	uint64_t pinned_bytes; /* enrolled, or about to be */
 	uint64_t pinned_bytes_max;
 	uint64_t uses;
 	struct wh_rdma_enroll *enroll; /* borrowed; NULL while RDMA is not up */

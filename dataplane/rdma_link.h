@@ -4,6 +4,7 @@
  * RDMA link - what the parts of transport_rdma.c share: the link itself.
  *
  *	transport_rdma.c	the transport's calls, and the session's frames
+ *	rdma_state.c		how RDMA comes up, and down
  *	rdma_source.c		the end that writes: slots, keys it needs, what to do when RDMA breaks
  *	rdma_target.c		the end that is written to: keys it gives
  *
@@ -40,14 +41,14 @@ enum wh_rdma_state {
 /* A write of the caller's, at the source. */
 struct wh_rdma_slot {
 	struct wh_write w;
-	uint64_t sequence;          /* the how manieth write it is */
-	uint32_t next;              /* bytes posted, from the front */
-	uint32_t by_rdma;           /* of them, those that went by RDMA, from the front */
-	uint32_t lost;              /* of those, bytes that are to be sent again */
-	uint32_t works;             /* of RDMA, in flight */
-	uint32_t beside;            /* writes over TCP, in flight */
-	bool only_beside;           /* the rest goes over TCP */
-	bool in_use, waits;         /* waits: something of it is not posted */
+	uint64_t sequence;  /* the how manieth write it is */
+	uint32_t next;      /* bytes posted, from the front */
+	uint32_t by_rdma;   /* of them, those that went by RDMA, from the front */
+	uint32_t lost;      /* of those, bytes that are to be sent again */
+	uint32_t works;     /* of RDMA, in flight */
+	uint32_t beside;    /* writes over TCP, in flight */
+	bool only_beside;   /* the rest goes over TCP */
+	bool in_use, waits; /* waits: something of it is not posted */
 	struct wh_rdma_chunk *awaits;
 	struct wh_rdma_slot *next_waiting;
 };
@@ -77,20 +78,20 @@ struct wh_rdma_link {
 	void (*carries)(void *context, enum wh_transport_kind kind, const char *why);
 	void *context;
 
-	struct wh_verbs *verbs;         /* owned; NULL before and after */
-	struct wh_rdma_pairs *pairs;    /* owned; while it is up */
-	struct wh_rdma_enroll *enroll;  /* owned; while it is up */
+	struct wh_verbs *verbs;        /* owned; NULL before and after */
+	struct wh_rdma_pairs *pairs;   /* owned; while it is up */
+	struct wh_rdma_enroll *enroll; /* owned; while it is up */
 	struct wh_rdma_chunks chunks;
 	struct wh_memory regions[WH_REGIONS_MAX];
-	int epoll;          /* owned; whatever happens beside TCP */
-	bool armed;         /* the verbs are, since the last look at them */
-	uint64_t wake_ns;   /* look again then, without an event; 0: no need */
-	uint64_t give_up_ns; /* connecting */
-	bool beside_full;   /* TCP had no room for a frame */
-	bool must_resend;   /* source: RESENT is still to be said */
-	bool tell_over;     /* DOWN or CLOSED is still to be said */
-	bool tell_landed;   /* CLOSED: in good order */
-	bool tell_offer;    /* OFFER is still to be said */
+	int epoll;                       /* owned; whatever happens beside TCP */
+	bool armed;                      /* the verbs are, since the last look at them */
+	uint64_t wake_ns;                /* look again then, without an event; 0: no need */
+	uint64_t give_up_ns;             /* connecting */
+	bool beside_full;                /* TCP had no room for a frame */
+	bool must_resend;                /* source: RESENT is still to be said */
+	bool tell_over;                  /* DOWN or CLOSED is still to be said */
+	bool tell_landed;                /* CLOSED: in good order */
+	bool tell_offer;                 /* OFFER is still to be said */
 	char reason[WH_RDMA_REASON_MAX]; /* why it is over */
 	char address[64], local[64];     /* for the verbs */
 	uint8_t token[WH_TOKEN_BYTES];
@@ -121,20 +122,26 @@ struct wh_rdma_link {
 	int error;
 };
 
+/* --- rdma_state.c ------------------------------------------------------------------------------ */
+
+/* End what the pairs do: when it returns, nothing lands here any more. Keys stay until the rest is
+ * taken down. */
+void wh_rdma_cut(struct wh_rdma_link *link);
+
 /* End RDMA on this side at once: when it returns, nothing of it lands here any more. */
 void wh_rdma_take_down(struct wh_rdma_link *link);
 
 /* RDMA is over because of @reason: take it down, and have that said. */
 void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason);
 
-/* Send a frame of ours. Return: 0, WH_TX_FULL or -errno. */
+/* Send a frame of ours: transport_rdma.c. Return: 0, WH_TX_FULL or -errno. */
 wh_must_check int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame);
-
-/* The pairs are connected: make what is needed to use them. Return: 0 or -ENOMEM. */
-wh_must_check int wh_rdma_come_up(struct wh_rdma_link *link);
 
 /* Begin to connect, or to wait for the peer; gives up if that cannot be. */
 void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port);
+
+/* Go on with that; gives up if that cannot be. */
+void wh_rdma_advance(struct wh_rdma_link *link);
 
 /* --- rdma_source.c ---------------------------------------------------------------------------- */
 

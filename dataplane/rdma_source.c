@@ -31,7 +31,8 @@
 static_assert(1u << SLOT_BITS >= WH_QUEUE_DEPTH_MAX, "a slot's number fits");
 static_assert(1u << PAGES_BITS > WH_RDMA_WRITE_LEN_MAX / WH_PAGE_SIZE, "a work's pages fit");
 static_assert(1u << REGION_BITS >= WH_REGIONS_MAX, "a region's number fits");
-static_assert(UINT64_C(1) << CHUNK_SHIFT <= WH_VERBS_COOKIES / WH_RDMA_CHUNKS_MAX, "a chunk's, too");
+static_assert(UINT64_C(1) << CHUNK_SHIFT <= WH_VERBS_COOKIES / WH_RDMA_CHUNKS_MAX,
+              "a chunk's, too");
 
 static uint64_t cookie_of(uint32_t slot, const struct wh_rdma_chunk *chunk, uint32_t bytes)
 {
@@ -274,9 +275,8 @@ static void post_by_rdma(struct wh_rdma_link *link, struct wh_rdma_slot *slot)
 {
 	/* This ends: each turn posts a piece, or something has to be waited for. */
 	while (slot->next < slot->w.len && link->state == WH_RDMA_UP && !slot->only_beside) {
-		struct wh_rdma_chunk *chunk =
-			wh_rdma_chunks_at(&link->chunks, slot->w.src_region,
-		                          slot->w.src_offset + slot->next);
+		struct wh_rdma_chunk *chunk = wh_rdma_chunks_at(&link->chunks, slot->w.src_region,
+		                                                slot->w.src_offset + slot->next);
 		uint32_t len = 0;
 
 		if (!chunk || is_refused(chunk)) {
@@ -443,12 +443,11 @@ static void gather(const struct wh_rdma_link *link, struct wh_rdma_frame *frame)
 
 	frame->kind = (enum wh_rdma_frame_kind)kind_of(chunk);
 	frame->list.count = 0;
-	for (; chunk && frame->list.count < WH_RDMA_LIST_MAX &&
-	       kind_of(chunk) == (int)frame->kind;
+	for (; chunk && frame->list.count < WH_RDMA_LIST_MAX && kind_of(chunk) == (int)frame->kind;
 	     chunk = chunk->next_tell)
-		frame->list.chunks[frame->list.count++] = (struct wh_rdma_chunk_id){
-			.region = chunk->region, .number = chunk->number
-		};
+		frame->list.chunks[frame->list.count++] =
+			(struct wh_rdma_chunk_id){ .region = chunk->region,
+			                           .number = chunk->number };
 }
 
 int wh_rdma_source_tell(struct wh_rdma_link *link)

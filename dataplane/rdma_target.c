@@ -115,8 +115,8 @@ void wh_rdma_target_seal(struct wh_rdma_link *link, const char *reason, bool exp
 		return;
 	if (expel)
 		wh_rdma_give_up(link, reason);
-	else if (link->verbs)
-		wh_verbs_cut(link->verbs); /* the rest takes longer, and a guest may be waiting */
+	else
+		wh_rdma_cut(link); /* the rest takes longer, and a guest may be waiting */
 	link->state = WH_RDMA_OVER;
 	link->tell_over = true;
 	link->tell_landed = true;

@@ -34,23 +34,11 @@
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
 
-/* Works on each pair: of the largest 16 MiB, more than leaves in a delay of 1 ms at 100 Gbit/s. */
-#define DEPTH 64u
-
-/* One of so many works tells of its end. */
-#define SIGNAL_EVERY 8u
-
-/* Barriers in flight: frames that follow writes, and the answer to one takes a round trip. */
-#define MARKS 16u
-
 /* Frames behind a barrier that is not known to have arrived; then the writes are waited for. */
 #define UNSETTLED_MAX 1024u
 
 /* The same at the receiver, with what was on its way; each has a page at most. */
 #define HELD_MAX 4096u
-
-/* For the peer to connect: writes wait for that. */
-#define CONNECT_NS (5 * WH_NSEC_PER_SEC)
 
 /* Completions taken at once. */
 #define BATCH 64u
@@ -60,126 +48,7 @@ static struct wh_rdma_link *link_of(struct wh_transport *transport)
 	return (struct wh_rdma_link *)transport;
 }
 
-/* --- up and down ------------------------------------------------------------------------------ */
-
-/* Events of @fd end the wait for something to happen. */
-static void watch(struct wh_rdma_link *link, int fd)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-
-	/* A test's verbs may have none, and then it has the transport look all the time. */
-	if (fd >= 0)
-		(void)epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event);
-}
-
-static void unwatch(struct wh_rdma_link *link, int fd)
-{
-	if (fd >= 0)
-		(void)epoll_ctl(link->epoll, EPOLL_CTL_DEL, fd, NULL);
-}
-
-void wh_rdma_take_down(struct wh_rdma_link *link)
-{
-	for (uint32_t i = 0; i < link->depth; i++)
-		link->slots[i].awaits = NULL;
-	if (link->pairs)
-		link->arrived = wh_rdma_pairs_arrived(link->pairs);
-	if (link->verbs) {
-		unwatch(link, wh_verbs_fd(link->verbs));
-		wh_verbs_cut(link->verbs);
-	}
-	if (link->enroll)
-		unwatch(link, wh_rdma_enroll_fd(link->enroll));
-	link->enroll = wh_rdma_enroll_free(link->enroll);
-	wh_rdma_chunks_expel(&link->chunks, link->verbs);
-	link->pairs = wh_rdma_pairs_free(link->pairs);
-	link->verbs = wh_verbs_close(link->verbs);
-	link->armed = false;
-	link->wake_ns = 0;
-	link->paid_bytes = 0;
-	link->rate.in_flight_bytes = 0;
-}
-
-void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason)
-{
-	(void)snprintf(link->reason, sizeof(link->reason), "%s",
-	               *reason ? reason : "RDMA broke, and the device does not say why");
-	wh_rdma_take_down(link);
-	link->state = link->passive ? WH_RDMA_OVER : WH_RDMA_BROKEN;
-	link->tell_offer = false;
-	link->tell_over = true;
-	if (link->passive && link->carries)
-		link->carries(link->context, WH_TRANSPORT_TCP, link->reason);
-}
-
-int wh_rdma_come_up(struct wh_rdma_link *link)
-{
-	const struct wh_rdma_pairs_config cfg = {
-		.verbs = link->verbs,
-		.pairs = link->options.pairs,
-		.depth = DEPTH,
-		.signal_every = SIGNAL_EVERY,
-		.marks = MARKS,
-	};
-	const bool on_demand = link->options.odp && wh_verbs_caps(link->verbs)->on_demand;
-
-	link->pairs = wh_rdma_pairs_new(&cfg);
-	link->enroll = wh_rdma_enroll_new(link->verbs);
-	if (!link->pairs || !link->enroll)
-		return -ENOMEM;
-	watch(link, wh_rdma_enroll_fd(link->enroll));
-	link->chunks.enroll = link->enroll;
-	link->chunks.rights = (link->passive ? WH_VERBS_LOCAL_WRITE | WH_VERBS_REMOTE_WRITE : 0u) |
-	                      (on_demand ? WH_VERBS_ON_DEMAND : 0u);
-	link->state = WH_RDMA_UP;
-	link->wake_ns = 0;
-	link->try_waiting = true;
-	if (link->carries)
-		link->carries(link->context, WH_TRANSPORT_RDMA, "");
-	return 0;
-}
-
-void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port)
-{
-	struct wh_error err = { "" };
-	const struct wh_verbs_config cfg = {
-		.passive = link->passive,
-		.address = link->address,
-		.local = link->local,
-		.port = port,
-		.pairs = link->options.pairs,
-		.depth = DEPTH,
-		.marks = WH_RDMA_PAIRS_RECEIVES(MARKS),
-		.token = link->token,
-	};
-	int r = wh_rdma_may_pin(link->options.pinned_bytes_max, UINT64_C(1) << link->chunks.order,
-	                        &link->chunks.pinned_bytes_max, &err);
-
-	if (r == 0)
-		r = wh_verbs_open(&link->verbs, &cfg, &err);
-	if (r < 0) {
-		wh_rdma_give_up(link, err.text);
-		return;
-	}
-	watch(link, wh_verbs_fd(link->verbs));
-	link->give_up_ns = wh_now_ns(&wh_clock_monotonic) + CONNECT_NS;
-	if (!link->passive)
-		link->wake_ns = link->give_up_ns;
-}
-
-/* Go on with connecting. */
-static void advance(struct wh_rdma_link *link)
-{
-	struct wh_error err = { "" };
-	int r = wh_verbs_advance(link->verbs, &err);
-
-	if (r > 0)
-		r = wh_rdma_come_up(link);
-	if (r < 0)
-		wh_rdma_give_up(link, *err.text ? err.text : strerror(-r));
-	else if (link->wake_ns && wh_now_ns(&wh_clock_monotonic) >= link->give_up_ns)
-		wh_rdma_give_up(link, "the target cannot be reached by RDMA");
-}
+/* --- what happens beside TCP ------------------------------------------------------------------- */
 
 /* Take what is complete. */
 static void take_completions(struct wh_rdma_link *link)
@@ -219,7 +88,7 @@ static void take_chunks(struct wh_rdma_link *link)
 static void look_beside(struct wh_rdma_link *link)
 {
 	if (link->verbs && (link->state == WH_RDMA_OPENING || link->state == WH_RDMA_CONNECTING))
-		advance(link);
+		wh_rdma_advance(link);
 	if (link->state == WH_RDMA_UP)
 		take_completions(link);
 	if (link->state == WH_RDMA_UP)
@@ -446,8 +315,7 @@ static int on_event(struct wh_rdma_link *link, const struct wh_event *event)
 
 static bool is_due(const struct wh_rdma_link *link, const struct wh_rdma_held *held)
 {
-	return held->barrier == 0 || link->resent ||
-	       (int32_t)(link->arrived - held->barrier) >= 0;
+	return held->barrier == 0 || link->resent || (int32_t)(link->arrived - held->barrier) >= 0;
 }
 
 static void release_lent(struct wh_rdma_link *link)
@@ -648,8 +516,8 @@ static void set_address(struct wh_rdma_link *link, const char *uri)
 	/* The link beside has refused what is none. */
 	if (!end)
 		end = at + strlen(at);
-	(void)snprintf(link->address, sizeof(link->address), "%.*s",
-	               (int)(end - at) - 2 * brackets, at + brackets);
+	(void)snprintf(link->address, sizeof(link->address), "%.*s", (int)(end - at) - 2 * brackets,
+	               at + brackets);
 }
 
 static struct wh_rdma_link *new_link(const struct wh_link_config *cfg)

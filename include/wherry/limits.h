@@ -174,6 +174,9 @@
 /* From asking for the last pass until both sides have everything. The guest stands still. */
 #define WH_HAND_OVER_NS (30ull * 1000 * 1000 * 1000)
 
+/* After its guest has moved, a QEMU that has not completed its migration has this long before it is killed. */
+#define WH_COMPLETE_NS (2ull * 1000 * 1000 * 1000)
+
 /* After its guest has moved, a QEMU that was told to quit has this long before it is killed. */
 #define WH_QUIT_NS (10ull * 1000 * 1000 * 1000)
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "compress.h"
+#include "rdma_frames.h"
 #include "wire.h"
 
 #include "wherry/assert.h"
@@ -80,6 +81,21 @@ static void try_frame(const uint8_t *data, uint32_t size)
 	wh_assert(wh_frame_encode(second, &back) == len && memcmp(first, second, len) == 0);
 }
 
+static void try_rdma_frame(const uint8_t *data, uint32_t size)
+{
+	uint8_t again[WH_RDMA_FRAME_MAX];
+	struct wh_rdma_frame frame;
+	uint32_t len;
+
+	if (wh_rdma_frame_decode(&frame, data, size) < 0)
+		return;
+	len = wh_rdma_frame_encode(again, &frame);
+	wh_assert(len == size && memcmp(again, data, 2) == 0);
+	/* What cannot be printed of a reason is replaced. */
+	if (frame.kind != WH_RDMA_DOWN && frame.kind != WH_RDMA_CLOSED)
+		wh_assert(memcmp(again + 4, data + 4, len - 4) == 0);
+}
+
 static void try_payload(const uint8_t *data, uint32_t size)
 {
 	static struct wh_decompressor *d;
@@ -127,6 +143,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_welcome(data);
 	if (size <= WH_FRAME_LEN_MAX)
 		try_frame(data, (uint32_t)size);
+	if (size <= WH_RDMA_FRAME_MAX)
+		try_rdma_frame(data, (uint32_t)size);
 	if (size <= WH_WRITE_LEN_MAX)
 		try_payload(data, (uint32_t)size);
 	if (size <= WH_WRITE_LEN_MAX)

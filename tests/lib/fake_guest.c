@@ -121,8 +121,7 @@ static void punch(struct fake_guest *guest, uint64_t page)
 
 	if (guest->punching)
 		guest->punching(guest->context, (const uint8_t *)region->addr +
-		                                        (page - region->first_page) *
-		                                                WH_PAGE_SIZE);
+		                                        (page - region->first_page) * WH_PAGE_SIZE);
 	/* It is a tmpfs, whatever it stands for. */
 	wh_assert(fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	                    (off_t)((page - region->first_page) * WH_PAGE_SIZE),

@@ -152,6 +152,13 @@ TABLES = [
         sources=("dataplane/wire.h",),
         code=r"^\tWH_FRAME_(\w+) = (\d+),",
     ),
+    Table(
+        doc="docs/wire-protocol.md",
+        heading="Frame kinds of RDMA",
+        columns={"Name": NAME, "Number": r"^(\d+)$"},
+        sources=("dataplane/rdma_frames.h",),
+        code=r"^\tWH_RDMA_(\w+) = (\d+),",
+    ),
 ]
 
 

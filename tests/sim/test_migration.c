@@ -102,11 +102,11 @@ struct world {
 	bool source_runs;   /* the guest does, there */
 	enum rdma rdma;
 	uint64_t strike_at_ns; /* what @rdma says */
-	bool untold; /* the link is not told what was given back: pages will be stale */
+	bool untold;           /* the link is not told what was given back: pages will be stale */
 	struct wh_rdma_link *source_rdma, *target_rdma; /* borrowed */
 	uint64_t rdma_bytes;
 	uint32_t fell_back, came_up; /* ends */
-	bool stale;         /* it moved, and its memory is not what it wrote */
+	bool stale;                  /* it moved, and its memory is not what it wrote */
 	struct fake_guest guest;
 	struct wh_loop *loop;
 
@@ -506,7 +506,8 @@ static void rdma_may_break_at_any_moment(void **state)
 
 	(void)state;
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
-		const uint32_t kind = RDMA + (uint32_t)(running_seed / FAULTS % (RDMA_KINDS - RDMA));
+		const uint32_t kind =
+			RDMA + (uint32_t)(running_seed / FAULTS % (RDMA_KINDS - RDMA));
 
 		moved += run_world(running_seed, NO_DISKS, (enum rdma)kind);
 		fell_back += the_world->fell_back;
@@ -518,7 +519,8 @@ static void rdma_may_break_at_any_moment(void **state)
 	              "at %u, %" PRIu64 " pages went by it\n",
 	              moved, SEEDS, came_up, fell_back, rdma_bytes / WH_PAGE_SIZE);
 
-	assert_in_range(moved, SEEDS / FAULTS, SEEDS - 1); /* what goes by RDMA meets no fault of TCP's */
+	/* What goes by RDMA meets no fault of TCP's. */
+	assert_in_range(moved, SEEDS / FAULTS, SEEDS - 1);
 	assert_in_range(came_up, SEEDS, 2 * SEEDS);
 	assert_in_range(fell_back, SEEDS / 8, SEEDS);
 	assert_in_range(rdma_bytes, (uint64_t)SEEDS * 100 * WH_PAGE_SIZE, UINT64_MAX);

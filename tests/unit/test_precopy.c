@@ -259,6 +259,45 @@ static void a_page_given_back_and_still_there_stays_noted(void **state)
 	assert_true(wh_pageset_has(f->dirty.removed, 7));
 }
 
+/* Its device goes on with the page that was there. */
+static void the_link_is_told_before_a_page_given_back_is_sent(void **state)
+{
+	struct rig *f = *state;
+	struct wh_round round;
+
+	rig_dirty(f, 7, 1);
+	wh_pageset_add(f->dirty.removed, 7, 1);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(fake_link_discarded_bytes(f->link), WH_PAGE_SIZE);
+
+	/* The tracker is done with it, but it may have gone since. */
+	wh_dirty_forget(&f->dirty, 7);
+	rig_dirty(f, 7, 1);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(fake_link_discarded_bytes(f->link), 2 * WH_PAGE_SIZE);
+
+	/* What was told after that is what is there. */
+	rig_dirty(f, 7, 1);
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+	assert_int_equal(fake_link_discarded_bytes(f->link), 2 * WH_PAGE_SIZE);
+}
+
+/* Else it would be told as zero in each round. */
+static void a_zero_page_that_a_device_holds_is_taken_for_gone(void **state)
+{
+	struct rig *f = *state;
+	struct wh_round round;
+
+	rig_clear(f, 7, 1);
+	wh_pageset_add(f->dirty.removed, 7, 1);
+	fake_link_pin(f->link, 0, 0, FIRST_PAGES * WH_PAGE_SIZE);
+
+	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
+
+	assert_int_equal(rig_times_told(f, 7), 1);
+	assert_false(wh_pageset_has(f->dirty.removed, 7));
+}
+
 /* --- rounds ----------------------------------------------------------------------------------- */
 
 static void rounds_are_numbered_and_the_last_is_marked(void **state)
@@ -364,6 +403,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(sends_every_pending_page_once),
+		TEST(the_link_is_told_before_a_page_given_back_is_sent),
+		TEST(a_zero_page_that_a_device_holds_is_taken_for_gone),
 		TEST(waits_for_room_when_the_queue_is_full),
 		TEST(waits_for_room_for_a_frame),
 		TEST(zero_pages_are_told_and_never_sent),

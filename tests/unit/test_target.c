@@ -185,6 +185,22 @@ static void zero_runs_are_emptied_and_nothing_else(void **state)
 	}
 }
 
+static void zero_runs_in_memory_that_a_device_holds_are_written(void **state)
+{
+	struct fixture *f = *state;
+
+	agree(f);
+	put_junk(f);
+	fake_link_pin(f->link, 7, 0, 4 * WH_PAGE_SIZE);
+
+	assert_int_equal(say_zero(f, 7, 3, 1), WH_TARGET_MORE);
+	assert_int_equal(say_zero(f, 7, 4, 1), WH_TARGET_MORE);
+
+	assert_false(has_junk(f, 1, 3));
+	assert_false(wh_ram_is_hole(&f->ram, f->ram.regions[1].first_page + 3));
+	assert_true(wh_ram_is_hole(&f->ram, f->ram.regions[1].first_page + 4));
+}
+
 static void each_round_is_answered(void **state)
 {
 	struct fixture *f = *state;
@@ -444,6 +460,7 @@ int main(void)
 		TEST(regions_are_lent_under_the_sources_ids),
 		TEST(start_empties_the_ram),
 		TEST(zero_runs_are_emptied_and_nothing_else),
+		TEST(zero_runs_in_memory_that_a_device_holds_are_written),
 		TEST(each_round_is_answered),
 		TEST(after_the_last_round_no_memory_is_lent),
 		TEST(after_the_last_round_any_end_of_the_link_is_good),
