@@ -7,12 +7,21 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 from scenarios import VARIANTS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
 SKIPPED = 77
+MISSED = 75  # the guest was moved before it could be asked for post-copy: chance, whoever moves it
+
+# Those that are ours. That another one fails or hangs is not for us to mend, and ends nothing.
+OURS = ("wherry", "floor")
+
+# How often a peer may move the guest in a pair, until it does.
+TRIES = 2
+TRIES_IF_MISSED = 4
 
 # What is kept of a peer's JSON, where it has it.
 FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_bytes", "downtime_ms",
@@ -22,11 +31,22 @@ FIELDS = ("mem_mib", "wall_s", "machine_cpu_s", "softirq_s", "steal_s", "wire_by
 
 
 class PeerError(Exception):
-	"""A peer's program ended badly; status is to be that of ours."""
+	"""A peer's program ended badly, with that status and that as the last line of what it said."""
 
-	def __init__(self, message, status):
-		super().__init__(message)
+	def __init__(self, command, status, said):
+		super().__init__(f"{' '.join(command)}: exit status {status}\n{said}")
 		self.status = status
+		self.reason = (said.strip().splitlines() or ["no reason given"])[-1]
+
+	def is_fatal(self, peer, tried):
+		"""Whether everything ends with it, of a peer that has been tried so often."""
+		if self.status == SKIPPED:
+			return True
+		return peer in OURS and (self.status != MISSED or self.is_last(tried))
+
+	def is_last(self, tried):
+		"""Whether the peer is not to be tried again."""
+		return tried >= (TRIES_IF_MISSED if self.status == MISSED else TRIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +65,17 @@ def run(command):
 	"""The program's output. However this ends, the program has cleaned up after itself by then."""
 	# A group of its own: one signal ends whatever the program waits for as well.
 	with subprocess.Popen([os.path.join(HERE, command[0]), *command[1:]], text=True,
-			stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as child:
+			stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+			start_new_session=True) as child:
 		try:
-			output, _ = child.communicate()
+			output, complaints = child.communicate()
 		except BaseException:
 			os.killpg(child.pid, signal.SIGTERM)
 			child.wait()
 			raise
 	if child.returncode != 0:
-		status = SKIPPED if child.returncode == SKIPPED else 1
-		raise PeerError(f"{' '.join(command)}: exit status {child.returncode}\n{output}", status)
+		raise PeerError(command, child.returncode, output + complaints)
+	sys.stderr.write(complaints)
 	return output
 
 

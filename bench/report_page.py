@@ -145,6 +145,33 @@ def ratios(results):
 	return tag("h2", "Ratios") + note + table(titles, rows)
 
 
+def reasons(results, failed):
+	"""Why a variant failed, pair by pair."""
+	same = ("scenario", "peer", "variant")
+	given = [failure for failure in results.get("failures") or []
+		if all(failure.get(name) == failed.get(name) for name in same)]
+	return "; ".join(f"pair {failure.get('pair')}: {failure.get('reason')}" for failure in given)
+
+
+def failed_cells(results, failed):
+	label = f"{results_of.peer_name(failed['peer'])} {failed.get('variant') or ''}".strip()
+	count = f"{failed['failed']} of {failed['of']}"
+	return [tag("td", tag("span", "", class_=f"key {style(failed['peer'])}"), text(label)),
+		tag("td", text(count), class_="number"), tag("td", text(reasons(results, failed)))]
+
+
+def failures(results):
+	rows = []
+	given = results.get("failed") or []
+	for name, members in results_of.group(given, lambda failed: failed["scenario"]).items():
+		rows += rows_of(name, [failed_cells(results, failed) for failed in members])
+	if not rows:
+		return ""
+	note = tag("p", "Samples that nothing came of. Each was tried again; a pair in which that failed, too,"
+		" has no ratio.", class_="note")
+	return tag("h2", "Failed") + note + table(head("scenario", "by", "failed", "why"), rows)
+
+
 def figure(title, note, plot):
 	"""@plot is markup, or empty: then there is nothing to show."""
 	if not plot:
@@ -337,5 +364,5 @@ def page(results):
 		tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
 		tag("title", title), tag("style", css))
 	body = tag("body", tag("h1", title), facts(results), summary(scenarios), ratios(results),
-		*(section(scenario) for scenario in scenarios))
+		failures(results), *(section(scenario) for scenario in scenarios))
 	return "<!DOCTYPE html>\n" + tag("html", head_part, body, lang="en") + "\n"

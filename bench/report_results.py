@@ -110,10 +110,20 @@ RATIO = record(
 	scenario=text, of=text, peer=text, to=text, pairs=list_of(positive), median=positive,
 )
 
+FAILED = record(
+	required=("scenario", "peer", "failed", "of"),
+	scenario=text, peer=text, variant=text, failed=number, of=number,
+)
+
+FAILURE = record(
+	required=("scenario", "peer"),
+	scenario=text, peer=text, variant=text, pair=number, reason=text,
+)
+
 RESULTS = record(
 	required=("runs",),
 	started=text, machine=record(memory_mib=number), versions=record(), options=record(),
-	runs=list_of(RUN), ratios=list_of(RATIO),
+	runs=list_of(RUN), ratios=list_of(RATIO), failed=list_of(FAILED), failures=list_of(FAILURE),
 )
 
 

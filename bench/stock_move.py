@@ -7,7 +7,8 @@ completed, ram_bytes and zero_pages as QEMU reports them, wire_bytes, and with -
 (bench/standstill.py). With --zero-copy missed_zero_copy, as QEMU counts it: how often the kernel had
 copied all that was sent nevertheless, which it does where the receiver is on the same machine. With
 --postcopy vcpu_blocked_ms, how long the guest's only vCPU waited for pages; "preempt" sends these over
-a connection of their own.
+a connection of their own. If the guest was moved before it could be asked for post-copy, the exit status
+is peers.MISSED.
 """
 
 import argparse
@@ -18,13 +19,21 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "lib"))
 
 from meter import Meter, sent_bytes  # noqa: E402 (the path is set above)
+from peers import MISSED  # noqa: E402
 from qmp import Qmp, QmpError  # noqa: E402
 from standstill import Standstill  # noqa: E402
 
 PORT = 4444
-TIMEOUT_S = 300
 MIB = 1 << 20
 UNLIMITED_BPS = 1 << 40
+
+# Nobody waits for a migration that hangs or gets nowhere longer than a slow start takes, and four times
+# what all of the memory does at the lowest limit of a scenario, 64 MiB/s.
+START_S = 60
+MIB_PER_S = 16
+
+# After these nothing happens any more.
+ENDS = ("completed", "failed", "cancelled")
 
 
 # Capabilities that come with an option, at both ends.
@@ -47,6 +56,10 @@ def parameters(options):
 	return found
 
 
+class MissedError(Exception):
+	"""The guest was moved before it could be asked for post-copy."""
+
+
 def configure(qmp, options):
 	on = ["events", *(name for option, names in CAPABILITIES.items() if getattr(options, option)
 		for name in names)]
@@ -55,30 +68,48 @@ def configure(qmp, options):
 	qmp.execute("migrate-set-parameters", parameters(options))
 
 
-def wait_for(qmp, reached):
-	"""Until reached(name, data) of an event; QmpError if the migration fails before."""
+def wait_for(qmp, what, reached, timeout_s):
+	"""Until reached(name, data) of an event. Returns what the event said the migration is, if it did."""
 	def told(event):
 		name, data = event["event"], event.get("data", {})
-		return reached(name, data) or (name == "MIGRATION" and data["status"] == "failed")
+		return reached(name, data) or (name == "MIGRATION" and data["status"] in ENDS)
 
-	if qmp.wait_event(told, TIMEOUT_S)["data"].get("status") == "failed":
+	try:
+		status = qmp.wait_event(told, timeout_s)["data"].get("status")
+	except QmpError as e:
+		raise QmpError(f"waiting for '{what}', for {timeout_s} s at most: {e}") from e
+	if status == "failed":
 		info = qmp.execute("query-migrate")
 		reason = info.get("error-desc", "QEMU gives no reason")
 		raise QmpError(f"migration failed: {reason}")
+	return status
 
 
-def wait_status(qmp, status):
-	wait_for(qmp, lambda name, data: name == "MIGRATION" and data["status"] == status)
+def wait_status(qmp, wanted, timeout_s):
+	"""Until the migration is that. Returns whether it is, and not at an end without having been it."""
+	return wanted == wait_for(qmp, wanted,
+		lambda name, data: name == "MIGRATION" and data["status"] == wanted, timeout_s)
 
 
-def switch_to_postcopy(source):
-	"""When all memory has been sent once, which is when the second pass begins."""
-	wait_for(source, lambda name, data: name == "MIGRATION_PASS" and data["pass"] == 2)
+def wait_completed(qmp, timeout_s):
+	if not wait_status(qmp, "completed", timeout_s):
+		raise QmpError("migration cancelled")
+
+
+def switch_to_postcopy(source, timeout_s):
+	"""When all memory has been sent once, which is when the second pass begins.
+
+	To ask when all is over is no error for QEMU, and changes nothing.
+	"""
+	wait_for(source, "second pass",
+		lambda name, data: name == "MIGRATION_PASS" and data["pass"] == 2, timeout_s)
 	source.execute("migrate-start-postcopy")
-	wait_status(source, "postcopy-active")
+	if not wait_status(source, "postcopy-active", timeout_s):
+		raise MissedError("the guest was moved before it could be asked for post-copy")
 
 
 def move(options):
+	timeout_s = START_S + options.mem // MIB_PER_S
 	with Qmp(options.source[0]) as source, Qmp(options.target[0]) as target:
 		for qmp in (source, target):
 			configure(qmp, options)
@@ -90,9 +121,9 @@ def move(options):
 		meter = Meter(source=options.source[1], target=options.target[1])
 		source.execute("migrate", {"uri": uri})
 		if options.postcopy:
-			switch_to_postcopy(source)
-		wait_status(source, "completed")
-		wait_status(target, "completed")
+			switch_to_postcopy(source, timeout_s)
+		wait_completed(source, timeout_s)
+		wait_completed(target, timeout_s)
 		measured = meter.read()
 		measured["wire_bytes"] = sent_bytes(options.source[1]) - sent
 
@@ -120,7 +151,7 @@ def main():
 	parser.add_argument("--limit", type=int, default=0, help="MiB a second; 0 is none")
 	parser.add_argument("--watch", nargs=2, metavar=("SOURCE_QMP", "TARGET_QMP"),
 		help="two more monitors, to measure the downtime")
-	parser.add_argument("--mem", type=int, required=True, help="MiB, for the record")
+	parser.add_argument("--mem", type=int, required=True, help="MiB")
 	parser.add_argument("--contents", required=True, help="for the record")
 	options = parser.parse_args()
 	options.preempt = options.postcopy == "preempt"
@@ -135,6 +166,9 @@ def main():
 		print(json.dumps({**record, **move(options)}))
 	except QmpError as e:
 		sys.exit(f"stock_move: {e}")
+	except MissedError as e:
+		print(f"stock_move: {e}", file=sys.stderr)
+		sys.exit(MISSED)
 
 
 if __name__ == "__main__":

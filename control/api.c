@@ -85,19 +85,45 @@ static int have_job(struct wh_daemon *d, const json_t *request, json_t *answer,
 	return r;
 }
 
-static int cancel(struct wh_job *job, struct wh_error *err)
+/* Where the guest is, or who knows, if it is too late to cancel. */
+static int refuse_cancel(const struct wh_job *job, struct wh_error *err)
 {
-	bool source = job->record.role == WH_ROLE_SOURCE;
+	const bool source = job->record.role == WH_ROLE_SOURCE;
+	const char *id = job->record.id;
 
+	if (wh_job_is_over(job->state) || job->state == WH_JOB_CANCELLING)
+		return wh_fail(err, -EBUSY, "migration %s is '%s' already", id,
+		               wh_job_state_name(job->state));
 	if (wh_job_in_postcopy(job))
 		return wh_fail(err, -EBUSY,
 		               "migration %s cannot be cancelled: the guest already runs %s%s, and "
 		               "only the rest of its memory is still to follow",
-		               job->record.id, source ? "at node " : "here",
-		               source ? job->record.peer : "");
+		               id, source ? "at node " : "here", source ? job->record.peer : "");
+	if (wh_phase_is_committed(job->record.phase))
+		return wh_fail(err, -EBUSY, "migration %s cannot be cancelled: the guest has moved",
+		               id);
+	if (!source)
+		return wh_fail(err, -EBUSY,
+		               "migration %s cannot be cancelled here any more: ask node %s, its "
+		               "source",
+		               id, job->record.peer);
+	if (job->domain)
+		return wh_fail(
+			err, -EBUSY,
+			"migration %s cannot be cancelled any more: all that node %s needs is "
+			"on its way, and libvirt decides now where the guest goes on",
+			id, job->record.peer);
+	return wh_fail(
+		err, -EBUSY,
+		"migration %s cannot be cancelled any more: all that node %s needs is on its "
+		"way, and only that node knows whether the guest runs there already",
+		id, job->record.peer);
+}
+
+static int cancel(struct wh_job *job, struct wh_error *err)
+{
 	if (!wh_job_can_undo(job))
-		return wh_fail(err, -EBUSY, "migration %s is '%s', which cannot be cancelled",
-		               job->record.id, wh_job_state_name(job->state));
+		return refuse_cancel(job, err);
 	wh_job_fail(job, WH_OUTCOME_CANCELLED, "cancelled by the operator");
 	return 0;
 }

@@ -6,6 +6,7 @@
  *	check.c          findings, as the API has them, and what is looked at on a host
  *	check_kernel.c   what a mover needs of the kernel, tried out
  *	check_memory.c   where the RAM of guests is kept
+ *	check_hook.c     whether libvirt has wherry's hook
  *	check_vm.c       the request, on the node that has the VM
  *	check_target.c   and on the node that it may go to
  *
@@ -19,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "domain_xml.h"
 #include "json.h"
@@ -63,6 +65,15 @@ void wh_check_memory_place(struct wh_check_list *list, const char *conf);
 
 /* The same of those that process @pid maps now. */
 void wh_check_memory_files(struct wh_check_list *list, pid_t pid);
+
+/*
+ * Whether libvirt's hooks in @dir have ours. @libvirtd_started: in seconds since 1970, 0 if that is not known: it
+ * knows of no first hook that is newer.
+ */
+void wh_check_hook(struct wh_check_list *list, const char *dir, time_t libvirtd_started);
+
+/* When the libvirtd that listens there has started; 0 if nobody knows. */
+time_t wh_check_libvirtd_started(const char *socket_path);
 
 /* Whether QEMU, by what it answers to query-version, is new enough. */
 void wh_check_qemu(struct wh_check_list *list, const json_t *version);

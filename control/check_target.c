@@ -22,6 +22,7 @@
 #include "wherry/assert.h"
 
 #define QEMU_CONF     "/etc/libvirt/qemu.conf"
+#define HOOKS         "/etc/libvirt/hooks"
 #define QEMU_CONF_MAX (1u << 20)
 #define FREE_HUGE     "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
 #define HUGE_BYTES    (UINT64_C(2) << 20)
@@ -174,6 +175,8 @@ static void check_libvirt(struct target_check *c)
 		return;
 	}
 	wh_check_yes(&c->list, "libvirt", "its libvirtd answers");
+	wh_check_hook(&c->list, HOOKS,
+	              wh_check_libvirtd_started(c->daemon->config->libvirt->socket));
 	check_name(c);
 	wh_libvirt_capabilities(libvirt, c->needs.emulator, c->needs.machine, on_machine, c);
 }

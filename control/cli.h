@@ -103,6 +103,12 @@ int wh_cli_fail(const struct wh_error *err);
 /* Print it with indentation, and return WH_EXIT_DONE. */
 int wh_cli_print_json(const json_t *json);
 
+/* The same of an answer of wherryd's, without what is only for us. */
+int wh_cli_print_answer(json_t *answer);
+
+/* Labels as a table: an object of texts. */
+void wh_cli_print_labels(const json_t *labels);
+
 /* Settings as a table; without @from, "from" is whether a manifest has them. */
 void wh_cli_print_settings(const json_t *settings);
 

@@ -130,7 +130,6 @@ int wh_cli_check(struct wh_cli *cli)
 	}
 	if (!wh_cli_option(cli, "json"))
 		return print(answer);
-	(void)json_object_del(answer, "ok");
-	(void)wh_cli_print_json(answer);
+	(void)wh_cli_print_answer(answer);
 	return is(answer, "good") ? WH_EXIT_DONE : WH_EXIT_FAILED;
 }

@@ -14,18 +14,8 @@
 
 static void print_labels(const char *of, const json_t *labels)
 {
-	static const char *const titles[] = { "", "", NULL };
-	wh_cleanup(wh_table_freep) struct wh_table *table = wh_table_new(titles);
-	const char *key;
-	json_t *value;
-
 	(void)printf("\nLabels of %s%s\n", of, json_object_size(labels) == 0 ? ": none" : "");
-	json_object_foreach((json_t *)labels, key, value) { /* it is only read */
-		(void)value;
-		wh_table_put(table, "%s", key);
-		wh_table_put(table, "\"%s\"", wh_json_text(labels, key));
-	}
-	wh_table_print(table, stdout, 2);
+	wh_cli_print_labels(labels);
 }
 
 static void print_entries(const json_t *entries)
@@ -121,10 +111,8 @@ int wh_cli_explain(struct wh_cli *cli)
 	                         wh_cli_option(cli, "namespace")),
 	               &answer, &err) < 0)
 		return wh_cli_fail(&err);
-	if (wh_cli_option(cli, "json")) {
-		(void)json_object_del(answer, "ok");
-		return wh_cli_print_json(answer);
-	}
+	if (wh_cli_option(cli, "json"))
+		return wh_cli_print_answer(answer);
 	print(answer);
 	return WH_EXIT_DONE;
 }

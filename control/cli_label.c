@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cli_table.h"
 
 #include "wherry/assert.h"
 
@@ -48,19 +47,11 @@ static bool is_text(const struct wh_cli *cli)
 
 static void print(const json_t *answer)
 {
-	static const char *const titles[] = { "", "", NULL };
-	wh_cleanup(wh_table_freep) struct wh_table *table = wh_table_new(titles);
 	const json_t *labels = json_object_get(answer, "labels");
-	const char *key;
-	json_t *value;
 
 	(void)printf("namespace %s%s\n", wh_json_text(answer, "namespace"),
 	             json_object_size(labels) == 0 ? ", no labels" : "");
-	json_object_foreach((json_t *)labels, key, value) { /* it is only read */
-		wh_table_put(table, "%s", key);
-		wh_table_put(table, "\"%s\"", json_string_value(value));
-	}
-	wh_table_print(table, stdout, 2);
+	wh_cli_print_labels(labels);
 }
 
 int wh_cli_label(struct wh_cli *cli)
@@ -88,10 +79,8 @@ int wh_cli_label(struct wh_cli *cli)
 	                         "name_space", wh_cli_option(cli, "namespace-name")),
 	               &answer, &err) < 0)
 		return wh_cli_fail(&err);
-	if (wh_cli_option(cli, "json")) {
-		(void)json_object_del(answer, "ok");
-		return wh_cli_print_json(answer);
-	}
+	if (wh_cli_option(cli, "json"))
+		return wh_cli_print_answer(answer);
 	print(answer);
 	return WH_EXIT_DONE;
 }

@@ -22,6 +22,26 @@ int wh_cli_print_json(const json_t *json)
 	return WH_EXIT_DONE;
 }
 
+int wh_cli_print_answer(json_t *answer)
+{
+	(void)json_object_del(answer, "ok");
+	return wh_cli_print_json(answer);
+}
+
+void wh_cli_print_labels(const json_t *labels)
+{
+	static const char *const titles[] = { "", "", NULL };
+	wh_cleanup(wh_table_freep) struct wh_table *table = wh_table_new(titles);
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)labels, key, value) { /* it is only read */
+		wh_table_put(table, "%s", key);
+		wh_table_put(table, "\"%s\"", json_string_value(value));
+	}
+	wh_table_print(table, stdout, 2);
+}
+
 static void put_from(struct wh_table *table, const json_t *setting)
 {
 	const char *from = wh_json_text(setting, "from");

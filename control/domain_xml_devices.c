@@ -52,23 +52,40 @@ static bool is_local_and_written(const xmlNode *disk)
 	return *wh_xml_attr(source, "file") || *wh_xml_attr(source, "dev");
 }
 
+/* As control/job_domain_disks.c does with one that is not shared. */
+static void note_disk(struct wh_check *check, const xmlNode *disk)
+{
+	const xmlNode *source = wh_xml_first(disk, "source");
+	const struct wh_check_word format =
+		wh_check_word(wh_xml_attr(wh_xml_first(disk, "driver"), "type"));
+	const struct wh_check_word name = wh_check_device(disk);
+
+	if (wh_xml_has(disk, "type", "block"))
+		wh_check_note(check, "disk %s is %s: the other host must see it, too", name.text,
+		              wh_check_word(wh_xml_attr(source, "dev")).text);
+	else if (*format.text && strcmp(format.text, "raw") != 0)
+		wh_check_note(check,
+		              "disk %s is %s: the other host must see it, too, since of files only "
+		              "raw ones are copied, and this is %s",
+		              name.text, wh_check_word(wh_xml_attr(source, "file")).text,
+		              format.text);
+	else
+		wh_check_note(check,
+		              "disk %s is %s: if the other host does not see it, it is copied to a "
+		              "new file of that name there, and this one stays, out of date",
+		              name.text, wh_check_word(wh_xml_attr(source, "file")).text);
+}
+
 /* Whether a path is shared only the hosts can tell. */
 void wh_rule_disks_shared(struct wh_check *check)
 {
 	size_t count = 0;
 
 	for (xmlNode *n = wh_xml_first(check->devices, "disk"); n; n = wh_xml_next(n, "disk")) {
-		const xmlNode *source = wh_xml_first(n, "source");
-		const char *path =
-			wh_xml_attr(source, wh_xml_has(n, "type", "block") ? "dev" : "file");
-
 		if (!is_local_and_written(n))
 			continue;
 		count++;
-		wh_check_note(check,
-		              "disk %s is %s: the other host must see it, too; else it has to be "
-		              "copied (block migration)",
-		              wh_check_device(n).text, wh_check_word(path).text);
+		note_disk(check, n);
 	}
 	if (count == 0)
 		wh_check_good(check, "no disk is a file or device of this host that is written");

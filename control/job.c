@@ -209,7 +209,10 @@ void wh_job_unrecord(struct wh_job *job)
 
 	if (!job->journaled)
 		return;
-	remove_socket(job); /* the record goes last: a wherryd that is killed here finds it again */
+	/* The record goes last: a wherryd that is killed here finds it again. */
+	remove_socket(job);
+	if (job->domain)
+		wh_disks_remove(job);
 	if (wh_journal_remove(job->daemon->config->state, job->record.id, &err) < 0)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));

@@ -184,7 +184,6 @@ struct wh_job {
 	uint32_t their_count;
 	struct wh_timer beat; /* PostCopy: tells the source about faults */
 	bool loaded;          /* QEMU has the device state */
-	bool defined;         /* a domain that libvirt knew here before */
 	bool resuming;        /* committed, "cont" not yet answered */
 	bool asked;           /* the source waits for an answer meanwhile */
 };

@@ -91,6 +91,13 @@ void wh_target_restore(struct wh_job *job, wh_qmp_reply_fn reply)
 		wh_guest_restore(job->qmp, reply, job);
 }
 
+int wh_domain_libvirt_path(const struct wh_job *job, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%s/%s.libvirt", job->daemon->socket_dir, job->record.id);
+
+	return n > 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
+}
+
 static void unlink_ours(const struct wh_job *job, const char *prefix, const char *suffix)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -103,7 +110,10 @@ static void unlink_ours(const struct wh_job *job, const char *prefix, const char
 static void remove_sockets(const struct wh_job *job)
 {
 	const bool target = job->record.role == WH_ROLE_TARGET;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
+	if (!target && wh_domain_libvirt_path(job, path, sizeof(path)) == 0)
+		(void)unlink(path); /* of a wherryd that was killed */
 	if (!*job->record.directory)
 		return;
 	if (!target && job->domain->moved && *job->domain->old_monitor)

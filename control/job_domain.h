@@ -80,11 +80,9 @@ struct wh_job_domain {
 	bool vmm_gone;
 	unsigned due; /* calls to libvirt whose answers come to this job */
 
-	struct wh_node_disk files[WH_DISKS_MAX]; /* source: that may have to be copied; target:
-	                                          * for which a file was made */
-	uint32_t file_count;
-
 	/* Source. */
+	struct wh_node_disk files[WH_DISKS_MAX]; /* that may have to be copied */
+	uint32_t file_count;
 	struct wh_timer finish_due; /* once the stream is let go: whether that is answered */
 	bool recovered;             /* by a later wherryd */
 	bool migrating;             /* libvirt is at it; counted in @due */
@@ -102,6 +100,7 @@ struct wh_job_domain {
 	/* Target. */
 	struct wh_hook *hook;
 	bool proceeded; /* libvirt rules from here on */
+	bool leaving;   /* the guest is at the source: what came is being removed */
 };
 
 /* job_domain.c */
@@ -120,6 +119,8 @@ void wh_domain_watch_vmm(struct wh_job *job, void (*gone)(void *ctx, uint32_t ev
 /* "DIR/wherry-ID.sock". Return: 0 or -ENAMETOOLONG. */
 wh_must_check int wh_domain_path(const struct wh_job *job, const char *prefix, const char *suffix,
                                  char *buf, size_t size);
+/* Where libvirt's own connection goes to at the source. Return: 0 or -ENAMETOOLONG. */
+wh_must_check int wh_domain_libvirt_path(const struct wh_job *job, char *buf, size_t size);
 /* The monitor of a target's hypervisor: our own, or the configuration's. 0 or -errno. */
 wh_must_check int wh_target_monitor_path(const struct wh_job *job, char *buf, size_t size,
                                          struct wh_error *err);
@@ -165,7 +166,10 @@ void wh_disks_tick(struct wh_job *job);
  */
 wh_must_check int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
                                  struct wh_node_message *expected, struct wh_error *err);
-/* Source: the marks. Target: the places, unless the guest has come to use them. */
+/*
+ * Source: the marks. Target: the places, unless the guest has come to use them. Files that have taken the place
+ * of ours are left alone.
+ */
 void wh_disks_remove(struct wh_job *job);
 
 /* job_domain_source.c */
@@ -226,5 +230,6 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer);
 void wh_domain_recover_begun(struct wh_job *job);  /* a source that is to be undone */
 void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
 void wh_domain_recover_target(struct wh_job *job);
+void wh_domain_recover_owed(struct wh_job *job); /* a target in post-copy */
 
 #endif

@@ -5,7 +5,8 @@
  *
  * Nothing but a look tells whether a directory is shared: the source puts a mark beside each disk, and
  * the target looks for it. Where it is not, the target makes an empty file of the same size, for
- * libvirt to copy into. It never touches a file that is there.
+ * libvirt to copy into. It never touches a file that is there. The journal knows of both, so that a
+ * wherryd that is killed leaves none.
  */
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "domain_xml.h"
@@ -21,30 +23,45 @@
 #include "job_domain.h"
 
 #include "wherry/assert.h"
+#include "wherry/clock.h"
 #include "wherry/fdpass.h"
 
-/* "DIR/.wherry-ID" beside the disk; never NULL, from malloc(). */
-static char *mark_of(const struct wh_job *job, const struct wh_node_disk *disk)
+/* "DIR/.wherry-ID" beside the disk. */
+static void mark_of(const struct wh_job *job, const struct wh_node_disk *disk,
+                    char path[WH_MADE_PATH_MAX])
 {
 	const char *slash = strrchr(disk->path, '/');
-	char *path;
+	int n;
 
 	wh_assert(slash);
-	wh_assert(asprintf(&path, "%.*s/.wherry-%s", (int)(slash - disk->path), disk->path,
-	                   job->record.id) > 0);
-	return path;
+	n = snprintf(path, WH_MADE_PATH_MAX, "%.*s/.wherry-%s", (int)(slash - disk->path),
+	             disk->path, job->record.id);
+	wh_assert(n > 0 && (size_t)n < WH_MADE_PATH_MAX);
 }
 
-static int mark(const struct wh_job *job, const struct wh_node_disk *disk, struct wh_error *err)
+/* In the journal before there is one: the name is ours alone. */
+static int mark_all(struct wh_job *job, struct wh_error *err)
 {
-	wh_cleanup(wh_freep) char *path = mark_of(job, disk);
-	wh_cleanup(wh_closep) int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	struct wh_record *record = &job->record;
+	const struct wh_job_domain *d = job->domain;
+	int r;
 
-	if (fd < 0)
-		return wh_fail(err, -errno,
-		               "cannot tell whether disk '%s' is shared: cannot make %s: %s",
-		               disk->target, path, strerror(errno));
-	return 0;
+	record->made_count = 0;
+	if (d->file_count == 0)
+		return 0;
+	for (uint32_t i = 0; i < d->file_count; i++)
+		mark_of(job, &d->files[i], record->made[record->made_count++].path);
+	r = wh_job_record(job, record->phase, err);
+	for (uint32_t i = 0; r == 0 && i < d->file_count; i++) {
+		const char *path = record->made[i].path;
+		wh_cleanup(wh_closep) int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+		if (fd < 0)
+			r = wh_fail(err, -errno,
+			            "cannot tell whether disk '%s' is shared: cannot make %s: %s",
+			            d->files[i].target, path, strerror(errno));
+	}
+	return r;
 }
 
 static int take_disk(struct wh_job *job, const struct wh_domain_disk *disk, struct wh_error *err)
@@ -63,7 +80,7 @@ static int take_disk(struct wh_job *job, const struct wh_domain_disk *disk, stru
 	(void)snprintf(file->path, sizeof(file->path), "%s", disk->source);
 	(void)snprintf(file->format, sizeof(file->format), "%s", disk->format);
 	d->file_count++;
-	return mark(job, file, err);
+	return 0;
 }
 
 int wh_disks_find(struct wh_job *job, const char *xml, struct wh_error *err)
@@ -74,7 +91,7 @@ int wh_disks_find(struct wh_job *job, const char *xml, struct wh_error *err)
 	for (size_t i = 0; r == 0 && i < disks.count; i++)
 		r = take_disk(job, &disks.items[i], err);
 	wh_domain_disks_done(&disks);
-	return r;
+	return r < 0 ? r : mark_all(job, err);
 }
 
 static uint64_t bytes_of(const struct wh_job *job, const char *target)
@@ -132,15 +149,44 @@ void wh_disks_tick(struct wh_job *job)
 		wh_libvirt_job(job->daemon->libvirt, job->record.vm, on_progress, job);
 }
 
+/* Which file it is; 0 for a birth that the file system does not know. Return: 0 or -errno. */
+static int identify(struct wh_made_file *f, const char *path)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) < 0)
+		return -errno;
+	f->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	f->ino = st.stx_ino;
+	f->born_ns = st.stx_mask & STATX_BTIME ? (uint64_t)st.stx_btime.tv_sec * WH_NSEC_PER_SEC +
+	                                                 st.stx_btime.tv_nsec
+	                                       : 0;
+	return 0;
+}
+
+static int note_place(struct wh_job *job, const struct wh_node_disk *disk, struct wh_error *err)
+{
+	struct wh_made_file *made = &job->record.made[job->record.made_count++];
+	int r;
+
+	(void)snprintf(made->path, sizeof(made->path), "%s", disk->path);
+	r = identify(made, made->path);
+	if (r < 0)
+		return wh_fail(err, r, "%s: %s", made->path, strerror(-r));
+	return wh_job_record(job, job->record.phase, err);
+}
+
 static int make_place(struct wh_job *job, const struct wh_node_disk *disk, struct wh_error *err)
 {
-	struct wh_job_domain *d = job->domain;
 	wh_cleanup(wh_closep) int fd = -1;
+	int r;
 
 	if (strcmp(disk->format, "raw") != 0)
 		return wh_fail(
 			err, -EOPNOTSUPP,
-			"disk '%s' is not shared and has format %s: only raw ones are copied",
+			"disk '%s' is not shared and has format %s, and only raw ones are "
+			"copied: keep it on storage that both nodes see, or make it a raw one "
+			"(qemu-img convert -O raw)",
 			disk->target, disk->format);
 	fd = open(disk->path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == EEXIST)
@@ -151,7 +197,9 @@ static int make_place(struct wh_job *job, const struct wh_node_disk *disk, struc
 	if (fd < 0)
 		return wh_fail(err, -errno, "no place for disk '%s': cannot make %s: %s",
 		               disk->target, disk->path, strerror(errno));
-	d->files[d->file_count++] = *disk;
+	r = note_place(job, disk, err);
+	if (r < 0)
+		return r;
 	if (ftruncate(fd, (off_t)disk->bytes) < 0)
 		return wh_fail(err, -errno, "no place for disk '%s': %s", disk->target,
 		               strerror(errno));
@@ -163,9 +211,10 @@ int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
 {
 	for (uint32_t i = 0; i < expect->disk_count; i++) {
 		const struct wh_node_disk *disk = &expect->disks[i];
-		wh_cleanup(wh_freep) char *path = mark_of(job, disk);
+		char path[WH_MADE_PATH_MAX];
 		int r;
 
+		mark_of(job, disk, path);
 		if (access(path, F_OK) == 0)
 			continue;
 		r = make_place(job, disk, err);
@@ -176,20 +225,24 @@ int wh_disks_place(struct wh_job *job, const struct wh_node_message *expect,
 	return 0;
 }
 
+static bool is_ours(const struct wh_made_file *made)
+{
+	struct wh_made_file now;
+
+	return made->ino == 0 || (identify(&now, made->path) == 0 && now.dev == made->dev &&
+	                          now.ino == made->ino && now.born_ns == made->born_ns);
+}
+
 void wh_disks_remove(struct wh_job *job)
 {
-	const bool source = job->record.role == WH_ROLE_SOURCE;
+	const bool target = job->record.role == WH_ROLE_TARGET;
 	/* One that is claimed may be the guest's, whatever becomes of this wherryd. */
 	const bool used = wh_phase_is_committed(job->record.phase) || wh_domain_is_claimed(job);
 
-	for (uint32_t i = 0; i < job->domain->file_count; i++) {
-		const struct wh_node_disk *disk = &job->domain->files[i];
-		wh_cleanup(wh_freep) char *path = mark_of(job, disk);
-
-		if (source)
-			(void)unlink(path); /* of several disks in one place, there is one */
-		else if (!used)
-			(void)unlink(disk->path);
-	}
-	job->domain->file_count = 0;
+	if (target && used)
+		return;
+	for (uint32_t i = 0; i < job->record.made_count; i++)
+		if (is_ours(&job->record.made[i]))
+			(void)unlink(job->record.made[i].path); /* gone is what it is to be */
+	job->record.made_count = 0;
 }

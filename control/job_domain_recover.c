@@ -106,3 +106,10 @@ void wh_domain_recover_target(struct wh_job *job)
 	if (wh_phase_is_committed(job->record.phase))
 		wh_domain_let_run(job);
 }
+
+void wh_domain_recover_owed(struct wh_job *job)
+{
+	wh_domain_watch_vmm(job, on_target_gone);
+	if (job->resuming)
+		wh_domain_let_run(job);
+}

@@ -214,9 +214,7 @@ static int listen_for_qemu(struct wh_job *job, enum wh_stream stream, const char
 static int listen_for_libvirt(struct wh_job *job, struct wh_error *err)
 {
 	char path[sizeof(((struct wh_lead *)0)->path)];
-	int n = snprintf(path, sizeof(path), "%s/%s.libvirt", job->daemon->socket_dir,
-	                 job->record.id);
-	int r = n > 0 && (size_t)n < sizeof(path) ? 0 : -ENAMETOOLONG;
+	int r = wh_domain_libvirt_path(job, path, sizeof(path));
 
 	if (r == 0)
 		r = wh_ways_listen(job, WH_STREAM_LIBVIRT, path, err);

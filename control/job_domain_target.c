@@ -23,6 +23,7 @@
 
 #include "domain_xml.h"
 #include "job_domain.h"
+#include "qmp_domain.h"
 
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -161,7 +162,7 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->record.engine = expect->ram_count ? WH_ENGINE_OFFLOAD : WH_ENGINE_NATIVE;
 	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
 	               daemon->config->libvirt->directory);
-	job->defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
+	job->record.defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
 	wh_domain_open(job);
 	*ret = job;
 	if (begin(job, expect, err) < 0)
@@ -191,14 +192,18 @@ void wh_domain_proceed(struct wh_job *job, bool running)
 
 bool wh_domain_is_claimed(const struct wh_job *job)
 {
-	return job->domain && job->domain->proceeded && !job->domain->vmm_gone;
+	const struct wh_job_domain *d = job->domain;
+
+	/* While what came is being removed, that goes on, though its QEMU has ended. */
+	return d && d->proceeded && (!d->vmm_gone || d->leaving);
 }
 
 void wh_domain_give_up(struct wh_job *job, const char *why)
 {
 	struct wh_node_message msg = { .type = WH_NODE_FAILED };
 
-	if (!wh_domain_is_claimed(job) || wh_phase_is_committed(job->record.phase))
+	if (!wh_domain_is_claimed(job) || job->domain->leaving ||
+	    wh_phase_is_committed(job->record.phase))
 		return;
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
 	if (job->landed_here) { /* memory that is owed may still come, by another mover */
@@ -222,31 +227,66 @@ static void stayed(struct wh_job *job)
 		fail(job, "the guest stays at the source");
 }
 
-static void on_undefined(void *ctx, const char *text, const char *error)
+static void on_leave(void *ctx)
 {
-	(void)text;
-	(void)error; /* libvirt has done it by itself, or had not defined it */
-	stayed(ctx);
+	struct wh_job *job = ctx;
+
+	job->domain->leaving = false;
+	wh_domain_stay(job, job->peer);
 }
 
-/* What libvirt defined for this migration. It may have come by a later one, and run. */
+/* libvirtd is away, or the domain has another job: it cannot be left there, paused. */
+static void leave_again(struct wh_job *job)
+{
+	job->domain->again = (struct wh_timer){ .fired = on_leave, .ctx = job };
+	wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
+}
+
+static void on_undefined(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	(void)error; /* libvirt has done it by itself, or had not defined it */
+	if (!text && job->domain && !wh_libvirt_connected(job->daemon->libvirt, NULL))
+		leave_again(job);
+	else
+		stayed(job);
+}
+
+/* It may have come by a later migration. The list of domains can be of before its end. */
+static bool runs_anew(const struct wh_job *job)
+{
+	struct wh_error err;
+	pid_t pid;
+
+	return wh_qmp_domain_pid(&pid, job->daemon->config->libvirt->pids, job->record.vm, &err) ==
+	       0;
+}
+
+/* What libvirt defined for this migration. */
 static void undefine(struct wh_job *job)
 {
-	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
-
-	if (job->defined || (domain && domain->active))
+	if (job->record.defined || runs_anew(job))
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
+}
+
+static bool is_alive(const struct wh_job *job)
+{
+	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
+
+	return fd >= 0;
 }
 
 static void on_destroyed(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
 
-	(void)text;
 	(void)error; /* the same */
-	if (job->defined)
+	if (!text && job->domain && is_alive(job))
+		leave_again(job);
+	else if (job->record.defined)
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
@@ -254,14 +294,14 @@ static void on_destroyed(void *ctx, const char *text, const char *error)
 
 void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 {
-	wh_cleanup(wh_closep) int vmm = wh_process_open(&job->record.vmm);
-
 	job->peer = peer;
-	if (job->state == WH_JOB_CANCELLING)
-		return; /* it is asked again */
+	if (job->state == WH_JOB_CANCELLING || (job->domain && job->domain->leaving))
+		return; /* it is asked again, or hears of it soon */
+	if (job->domain)
+		job->domain->leaving = true;
 	if (!job->daemon->libvirt)
 		stayed(job);
-	else if (vmm < 0)
+	else if (!is_alive(job))
 		undefine(job);
 	else
 		wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);

@@ -45,6 +45,7 @@ static void end_undo(struct wh_job *job)
 	const bool failed = job->outcome == WH_OUTCOME_FAILED;
 
 	job->domain->ignoring = false;
+	wh_ram_unlink_second(&job->record.ram, job->record.id);
 	if (job->record.phase == WH_PHASE_ASKING || job->domain->recovered)
 		tell_target(job);
 	else

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "job_domain.h"
 
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -238,7 +239,7 @@ void wh_owed_monitor_lost(struct wh_job *job, const char *why)
 {
 	if (is_gone(job))
 		guest_gone(job, why);
-	else if (job->resuming)
+	else if (job->resuming && !job->domain) /* else libvirt is asked */
 		ask_monitor_again(job);
 }
 
@@ -252,6 +253,8 @@ void wh_owed_recover(struct wh_job *job)
 	}
 	pause_for(job, job->reason.text);
 	job->reason.text[0] = '\0';
-	if (job->resuming)
+	if (job->domain)
+		wh_domain_recover_owed(job);
+	else if (job->resuming)
 		on_monitor_due(job);
 }

@@ -60,19 +60,35 @@ static json_t *put_ram(const struct wh_ram *ram)
 	return list;
 }
 
+static json_t *put_made(const struct wh_record *rec)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < rec->made_count; i++) {
+		const struct wh_made_file *f = &rec->made[i];
+
+		(void)json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I}", "path", f->path,
+		                                            "dev", (json_int_t)f->dev, "ino",
+		                                            (json_int_t)f->ino, "born_ns",
+		                                            (json_int_t)f->born_ns));
+	}
+	return list;
+}
+
 static char *format(const struct wh_record *rec)
 {
 	wh_cleanup(wh_json_unrefp) json_t *json = NULL;
 	char token[WH_TOKEN_TEXT_MAX];
 
 	wh_node_token_format(token, rec->token);
-	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:i, s:s}",
+	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:i, s:s, "
+	                 "s:b, s:o}",
 	                 "id", rec->id, "vm", rec->vm, "peer", rec->peer, "role", roles[rec->role],
 	                 "phase", phases[rec->phase], "engine", engines[rec->engine], "directory",
 	                 rec->directory, "running", rec->running, "token", token, "vmm",
 	                 put_process(&rec->vmm), "launcher", put_process(&rec->launcher), "ram",
 	                 put_ram(&rec->ram), "vmm_uffd", (int)rec->vmm_uffd, "missing",
-	                 rec->missing);
+	                 rec->missing, "defined", rec->defined, "made", put_made(rec));
 	return json ? wh_json_line(json) : NULL;
 }
 
@@ -161,6 +177,34 @@ static int get_postcopy(const json_t *json, struct wh_record *rec, struct wh_err
 	return wh_json_string(json, "missing", rec->missing, sizeof(rec->missing), err);
 }
 
+static int get_made(const json_t *json, struct wh_made_file *ret, struct wh_error *err)
+{
+	int r = wh_json_string(json, "path", ret->path, sizeof(ret->path), err);
+
+	if (r == 0)
+		r = wh_json_u64(json, "dev", INT64_MAX, &ret->dev, err);
+	if (r == 0)
+		r = wh_json_u64(json, "ino", INT64_MAX, &ret->ino, err);
+	if (r == 0)
+		r = wh_json_u64(json, "born_ns", INT64_MAX, &ret->born_ns, err);
+	return r;
+}
+
+/* What a record has for a domain; one of an earlier version has none of it. */
+static int get_domain(const json_t *json, struct wh_record *rec, struct wh_error *err)
+{
+	const json_t *made = json_object_get(json, "made");
+	int r = 0;
+
+	if (json_array_size(made) > WH_DISKS_MAX)
+		return wh_fail(err, -EPROTO, "'made' has too many entries");
+	for (size_t i = 0; r == 0 && i < json_array_size(made); i++)
+		r = get_made(json_array_get(made, i), &rec->made[rec->made_count++], err);
+	if (r == 0 && json_object_get(json, "defined"))
+		r = wh_json_bool(json, "defined", &rec->defined, err);
+	return r;
+}
+
 /* One of an earlier version knows no engine: all was done by wherry. */
 static int get_engine(const json_t *json, struct wh_record *rec, struct wh_error *err)
 {
@@ -193,6 +237,8 @@ static int parse(const char *text, size_t len, struct wh_record *rec, struct wh_
 		r = get_postcopy(json, rec, err);
 	if (r == 0)
 		r = get_engine(json, rec, err);
+	if (r == 0)
+		r = get_domain(json, rec, err);
 	if (r < 0)
 		return r;
 	r = get_choice(json, "role", roles, 2, err);

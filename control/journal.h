@@ -58,6 +58,20 @@ enum wh_engine {
 /* Room for the path of a missing file. */
 #define WH_MISSING_PATH_MAX 256
 
+/* "DIR/.wherry-ID" beside a disk. */
+#define WH_MADE_PATH_MAX (WH_DISK_PATH_MAX + WH_NAME_MAX + 16u)
+
+/*
+ * A file that this side made among a domain's disks. It is that one still if all of it is the same: an inode
+ * alone may have been given to another file since.
+ */
+struct wh_made_file {
+	char path[WH_MADE_PATH_MAX];
+	uint64_t dev;
+	uint64_t ino; /* 0: not known; the name is nobody else's */
+	uint64_t born_ns;
+};
+
 struct wh_record {
 	char id[WH_NAME_MAX];
 	char vm[WH_NAME_MAX];
@@ -69,10 +83,13 @@ struct wh_record {
 	bool running;                     /* the guest ran before the migration */
 	uint8_t token[WH_TOKEN_BYTES];
 	struct wh_process vmm;
-	struct wh_process launcher;        /* target: what "incoming" started */
-	struct wh_ram ram;                 /* names, paths and inodes; not opened */
-	int32_t vmm_uffd;                  /* target: worker.h; -1 but in post-copy */
-	char missing[WH_MISSING_PATH_MAX]; /* target: the missing file; "" if there is none */
+	struct wh_process launcher;             /* target: what "incoming" started */
+	struct wh_ram ram;                      /* names, paths and inodes; not opened */
+	int32_t vmm_uffd;                       /* target: worker.h; -1 but in post-copy */
+	char missing[WH_MISSING_PATH_MAX];      /* target: the missing file; "" if there is none */
+	bool defined;                           /* target: a domain that libvirt knew here before */
+	struct wh_made_file made[WH_DISKS_MAX]; /* source: marks; target: places for disks */
+	uint32_t made_count;
 };
 
 /* Write the record of @record->id. Return: 0 once it is on disk, or -errno. */

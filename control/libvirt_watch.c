@@ -8,6 +8,9 @@
  *	   |              +-------- something changed             |
  *	   +------- a pause, if it could not be made -------------+
  *
+ * Not all is told: a libvirtd that has just started may end domains without a word. So it is looked again
+ * after 1 s, 2 s, 4 s..., and then now and then.
+ *
  * libvirt's event loop calls back in its own thread. What it has to tell is put down there, and the
  * watcher does the rest: such a callback must not call libvirt. QEMU's own events are left out where
  * the driver has none, and so are keepalive and close callbacks.
@@ -304,13 +307,13 @@ static bool set_up(struct wh_libvirt *l)
 }
 
 /* Return: true if it is time to look again, false if the connection or all is over. */
-static bool wait_for_change(struct wh_libvirt *l)
+static bool wait_for_change(struct wh_libvirt *l, uint64_t until_ns)
 {
 	bool again;
 
 	(void)pthread_mutex_lock(&l->lock);
-	while (!l->stale && !l->lost && !l->closed)
-		(void)pthread_cond_wait(&l->changed, &l->lock);
+	while (!l->stale && !l->lost && !l->closed && wh_libvirt_wait(l, until_ns))
+		; /* something else changed */
 	again = !l->lost && !l->closed;
 	l->stale = false;
 	(void)pthread_mutex_unlock(&l->lock);
@@ -319,10 +322,16 @@ static bool wait_for_change(struct wh_libvirt *l)
 
 static void stay(struct wh_libvirt *l, virConnectPtr c)
 {
+	uint64_t pause_ns = WH_LIBVIRT_LOOK_FIRST_NS;
+	uint64_t until_ns = wh_now_ns(&wh_clock_monotonic) + pause_ns;
 	struct wh_libvirt_list list;
 
 	/* This ends when the connection is lost or the object is closed. */
 	do {
+		if (wh_now_ns(&wh_clock_monotonic) >= until_ns) {
+			pause_ns = pause_ns < WH_LIBVIRT_LOOK_MAX_NS ? pause_ns * 2 : pause_ns;
+			until_ns = wh_now_ns(&wh_clock_monotonic) + pause_ns;
+		}
 		if (look(l, c, &list) < 0) {
 			set_lost(l, wh_libvirt_words());
 			return;
@@ -335,7 +344,7 @@ static void stay(struct wh_libvirt *l, virConnectPtr c)
 			return;
 		}
 		tell_list(l, &list);
-	} while (wait_for_change(l));
+	} while (wait_for_change(l, until_ns));
 }
 
 /* One connection, from its begin to its end. */

@@ -240,22 +240,37 @@ uint64_t wh_ram_bytes(const struct wh_ram *ram)
 	return bytes;
 }
 
+/* Whether there still is that file, by that name. */
+static bool is_there(const struct wh_ram_file *file)
+{
+	struct statfs fs;
+	struct stat st;
+
+	return lstat(file->path, &st) == 0 && statfs(file->path, &fs) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_dev == file->dev && st.st_ino == file->ino && is_memory_fs(&fs);
+}
+
 uint32_t wh_ram_unlink(const struct wh_ram *ram)
 {
 	uint32_t removed = 0;
 
+	for (uint32_t i = 0; i < ram->count; i++)
+		if (is_there(&ram->files[i]) && unlink(ram->files[i].path) == 0)
+			removed++;
+	return removed;
+}
+
+void wh_ram_unlink_second(const struct wh_ram *ram, const char *id)
+{
 	for (uint32_t i = 0; i < ram->count; i++) {
 		const struct wh_ram_file *file = &ram->files[i];
-		struct statfs fs;
-		struct stat st;
+		const char *name = strrchr(file->path, '/');
+		char second[WH_NAME_MAX + 32];
 
-		if (lstat(file->path, &st) < 0 || statfs(file->path, &fs) < 0)
-			continue;
-		if (S_ISREG(st.st_mode) && st.st_dev == file->dev && st.st_ino == file->ino &&
-		    is_memory_fs(&fs) && unlink(file->path) == 0)
-			removed++;
+		(void)snprintf(second, sizeof(second), "/.wherry-%s-%u", id, i);
+		if (name && !strcmp(name, second) && is_there(file))
+			(void)unlink(file->path); /* a name too many harms nobody but this host */
 	}
-	return removed;
 }
 
 static void free_files(struct wh_ram *ram)

@@ -59,6 +59,9 @@ wh_must_check int wh_ram_copy(struct wh_ram *to, const struct wh_ram *from);
 wh_must_check int wh_ram_link(struct wh_ram_file *file, const char *id, uint32_t index,
                               struct wh_error *err);
 
+/* Take back what wh_ram_link() gave, and nothing else: the guest stays where it is. */
+void wh_ram_unlink_second(const struct wh_ram *ram, const char *id);
+
 /*
  * Whether @theirs has the same names and sizes as @ram, in any order. Return: 0 or -EINVAL with
  * the difference in words.

@@ -159,6 +159,10 @@
 /* Until the next attempt to reach a libvirtd that could not be reached. */
 #define WH_LIBVIRT_RETRY_NS (2ull * 1000 * 1000 * 1000)
 
+/* How long until the domains are looked at again though nothing was said: at first, and at last. */
+#define WH_LIBVIRT_LOOK_FIRST_NS (1ull * 1000 * 1000 * 1000)
+#define WH_LIBVIRT_LOOK_MAX_NS   (64ull * 1000 * 1000 * 1000)
+
 /* For calls to libvirt to end when nobody needs them any more. */
 #define WH_LIBVIRT_CLOSE_NS (1ull * 1000 * 1000 * 1000)
 

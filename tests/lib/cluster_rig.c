@@ -2,7 +2,6 @@
 
 #include "cluster_rig.h"
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +11,8 @@
 #include <cmocka.h>
 
 #include <sqlite3.h>
+
+#include "remove_tree.h"
 
 static void order(struct rig *rig, const char *verb, const struct wh_move *move)
 {
@@ -129,20 +130,12 @@ int rig_set_up(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
 int rig_tear_down(void **state)
 {
 	struct rig *rig = *state;
 
 	rig->cluster = wh_cluster_close(rig->cluster);
-	assert_int_equal(nftw(rig->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+	assert_int_equal(remove_tree(rig->dir), 0);
 	free(rig);
 	return 0;
 }

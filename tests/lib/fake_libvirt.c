@@ -117,41 +117,20 @@ void wh_libvirt_migrate(struct wh_libvirt *l, const struct wh_libvirt_migration 
 	add(l, migration->domain, "migrate", ctx)->reply = reply;
 }
 
-void wh_libvirt_abort(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
-                      void *ctx)
-{
-	add(l, domain, "abort", ctx)->reply = reply;
-}
+/* What needs no more than the domain's name. */
+#define CALL(name)                                                       \
+	void wh_libvirt_##name(struct wh_libvirt *l, const char *domain, \
+	                       wh_libvirt_reply_fn reply, void *ctx)     \
+	{                                                                \
+		add(l, domain, #name, ctx)->reply = reply;               \
+	}
 
-void wh_libvirt_postcopy(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
-                         void *ctx)
-{
-	add(l, domain, "postcopy", ctx)->reply = reply;
-}
-
-void wh_libvirt_suspend(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
-                        void *ctx)
-{
-	add(l, domain, "suspend", ctx)->reply = reply;
-}
-
-void wh_libvirt_resume(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
-                       void *ctx)
-{
-	add(l, domain, "resume", ctx)->reply = reply;
-}
-
-void wh_libvirt_destroy(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
-                        void *ctx)
-{
-	add(l, domain, "destroy", ctx)->reply = reply;
-}
-
-void wh_libvirt_undefine(struct wh_libvirt *l, const char *domain, wh_libvirt_reply_fn reply,
-                         void *ctx)
-{
-	add(l, domain, "undefine", ctx)->reply = reply;
-}
+CALL(abort)
+CALL(postcopy)
+CALL(suspend)
+CALL(resume)
+CALL(destroy)
+CALL(undefine)
 
 void wh_libvirt_job(struct wh_libvirt *l, const char *domain, job_fn reply, void *ctx)
 {

@@ -142,7 +142,7 @@ guest_ready() {
 wait_for_guest() {
 	local base=$2/$1
 
-	wait_until "${3:-60}" guest_ready "$base.console" "$(cat "$base.pid")" || true
+	wait_until "${3:-120}" guest_ready "$base.console" "$(cat "$base.pid")" || true
 	if ! guest_said_ready "$base.console"; then
 		cat "$base.log" >&2
 		tail -n 20 "$base.console" >&2 || true

@@ -183,6 +183,7 @@ int mover_pair_start(struct mover_pair *pair, const struct mover_pair_config *cf
 	if (spawn(&pair->source, cfg, true, &stats) < 0 ||
 	    start(&pair->source, &msg, stats, cfg->source_fd,
 	          cfg->has_bucket ? cfg->bucket_fd : -1) < 0 ||
+	    (cfg->switch_at_once && mover_pair_switch(pair, cfg->switch_at_once) < 0) ||
 	    await(pair, &pair->source, WH_WORKER_OPEN) < 0 ||
 	    await(pair, &pair->target, WH_WORKER_OPEN) < 0)
 		return -1;
@@ -260,16 +261,18 @@ static int mover_done(struct mover *mover)
 	int status = 0;
 
 	wh_closep(&mover->sock); /* a source that has landed waits for this */
-	if (mover->pid > 0) {
-		/* The mover exits by itself; one that does not for ten seconds is killed. */
-		for (int i = 0; i < 1000 && waitpid(mover->pid, &status, WNOHANG) == 0; i++)
-			(void)usleep(10000);
-		if (kill(mover->pid, SIGKILL) == 0)
-			(void)waitpid(mover->pid, &status, 0);
-	}
+	if (mover->pid <= 0)
+		return 0;
+	/* The mover exits by itself; one that does not for ten seconds is killed. */
+	for (int i = 0; i < 1000 && waitpid(mover->pid, &status, WNOHANG) == 0; i++)
+		(void)usleep(10000);
+	if (kill(mover->pid, SIGKILL) == 0)
+		(void)waitpid(mover->pid, &status, 0);
+	mover->pid = 0;
 	mover->status = status;
-	if (mover->stats && mover->stats != MAP_FAILED)
+	if (mover->stats != MAP_FAILED)
 		(void)munmap(mover->stats, sizeof(*mover->stats));
+	mover->stats = NULL;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 

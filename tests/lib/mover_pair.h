@@ -39,7 +39,8 @@ struct mover_pair_config {
 	enum wh_compression compression;
 	pid_t vmm_pid;
 	uint64_t downtime_target_ns;
-	int source_cgroup;        /* cgroup.procs to enter, or -1 */
+	enum wh_switch_mode switch_at_once; /* have the rounds end as soon as they begin; or none */
+	int source_cgroup;                  /* cgroup.procs to enter, or -1 */
 	const char *source_netns; /* paths of their network namespaces; NULL is the caller's */
 	const char *target_netns;
 	const char *source_address, *target_address; /* NULL is loopback */
@@ -84,7 +85,8 @@ int mover_pair_await_failed(struct mover_pair *pair, struct mover *mover);
 /* Say FINISH, wait for LANDED from both. Return: 0 or -1. */
 int mover_pair_finish(struct mover_pair *pair);
 
-/* Kill what still runs and release everything. Return: 0 if both had ended well. */
+/* Kill what still runs and release everything. Return: 0 if both had ended well. Does nothing the
+ * second time. */
 int mover_pair_done(struct mover_pair *pair);
 
 #endif

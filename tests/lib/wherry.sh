@@ -191,7 +191,7 @@ remember_machine() {
 
 # expect_nothing_left WHAT - on the machine, beyond what was there
 expect_nothing_left() {
-	leftovers_compare "$remembered" 10 || give_up "$1: something is left behind"
+	leftovers_compare "$remembered" 30 || give_up "$1: something is left behind"
 }
 
 alone_at() {

@@ -12,7 +12,6 @@
  */
 
 #include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,6 +25,7 @@
 
 #include "cluster.h"
 #include "fake_nodes.h"
+#include "remove_tree.h"
 
 #include "wherry/log.h"
 
@@ -501,14 +501,6 @@ static void on_drain(struct fake_nodes *f, struct fake_event *event)
 
 /* Runs. */
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
 static void set_limits(struct world *w)
 {
 	char text[512];
@@ -562,7 +554,7 @@ static void set_up(struct world *w, const struct plan *plan, uint64_t seed)
 static void tear_down(struct world *w)
 {
 	w->cluster = wh_cluster_close(w->cluster);
-	assert_int_equal(nftw(w->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+	assert_int_equal(remove_tree(w->dir), 0);
 	fake_nodes_done(&w->nodes);
 	free(w->started);
 	free(w->drained);

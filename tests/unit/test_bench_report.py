@@ -105,6 +105,18 @@ class Page(unittest.TestCase):
 		for shown in ("pair 1: 1.68", "pair 2: 1.86", "pair 3: 2.76"):
 			self.assertIn(shown, titles(root))
 
+	def test_shows_what_failed_and_why(self):
+		given = results()
+		who = {"scenario": "random", "peer": "qemu", "variant": "multifd-4"}
+		given["failed"] = [{**who, "failed": 2, "of": 5}]
+		given["failures"] = [{**who, "pair": pair, "reason": why} for pair, why in ((1, "hung"), (3, "<&"))]
+
+		root = parsed(given)
+
+		self.assertIn([["scenario", "by", "failed", "why"],
+			["random", "QEMU multifd-4", "2 of 5", "pair 1: hung; pair 3: <&"]], cells(root))
+		self.assertNotIn("Failed", [heading.text for heading in parsed(results()).iter("h2")])
+
 	def test_takes_the_median_of_a_ratio_from_the_file_or_from_the_pairs(self):
 		for median, shown in ((1.9, "1.90"), (None, "1.86")):
 			given = results()

@@ -12,11 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "check.h"
+#include "files.h"
 #include "label.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
@@ -286,6 +289,76 @@ static void one_bad_change_and_none_is_made(void **state)
 
 #define WITH_LIST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* --- the hook ----------------------------------------------------------------------------------- */
+
+struct hooks {
+	char dir[sizeof("/tmp/wherry-hooks-XXXXXX")];
+	char below[64];
+	char path[64];
+};
+
+static struct hooks make_hooks(const char *name)
+{
+	struct hooks h = { .dir = "/tmp/wherry-hooks-XXXXXX" };
+
+	assert_non_null(mkdtemp(h.dir));
+	(void)snprintf(h.below, sizeof(h.below), "%s/qemu.d", h.dir);
+	assert_int_equal(mkdir(h.below, 0700), 0);
+	(void)snprintf(h.path, sizeof(h.path), "%s/%s", h.dir, name);
+	return h;
+}
+
+static void write_hook(const struct hooks *h, const char *text, mode_t mode)
+{
+	assert_int_equal(wh_file_replace(h->path, text, strlen(text), NULL), 0);
+	assert_int_equal(chmod(h->path, mode), 0);
+}
+
+static void remove_hooks(const struct hooks *h)
+{
+	(void)unlink(h->path);
+	assert_int_equal(rmdir(h->below), 0);
+	assert_int_equal(rmdir(h->dir), 0);
+}
+
+/* Of libvirt's hooks as they are now. */
+static bool has_hook(struct wh_check_list *list, const struct hooks *h, time_t libvirtd_started)
+{
+	json_array_clear(list->items);
+	wh_check_hook(list, h->dir, libvirtd_started);
+	return is_good(list, "hook");
+}
+
+static void a_hook_is_ours_by_what_it_calls(void **state)
+{
+	static const char *const names[] = { "qemu", "qemu.d/anything" };
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		struct hooks h = make_hooks(names[i]);
+
+		assert_false(has_hook(*state, &h, 0));
+		write_hook(&h, "#!/bin/sh\nexec /usr/libexec/other \"$@\"\n", 0755);
+		assert_false(has_hook(*state, &h, 0));
+		write_hook(&h, "#!/bin/sh\nexec /usr/libexec/wherry-libvirt-hook \"$@\"\n", 0755);
+		assert_true(has_hook(*state, &h, 0));
+		assert_int_equal(chmod(h.path, 0644), 0);
+		assert_false(has_hook(*state, &h, 0));
+		remove_hooks(&h);
+	}
+}
+
+static void a_libvirtd_older_than_its_hook_is_told_of(void **state)
+{
+	struct hooks h = make_hooks("qemu.d/wherry");
+
+	write_hook(&h, "wherry-libvirt-hook", 0755);
+	assert_true(has_hook(*state, &h, time(NULL) - 60));
+	assert_true(json_is_true(json_object_get(find(*state, "hook"), "note")));
+	assert_true(has_hook(*state, &h, time(NULL) + 60));
+	assert_false(json_is_true(json_object_get(find(*state, "hook"), "note")));
+	remove_hooks(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +370,8 @@ int main(void)
 		WITH_LIST(ram_files_of_a_guest_are_found_in_its_process),
 		WITH_LIST(a_process_that_is_gone_has_none),
 		cmocka_unit_test(an_old_qemu_is_named),
+		WITH_LIST(a_hook_is_ours_by_what_it_calls),
+		WITH_LIST(a_libvirtd_older_than_its_hook_is_told_of),
 		cmocka_unit_test(labels_are_set_and_removed_together),
 		cmocka_unit_test(without_changes_a_note_stays),
 		cmocka_unit_test(one_bad_change_and_none_is_made),

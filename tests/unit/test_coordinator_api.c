@@ -5,7 +5,6 @@
 #include "coordinator.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +18,7 @@
 #include <cmocka.h>
 
 #include "json.h"
+#include "remove_tree.h"
 
 struct fixture {
 	char dir[sizeof("/dev/shm/wherry-api-XXXXXX")];
@@ -95,14 +95,6 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
@@ -111,7 +103,7 @@ static int tear_down(void **state)
 	(void)close(f->peer);
 	json_decref(f->answer);
 	f->daemon.loop = sd_event_unref(f->daemon.loop);
-	assert_int_equal(nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+	assert_int_equal(remove_tree(f->dir), 0);
 	free(f);
 	return 0;
 }

@@ -293,6 +293,37 @@ static void notes_are_told_and_do_not_count(void **state)
 	assert_string_equal(notes, "cpu-model disks-shared disks-direct ");
 }
 
+static void what_becomes_of_a_disk_that_is_not_shared_is_told(void **state)
+{
+	static const struct {
+		const char *disk;
+		const char *words;
+	} disks[] = {
+		{ "type='file'><driver type='raw'/><source file='/a'/>", "this one stays" },
+		{ "type='file'><source file='/a'/>", "this one stays" },
+		{ "type='file'><driver type='qcow2'/><source file='/a'/>", "this is qcow2" },
+		{ "type='block'><driver type='raw'/><source dev='/a'/>", "must see it, too" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(disks); i++) {
+		wh_cleanup(wh_findings_done) struct wh_findings findings = { 0 };
+		const char *said = "";
+		char xml[256];
+
+		(void)snprintf(xml, sizeof(xml),
+		               "<domain><devices><disk %s<target dev='vda'/></disk></devices>"
+		               "</domain>",
+		               disks[i].disk);
+		assert_int_equal(wh_domain_xml_check(&findings, xml, NULL), 0);
+		for (size_t k = 0; k < findings.count; k++)
+			if (!strcmp(findings.items[k].rule, "disks-shared"))
+				said = findings.items[k].is.text;
+		assert_non_null(strstr(said, "disk vda is /a"));
+		assert_non_null(strstr(said, disks[i].words));
+	}
+}
+
 static void several_of_a_rule_are_all_named(void **state)
 {
 	static const char xml[] =
@@ -337,6 +368,7 @@ int main(void)
 		cmocka_unit_test(what_is_good_is_not_changed),
 		cmocka_unit_test(what_is_fixed_stands_where_libvirt_puts_it),
 		cmocka_unit_test(notes_are_told_and_do_not_count),
+		cmocka_unit_test(what_becomes_of_a_disk_that_is_not_shared_is_told),
 		cmocka_unit_test(several_of_a_rule_are_all_named),
 		cmocka_unit_test(what_is_no_domain_is_not_checked),
 	};

@@ -35,10 +35,12 @@ static char dir[] = "/tmp/wherry-domain.XXXXXX";
 
 struct fixture {
 	struct wh_config config;
+	struct wh_libvirt_config libvirt;
 	struct wh_node b;
 	struct wh_daemon daemon;
 	struct wh_job *job;
-	pid_t vmm; /* 0 once it is gone */
+	bool defined; /* libvirt had known the domain before */
+	pid_t vmm;    /* 0 once it is gone */
 	int listener;
 	int peer; /* the connection, as node b has it; -1 for none */
 };
@@ -86,6 +88,8 @@ static int set_up(void **state)
 
 	f = (struct fixture){ .config = { .node = "a", .state = dir }, .peer = -1 };
 	f.b = (struct wh_node){ .name = "b", .address = "127.0.0.1" };
+	f.libvirt.pids = dir; /* none is there */
+	f.config.libvirt = &f.libvirt;
 	f.config.nodes = &f.b;
 	f.config.node_count = 1;
 	f.listener = listen_as_b(&f.config);
@@ -142,6 +146,7 @@ static struct wh_job *recover(struct fixture *f, enum wh_worker_role role, enum 
 		.running = true,
 		.token = { 0xab },
 		.vmm_uffd = -1,
+		.defined = f->defined,
 	};
 	struct wh_error err;
 
@@ -512,6 +517,81 @@ static void a_target_whose_guest_stays_removes_what_came(void **state)
 	assert_int_equal(phase_on_disk(), WH_PHASES);
 }
 
+static void a_qemu_that_ends_first_leaves_its_domain_to_be_removed(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	wh_domain_stay(job, NULL);
+	expect_call(f, "vm destroy");
+	end_vmm(f);
+	run_until(f, is_gone);
+	wh_job_fail(job, WH_OUTCOME_FAILED, "its monitor is lost, too");
+	assert_false(wh_job_is_over(job->state));
+	answer(f, "");
+	expect_call(f, "vm undefine");
+	answer(f, "");
+	run_until(f, is_over);
+
+	assert_int_equal(phase_on_disk(), WH_PHASES);
+}
+
+static void what_came_is_removed_once_libvirt_can(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	wh_domain_stay(job, NULL);
+	wh_domain_stay(job, NULL); /* said again meanwhile */
+	expect_call(f, "vm destroy");
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "libvirtd is away");
+	assert_int_equal(fake_libvirt_due(f->daemon.libvirt), 0);
+	expect_call(f, "vm destroy");
+	end_vmm(f);
+	answer(f, "");
+	expect_call(f, "vm undefine");
+	fake_libvirt_connection(f->daemon.libvirt, "libvirtd is away");
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "libvirtd is away");
+	expect_call(f, "vm undefine");
+	fake_libvirt_connection(f->daemon.libvirt, "");
+	answer(f, "");
+	run_until(f, is_over);
+
+	assert_int_equal(phase_on_disk(), WH_PHASES);
+}
+
+static void what_libvirt_had_known_before_stays_defined(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job;
+
+	f->defined = true;
+	job = recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+	wh_domain_stay(job, NULL);
+	expect_call(f, "vm destroy");
+	answer(f, "");
+	run_until(f, is_over);
+
+	assert_int_equal(fake_libvirt_due(f->daemon.libvirt), 0);
+	assert_int_equal(phase_on_disk(), WH_PHASES);
+}
+
+static void a_target_in_post_copy_is_resumed_by_libvirt(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_job *job = recover(f, WH_ROLE_TARGET, WH_PHASE_POSTCOPY);
+
+	assert_int_equal(job->state, WH_JOB_POSTCOPY_PAUSED);
+	expect_call(f, "vm resume");
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "libvirtd is away");
+	expect_call(f, "vm resume");
+	answer(f, "");
+
+	assert_false(job->resuming);
+	assert_int_equal(job->state, WH_JOB_POSTCOPY_PAUSED); /* until the source resumes */
+	assert_int_equal(phase_on_disk(), WH_PHASE_POSTCOPY);
+}
+
 static void a_target_that_had_committed_resumes_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -580,6 +660,10 @@ int main(void)
 		TEST(a_qemu_that_cannot_be_watched_is_not_gone),
 		TEST(a_target_whose_qemu_ends_before_it_is_undone),
 		TEST(a_target_whose_guest_stays_removes_what_came),
+		TEST(a_qemu_that_ends_first_leaves_its_domain_to_be_removed),
+		TEST(what_came_is_removed_once_libvirt_can),
+		TEST(what_libvirt_had_known_before_stays_defined),
+		TEST(a_target_in_post_copy_is_resumed_by_libvirt),
 		TEST(a_target_that_had_committed_resumes_at_once),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
 		TEST(a_target_that_had_begun_is_undone),

@@ -42,6 +42,10 @@ static struct wh_record record(void)
 	assert_int_equal(wh_ram_add(&rec.ram, "ram0", "/dev/shm/x", 4096), 0);
 	rec.ram.files[0].ino = 12;
 	rec.ram.files[0].dev = 34;
+	rec.defined = true;
+	rec.made[0] =
+		(struct wh_made_file){ .path = "/images/a", .dev = 5, .ino = 6, .born_ns = 7 };
+	rec.made_count = 1;
 	return rec;
 }
 
@@ -140,6 +144,12 @@ static void reads_what_it_wrote(void **state)
 	assert_string_equal(back.ram.files[0].path, "/dev/shm/x");
 	assert_int_equal(back.ram.files[0].ino, 12);
 	assert_int_equal(back.ram.files[0].dev, 34);
+	assert_true(back.defined);
+	assert_int_equal(back.made_count, 1);
+	assert_string_equal(back.made[0].path, "/images/a");
+	assert_int_equal(back.made[0].dev, 5);
+	assert_int_equal(back.made[0].ino, 6);
+	assert_int_equal(back.made[0].born_ns, 7);
 	wh_record_done(&back);
 	wh_record_done(&rec);
 }

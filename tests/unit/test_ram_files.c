@@ -99,6 +99,20 @@ static void a_second_name_that_is_another_file_now_is_left_alone(void **state)
 	assert_int_equal(access(f->second, F_OK), 0);
 }
 
+static void only_a_second_name_is_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	struct wh_error err;
+
+	wh_ram_unlink_second(&f->ram, "vm-1"); /* it has none yet */
+	assert_int_equal(access(f->first, F_OK), 0);
+	assert_int_equal(wh_ram_link(&f->ram.files[0], "vm-1", 0, &err), 0);
+
+	wh_ram_unlink_second(&f->ram, "vm-1");
+	assert_int_equal(access(f->second, F_OK), -1);
+	assert_int_equal(access(f->first, F_OK), 0);
+}
+
 static void without_a_file_there_is_no_second_name(void **state)
 {
 	struct fixture *f = *state;
@@ -149,6 +163,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(memory_outlives_the_directory_of_its_domain),
 		TEST(a_second_name_that_is_another_file_now_is_left_alone),
+		TEST(only_a_second_name_is_taken_back),
 		TEST(without_a_file_there_is_no_second_name),
 		TEST(what_is_in_the_way_is_left_alone),
 		cmocka_unit_test(a_file_needs_a_directory_above_its_own),
