@@ -11,9 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/capability.h>
 
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
@@ -25,7 +29,17 @@ static int enter_netns(const char *path)
 	return fd < 0 ? -1 : setns(fd, CLONE_NEWNET);
 }
 
-static void exec_mover(const char *path, int sock, int cgroup, const char *netns)
+/* What root may not have, no program that it starts has, either. */
+static int limit_memlock(uint64_t bytes)
+{
+	const struct rlimit limit = { .rlim_cur = bytes, .rlim_max = bytes };
+
+	return setrlimit(RLIMIT_MEMLOCK, &limit) < 0
+	               ? -1
+	               : prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0);
+}
+
+static void exec_mover(const struct mover_pair_config *cfg, int sock, int cgroup, const char *netns)
 {
 	/* Moved away first, so that dup2() clears close-on-exec even if it is 3 already. */
 	int spare = fcntl(sock, F_DUPFD_CLOEXEC, 10);
@@ -34,9 +48,11 @@ static void exec_mover(const char *path, int sock, int cgroup, const char *netns
 		_exit(126);
 	if (netns && enter_netns(netns) < 0)
 		_exit(126);
+	if (cfg->memlock_bytes && limit_memlock(cfg->memlock_bytes) < 0)
+		_exit(126);
 	if (spare < 0 || dup2(spare, WH_WORKER_FD) < 0)
 		_exit(126);
-	(void)execl(path, path, (char *)NULL);
+	(void)execl(cfg->mover, cfg->mover, (char *)NULL);
 	_exit(127);
 }
 
@@ -53,7 +69,7 @@ static int spawn(struct mover *mover, const struct mover_pair_config *cfg, bool 
 	mover->sock = sv[0];
 	mover->pid = fork();
 	if (mover->pid == 0)
-		exec_mover(cfg->mover, sv[1], source ? cfg->source_cgroup : -1,
+		exec_mover(cfg, sv[1], source ? cfg->source_cgroup : -1,
 		           source ? cfg->source_netns : cfg->target_netns);
 	(void)close(sv[1]);
 	return mover->pid < 0 || mover->stats == MAP_FAILED ? -1 : 0;

@@ -50,6 +50,7 @@ struct mover_pair_config {
 	uint32_t pairs;
 	uint64_t pinned_bytes_max; /* of either side's memory */
 	bool odp;
+	uint64_t memlock_bytes; /* movers may pin so much, and are not privileged; 0: any */
 	bool has_bucket;
 	int bucket_fd; /* of the limit that @source_cgroup is under, if it has one */
 

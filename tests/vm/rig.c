@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -88,6 +89,11 @@ int rig_teardown(void **state)
 {
 	struct rig *rig = *state;
 
+	for (size_t i = 0; i < 2; i++)
+		if (rig->movers[i] > 0 && waitpid(rig->movers[i], NULL, WNOHANG) == 0) {
+			(void)kill(rig->movers[i], SIGKILL);
+			(void)waitpid(rig->movers[i], NULL, 0);
+		}
 	late_guest_done(&rig->after);
 	early_guest_done(&rig->before);
 	rig->rate = wh_rate_bpf_close(rig->rate);
@@ -147,6 +153,15 @@ void rig_limit(struct rig *rig)
 	assert_int_equal(wh_rate_bpf_open(&rig->rate, leaf->dir_fd, RIG_LIMIT_BPS, NULL), 0);
 }
 
+void rig_start(struct rig *rig, struct mover_pair *pair, const struct mover_pair_config *cfg)
+{
+	const int r = mover_pair_start(pair, cfg);
+
+	rig->movers[0] = pair->source.pid;
+	rig->movers[1] = pair->target.pid;
+	assert_int_equal(r, 0);
+}
+
 static void await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_t least)
 {
 	for (int i = 0; i < PATIENCE && wh_stat_get(pair->source.stats, stat) < least; i++)
@@ -159,15 +174,17 @@ void rig_await_round(const struct mover_pair *pair, uint64_t round)
 	await_stat(pair, WH_STAT_ROUND, round);
 }
 
-void rig_await_pages(const struct mover_pair *pair, uint64_t bytes)
-{
-	await_stat(pair, WH_STAT_PAGE_BYTES, bytes);
-}
-
 uint64_t rig_behind(const struct mover_pair *pair)
 {
 	return wh_stat_get(pair->source.stats, WH_STAT_PUSH_BYTES) +
 	       wh_stat_get(pair->target.stats, WH_STAT_FAULT_BYTES);
+}
+
+uint64_t rig_rdma_packets(const struct rig *rig)
+{
+	const uint64_t now = sent_packets();
+
+	return now > rig->sent_packets ? now - rig->sent_packets : 0; /* a new device begins at 0 */
 }
 
 static void print_stats(const struct rig *rig, const struct mover_pair *pair)
@@ -178,7 +195,7 @@ static void print_stats(const struct rig *rig, const struct mover_pair *pair)
 	              " KiB behind the guest, %" PRIu64 " packets of RDMA; %s\n",
 	              wh_stat_get(source, WH_STAT_ROUND),
 	              wh_stat_get(source, WH_STAT_PAGE_BYTES) >> 10, rig_behind(pair) >> 10,
-	              sent_packets() - rig->sent_packets, pair->source.carries.why.text);
+	              rig_rdma_packets(rig), pair->source.carries.why.text);
 }
 
 void rig_done(struct rig *rig, struct mover_pair *pair)

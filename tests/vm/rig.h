@@ -32,6 +32,7 @@ struct rig {
 	struct early_guest before; /* at the source */
 	struct late_guest after;   /* at the destination, where it uses what has not come yet */
 	struct wh_rate_bpf *rate;
+	pid_t movers[2];       /* that a test which failed has left running */
 	uint64_t sent_packets; /* by the source's RDMA device before the move */
 };
 
@@ -57,9 +58,14 @@ struct mover_pair_config rig_config(struct rig *rig, uint32_t width, bool postco
 /* Put what the source sends under RIG_LIMIT_BPS; before rig_config(). */
 void rig_limit(struct rig *rig);
 
-/* Wait until the source has begun @round, or has handed over @bytes of pages. */
+/* Start both movers, which end with the test in any case. */
+void rig_start(struct rig *rig, struct mover_pair *pair, const struct mover_pair_config *cfg);
+
+/* Wait until the source has begun @round. */
 void rig_await_round(const struct mover_pair *pair, uint64_t round);
-void rig_await_pages(const struct mover_pair *pair, uint64_t bytes);
+
+/* What the source's device has sent since rig_config(). */
+uint64_t rig_rdma_packets(const struct rig *rig);
 
 /* Bytes of pages that came in post-copy. */
 uint64_t rig_behind(const struct mover_pair *pair);

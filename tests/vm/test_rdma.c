@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * RDMA breaks in the middle of a round, or there is none: TCP carries on and says why, or the guest goes on
+ * where it is. In each case its memory is what it must be.
+ *
+ *	test_rdma MOVER [PATTERN]	inside a machine, run by "pair rdma"
+ *
+ * A limit keeps the first round from being over before something breaks.
+ */
+
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "rig.h"
+
+#define PAIRS 4u
+
+/* Of 4 KiB at most, by RDMA, before something breaks: the first round has some 6000. */
+#define PACKETS 200u
+
+/* Under a limit, up to where a part of the first round is sent by RDMA. */
+static void begin(struct rig *rig, struct mover_pair *pair)
+{
+	struct mover_pair_config cfg;
+
+	rig_limit(rig);
+	cfg = rig_config(rig, PAIRS, false);
+	rig_start(rig, pair, &cfg);
+	for (int i = 0; i < 60000 && rig_rdma_packets(rig) < PACKETS; i++)
+		(void)poll(NULL, 0, 1);
+	assert_true(rig_rdma_packets(rig) >= PACKETS);
+	assert_int_equal(wh_stat_get(pair->source.stats, WH_STAT_ROUND), 1);
+}
+
+static void assert_by_tcp(const struct mover *mover)
+{
+	assert_int_equal(mover->carries.type, WH_WORKER_TRANSPORT);
+	assert_int_equal(mover->carries.kind, WH_TRANSPORT_TCP);
+	assert_true(mover->carries.why.text[0] != '\0');
+}
+
+/* The rest of a move whose pages TCP carries by now. */
+static void finish_by_tcp(struct rig *rig, struct mover_pair *pair)
+{
+	assert_int_equal(wh_rate_bpf_set(rig->rate, 0, NULL), 0);
+	rig_finish(rig, pair);
+	assert_by_tcp(&pair->source);
+	assert_by_tcp(&pair->target);
+}
+
+static int setup_devices(void **state)
+{
+	/* Those that are there already cannot be made. */
+	(void)rig_command("rdma link add rxea type rxe netdev va");
+	(void)rig_command("rdma link add rxeb type rxe netdev vb");
+	for (int i = 0; i < 600 && !(rig_command("grep -rqs 0a00:0001 "
+	                                         "/sys/class/infiniband/rxea/ports/1/gids") &&
+	                             rig_command("grep -rqs 0a00:0002 "
+	                                         "/sys/class/infiniband/rxeb/ports/1/gids"));
+	     i++)
+		(void)poll(NULL, 0, 100);
+	return rig_setup(state);
+}
+
+/* --- TCP carries on --------------------------------------------------------------------------- */
+
+static void tcp_carries_on_when_the_source_loses_its_device(void **state)
+{
+	struct mover_pair pair;
+
+	begin(*state, &pair);
+	assert_true(rig_command("rdma link del rxea"));
+	finish_by_tcp(*state, &pair);
+}
+
+static void tcp_carries_on_when_the_destination_loses_its_device(void **state)
+{
+	struct mover_pair pair;
+
+	begin(*state, &pair);
+	assert_true(rig_command("rdma link del rxeb"));
+	finish_by_tcp(*state, &pair);
+}
+
+static void tcp_carries_all_where_there_is_no_device(void **state)
+{
+	struct rig *rig = *state;
+	struct mover_pair_config cfg;
+	struct mover_pair pair;
+
+	assert_true(rig_command("rdma link del rxea"));
+	assert_true(rig_command("rdma link del rxeb"));
+	rig_limit(rig);
+	cfg = rig_config(rig, PAIRS, false);
+	rig_start(rig, &pair, &cfg);
+	finish_by_tcp(rig, &pair);
+}
+
+/* Not root's own privilege, but what a unit file allows. */
+static void tcp_carries_all_where_no_memory_may_be_pinned(void **state)
+{
+	struct rig *rig = *state;
+	struct mover_pair_config cfg;
+	struct mover_pair pair;
+
+	rig_limit(rig);
+	cfg = rig_config(rig, PAIRS, false);
+	cfg.memlock_bytes = UINT64_C(8) << 20;
+	rig_start(rig, &pair, &cfg);
+	finish_by_tcp(rig, &pair);
+	assert_non_null(strstr(pair.source.carries.why.text, "MEMLOCK"));
+}
+
+/* --- the guest stays -------------------------------------------------------------------------- */
+
+static void the_guest_stays_if_the_target_mover_is_killed(void **state)
+{
+	struct mover_pair pair;
+
+	begin(*state, &pair);
+	assert_int_equal(kill(pair.target.pid, SIGKILL), 0);
+	assert_int_equal(mover_pair_await_failed(&pair, &pair.source), 0);
+	assert_true(pair.failed.code < 0);
+	assert_int_equal(mover_pair_done(&pair), -1);
+	assert_true(WIFEXITED(pair.source.status));
+	rig_assert_untouched(*state);
+}
+
+static void the_guest_stays_if_the_source_mover_is_killed(void **state)
+{
+	struct mover_pair pair;
+
+	begin(*state, &pair);
+	assert_int_equal(kill(pair.source.pid, SIGKILL), 0);
+	assert_int_equal(mover_pair_await_failed(&pair, &pair.target), 0);
+	assert_int_equal(mover_pair_done(&pair), -1);
+	assert_true(WIFEXITED(pair.target.status));
+	rig_assert_untouched(*state);
+}
+
+/* Its routes go as well, so nothing comes back by itself. */
+static int teardown_down(void **state)
+{
+	assert_true(rig_command("ip link set va up"));
+	assert_true(rig_command("ip route replace 10.0.0.2 dev va table 100"));
+	return rig_teardown(state);
+}
+
+static void the_guest_stays_if_the_network_is_down(void **state)
+{
+	struct mover_pair pair;
+
+	begin(*state, &pair);
+	assert_true(rig_command("ip link set va down"));
+	assert_int_equal(mover_pair_await_failed(&pair, &pair.source), 0);
+	assert_int_equal(mover_pair_done(&pair), -1);
+	assert_true(WIFEXITED(pair.source.status));
+	rig_assert_untouched(*state);
+}
+
+int main(int argc, char **argv)
+{
+#define RDMA_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup_devices, rig_teardown)
+	const struct CMUnitTest tests[] = {
+		RDMA_TEST(tcp_carries_on_when_the_source_loses_its_device),
+		RDMA_TEST(tcp_carries_on_when_the_destination_loses_its_device),
+		RDMA_TEST(tcp_carries_all_where_there_is_no_device),
+		RDMA_TEST(tcp_carries_all_where_no_memory_may_be_pinned),
+		RDMA_TEST(the_guest_stays_if_the_target_mover_is_killed),
+		RDMA_TEST(the_guest_stays_if_the_source_mover_is_killed),
+		cmocka_unit_test_setup_teardown(the_guest_stays_if_the_network_is_down,
+		                                setup_devices, teardown_down),
+	};
+
+	if (argc < 2) {
+		(void)fprintf(stderr, "usage: test_rdma MOVER [PATTERN]\n");
+		return 2;
+	}
+	if (argc > 2)
+		cmocka_set_test_filter(argv[2]);
+	return rig_run("failures", "rdma", argv[1], tests, sizeof(tests) / sizeof(tests[0]));
+}
