@@ -15,7 +15,7 @@ FLAGS += ["-Wno-unused-function", "-Wno-unused-variable"]
 
 # Where quoted includes are looked for, beside the header's own folder. Tests may use everything.
 FOLDERS = ["include"]
-TEST_FOLDERS = ["include", "control", "dataplane", "bpf", "tests/guest"]
+TEST_FOLDERS = ["include", "control", "dataplane", "bpf", "tests/guest", "tests/lib"]
 
 
 def compile_alone(root, path):
