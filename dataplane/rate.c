@@ -86,6 +86,17 @@ static void count(__u64 *counter, uint64_t more)
 	(void)__atomic_fetch_add(counter, more, __ATOMIC_RELAXED);
 }
 
+/* Return: when what was admitted before is paid for. */
+static uint64_t charge(const struct wh_rate *rate, uint64_t bytes, uint64_t now_ns)
+{
+	struct wh_bucket *bucket = rate->bucket;
+
+	if (rate->kernel_charges)
+		return word(&bucket->clock_ns);
+	count(&bucket->charged_bytes, bytes);
+	return charge_clock(bucket, now_ns, price_ns(bucket, bytes));
+}
+
 static uint64_t max_of(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -146,8 +157,7 @@ uint64_t wh_rate_take(struct wh_rate *rate, uint32_t bytes, uint64_t now_ns)
 			return wait;
 		if (rate->in_flight_bytes > bytes_in(limit, IN_FLIGHT_NS) + IN_FLIGHT_BYTES)
 			return WH_RATE_AWAIT;
-		clock = charge_clock(rate->bucket, now_ns, price_ns(rate->bucket, bytes));
-		count(&rate->bucket->charged_bytes, bytes);
+		clock = charge(rate, bytes, now_ns);
 		rate->pause_bytes = pause_after(rate->bucket, bytes, clock, now_ns);
 		rate->taken_ns = now_ns;
 	}
@@ -163,9 +173,8 @@ void wh_rate_done(struct wh_rate *rate, uint64_t bytes)
 
 void wh_rate_charge(struct wh_rate *rate, uint64_t bytes, uint64_t now_ns)
 {
-	if (limit_of(rate) == 0)
+	if (limit_of(rate) == 0 || rate->kernel_charges)
 		return;
-	(void)charge_clock(rate->bucket, now_ns, price_ns(rate->bucket, bytes));
-	count(&rate->bucket->charged_bytes, bytes);
+	(void)charge(rate, bytes, now_ns);
 	count(&rate->bucket->urgent_bytes, bytes);
 }

@@ -13,6 +13,7 @@
 #ifndef WH_RATE_H
 #define WH_RATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "wherry/error.h"
@@ -24,6 +25,7 @@ struct wh_bucket;
 
 struct wh_rate {
 	struct wh_bucket *bucket; /* borrowed; NULL: there never is a limit */
+	bool kernel_charges;      /* the eBPF program sees what is posted, too: only wait here */
 	uint64_t taken_ns;        /* when the last bytes were taken */
 	uint64_t pause_bytes;     /* since then, the time these take at the limit has to pass */
 	uint64_t in_flight_bytes;

@@ -84,7 +84,6 @@ struct wh_rdma_link {
 	struct wh_rdma_chunks chunks;
 	struct wh_memory regions[WH_REGIONS_MAX];
 	int epoll;                       /* owned; whatever happens beside TCP */
-	bool armed;                      /* the verbs are, since the last look at them */
 	uint64_t wake_ns;                /* look again then, without an event; 0: no need */
 	uint64_t give_up_ns;             /* connecting */
 	bool beside_full;                /* TCP had no room for a frame */

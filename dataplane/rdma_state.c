@@ -60,7 +60,6 @@ void wh_rdma_take_down(struct wh_rdma_link *link)
 	wh_rdma_chunks_expel(&link->chunks, link->verbs);
 	link->pairs = wh_rdma_pairs_free(link->pairs);
 	link->verbs = wh_verbs_close(link->verbs);
-	link->armed = false;
 	link->wake_ns = 0;
 	link->paid_bytes = 0;
 	link->rate.in_flight_bytes = 0;
@@ -98,6 +97,7 @@ static int come_up(struct wh_rdma_link *link)
 	link->chunks.enroll = link->enroll;
 	link->chunks.rights = (link->passive ? WH_VERBS_LOCAL_WRITE | WH_VERBS_REMOTE_WRITE : 0u) |
 	                      (on_demand ? WH_VERBS_ON_DEMAND : 0u);
+	link->rate.kernel_charges = wh_verbs_caps(link->verbs)->in_kernel;
 	link->state = WH_RDMA_UP;
 	link->wake_ns = 0;
 	link->try_waiting = true;

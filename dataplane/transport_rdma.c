@@ -361,15 +361,17 @@ static uint64_t earlier(uint64_t deadline_ns, uint64_t wake_ns)
 	return wake_ns && wake_ns < deadline_ns ? wake_ns : deadline_ns;
 }
 
-/* Have the next look at the verbs be the last one before the wait. Return: whether it was. */
+/* Have what RDMA brings end the wait. Return: whether to wait; else look once more. */
 static bool arm(struct wh_rdma_link *link)
 {
-	if (link->armed || link->state != WH_RDMA_UP)
+	int r;
+
+	if (link->state != WH_RDMA_UP)
 		return true;
-	link->armed = true;
-	if (wh_verbs_arm(link->verbs) < 0)
+	r = wh_verbs_arm(link->verbs);
+	if (r < 0)
 		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
-	return false;
+	return r > 0;
 }
 
 /* Wait for TCP, and what else there is. Return: 1 if something may have happened, 0, or -errno. */
@@ -379,7 +381,6 @@ static int await_event(struct wh_rdma_link *link, uint64_t deadline_ns)
 	int r = link->beside->ops->poll(link->beside, &event, 1,
 	                                earlier(deadline_ns, link->wake_ns));
 
-	link->armed = false;
 	if (r == -EAGAIN) /* @epoll is readable */
 		return 1;
 	if (r > 0)

@@ -61,6 +61,12 @@ static int watch(struct wh_verbs *v, int fd, struct wh_error *err)
 	return 0;
 }
 
+/* The kernel's two devices of software, rxe and siw, by what they say instead of a vendor's number. */
+static bool is_in_kernel(const struct ibv_device_attr *attr)
+{
+	return attr->vendor_id == 0xffffff || attr->vendor_id == 0x626d74;
+}
+
 static bool faults_pages_in(const struct ibv_odp_caps *odp)
 {
 	const uint32_t needed = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
@@ -96,6 +102,7 @@ static int query(struct wh_verbs *v, uint8_t port, struct wh_error *err)
 		.reads_max = v->initiator_depth,
 		.enroll_max = d->max_mr_size,
 		.on_demand = faults_pages_in(&attr.odp_caps),
+		.in_kernel = is_in_kernel(d),
 		.write_with_imm = v->device->device->transport_type != IBV_TRANSPORT_IWARP &&
 		                  !v->cfg.marks_as_sends,
 	};
@@ -451,8 +458,10 @@ static void take_notifications(struct wh_verbs *v)
 	struct ibv_cq *cq;
 	void *context;
 
-	while (ibv_get_cq_event(v->channel, &cq, &context) == 0)
+	while (ibv_get_cq_event(v->channel, &cq, &context) == 0) {
 		ibv_ack_cq_events(cq, 1);
+		v->armed = false;
+	}
 }
 
 /* Hear all three channels, as far as they have something to say. */
@@ -481,18 +490,24 @@ int wh_verbs_poll(struct wh_verbs *v, struct wh_completion *completions, uint32_
 		more = take_from(v, v->recv_cq, completions + n, max - (uint32_t)n);
 		n += more > 0 ? more : 0;
 	}
-	if (n > 0)
+	if (n > 0) {
+		v->armed = false;
 		return n;
+	}
 	take_news(v);
 	return v->over;
 }
 
 int wh_verbs_arm(struct wh_verbs *v)
 {
-	int r = ibv_req_notify_cq(v->send_cq, 0);
+	int r;
 
+	if (v->armed)
+		return 1;
+	r = ibv_req_notify_cq(v->send_cq, 0);
 	if (r == 0)
 		r = ibv_req_notify_cq(v->recv_cq, 0);
+	v->armed = r == 0;
 	return -r;
 }
 

@@ -51,6 +51,7 @@ struct wh_verbs_caps {
 	uint32_t reads_max;     /* reads that a pair performs at once; more wait, in order */
 	uint64_t enroll_max;    /* bytes of one key */
 	bool on_demand;         /* WH_VERBS_ON_DEMAND works, for writes and reads alike */
+	bool in_kernel;         /* no adapter: its packets pass the host's own network stack */
 	bool write_with_imm;    /* marks are writes with immediate data; else sends */
 };
 
@@ -163,10 +164,13 @@ wh_must_check int wh_verbs_poll(struct wh_verbs *v, struct wh_completion *comple
 /* Why RDMA is over, in words; "" as long as it is not. */
 const char *wh_verbs_reason(const struct wh_verbs *v);
 
-/* To wait on for reading, after wh_verbs_arm() and one more poll. Level-triggered; the end's own. */
+/* To wait on for reading, once wh_verbs_arm() has returned 1. Level-triggered; the end's own. */
 int wh_verbs_fd(const struct wh_verbs *v);
 
-/* Have wh_verbs_fd() become readable with the next completion. Return: 0 or -errno. */
+/*
+ * Have wh_verbs_fd() become readable with the next completion. Return: 0: now it will, but poll once more for what
+ * came before; 1: polls have brought nothing since it returned 0; or -errno.
+ */
 wh_must_check int wh_verbs_arm(struct wh_verbs *v);
 
 /*

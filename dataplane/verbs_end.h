@@ -54,6 +54,7 @@ struct wh_verbs {
 
 	int fd; /* an epoll of the three channels */
 	atomic_uint keys;
+	bool armed; /* the queues are, and nothing was heard or taken since */
 	bool cut;
 	bool removed; /* the device, or it is about to be */
 	int over;     /* -errno, from when RDMA is */

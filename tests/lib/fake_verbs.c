@@ -54,6 +54,7 @@ struct wh_verbs {
 	struct wh_verbs_config cfg;
 	uint8_t token[WH_TOKEN_BYTES];
 	struct wh_verbs_caps caps;
+	bool armed;
 	struct wh_verbs *peer;
 	uint16_t port;
 	int fd;
@@ -469,6 +470,8 @@ int wh_verbs_poll(struct wh_verbs *v, struct wh_completion *completions, uint32_
 	run_some(v->peer);
 	while (n < max && v->count > 0)
 		completions[n++] = take_news(v);
+	if (n > 0)
+		v->armed = false;
 	return n > 0 ? (int)n : v->over;
 }
 
@@ -484,8 +487,10 @@ int wh_verbs_fd(const struct wh_verbs *v)
 
 int wh_verbs_arm(struct wh_verbs *v)
 {
-	(void)v;
-	return 0;
+	const int was_armed = v->armed;
+
+	v->armed = true;
+	return was_armed;
 }
 
 void wh_verbs_cut(struct wh_verbs *v)

@@ -219,6 +219,23 @@ static void a_refused_take_charges_nothing(void **state)
 	assert_int_equal(rate.in_flight_bytes, 4096);
 }
 
+/* The packets of a device of software pass the eBPF program, which charges them. */
+static void what_the_kernel_charges_is_waited_for_and_charged_once(void **state)
+{
+	struct wh_bucket bucket = { .clock_ns = START_NS };
+	struct wh_rate rate = { .bucket = &bucket, .kernel_charges = true };
+
+	(void)state;
+	set_limit(&bucket, MIB);
+	assert_int_equal(wh_rate_take(&rate, 4096, START_NS), 0);
+	wh_rate_charge(&rate, 4096, START_NS);
+
+	assert_true(wh_rate_take(&rate, 4096, START_NS) > 0);
+	assert_int_equal(bucket.clock_ns, START_NS);
+	assert_int_equal(bucket.charged_bytes, 0);
+	assert_int_equal(rate.in_flight_bytes, 4096);
+}
+
 static void a_pause_is_the_longer_the_more_others_owe(void **state)
 {
 	struct wh_bucket bucket = { .clock_ns = START_NS };
@@ -314,6 +331,7 @@ int main(void)
 		cmocka_unit_test(flows_share_the_limit_in_equal_parts),
 		cmocka_unit_test(a_changed_limit_is_felt_at_once),
 		cmocka_unit_test(a_refused_take_charges_nothing),
+		cmocka_unit_test(what_the_kernel_charges_is_waited_for_and_charged_once),
 		cmocka_unit_test(a_pause_is_the_longer_the_more_others_owe),
 		cmocka_unit_test(nobody_takes_while_the_debt_is_beyond_its_bound),
 		cmocka_unit_test(what_is_in_flight_is_bounded),

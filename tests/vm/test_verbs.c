@@ -242,7 +242,7 @@ static int next(struct wh_verbs *v, struct wh_completion *c)
 	int r = 0;
 
 	for (uint32_t i = 0; i < PATIENCE && r == 0; i++) {
-		assert_int_equal(wh_verbs_arm(v), 0);
+		assert_true(wh_verbs_arm(v) >= 0);
 		r = wh_verbs_poll(v, c, 1);
 		if (r == 0 && wait_for_news(v))
 			r = wh_verbs_poll(v, c, 1);
