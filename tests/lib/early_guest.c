@@ -21,6 +21,7 @@
 
 static uint32_t roll(uint64_t *random, uint32_t sides)
 {
+	wh_assert(sides > 0);
 	*random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
 	return (uint32_t)(*random >> 33) % sides;
 }

@@ -102,7 +102,7 @@ int write_at(struct rdma_ends *f, uint64_t offset, uint64_t cookie)
 void write_some(struct rdma_ends *f, uint64_t first, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
-		assert_int_equal(write_at(f, i * SMALL, first + i), 0);
+		assert_int_equal(write_at(f, (uint64_t)i * SMALL, first + i), 0);
 }
 
 int poll_source(struct rdma_ends *f)

@@ -290,7 +290,7 @@ static void a_zero_page_that_a_device_holds_is_taken_for_gone(void **state)
 
 	rig_clear(f, 7, 1);
 	wh_pageset_add(f->dirty.removed, 7, 1);
-	fake_link_pin(f->link, 0, 0, FIRST_PAGES * WH_PAGE_SIZE);
+	fake_link_pin(f->link, 0, 0, (uint64_t)FIRST_PAGES * WH_PAGE_SIZE);
 
 	assert_int_equal(wh_precopy_round(&f->precopy, false, &round), 0);
 

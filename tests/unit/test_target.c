@@ -191,7 +191,7 @@ static void zero_runs_in_memory_that_a_device_holds_are_written(void **state)
 
 	agree(f);
 	put_junk(f);
-	fake_link_pin(f->link, 7, 0, 4 * WH_PAGE_SIZE);
+	fake_link_pin(f->link, 7, 0, UINT64_C(4) * WH_PAGE_SIZE);
 
 	assert_int_equal(say_zero(f, 7, 3, 1), WH_TARGET_MORE);
 	assert_int_equal(say_zero(f, 7, 4, 1), WH_TARGET_MORE);

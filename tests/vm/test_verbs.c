@@ -272,7 +272,7 @@ static void a_mark_arrives_behind_what_was_written_on_its_pair(void **state)
 	struct fixture *f = *state;
 
 	for (uint32_t pair = 0; pair < PAIRS; pair++) {
-		const uint64_t offset = pair * 4 * PIECE;
+		const uint64_t offset = UINT64_C(4) * pair * PIECE;
 
 		for (uint32_t i = 0; i < 4; i++)
 			assert_int_equal(write_at(f, pair, offset + i * PIECE, i), 0);
