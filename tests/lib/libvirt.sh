@@ -123,7 +123,7 @@ domain_xml() {
 		  <name>$name</name>
 		  <memory unit="MiB">$mem</memory>
 		  <memoryBacking><source type="file"/><access mode="shared"/></memoryBacking>
-		  <vcpu>${GUEST_CPUS:-1}</vcpu>
+		  <vcpu current='${GUEST_CPUS:-1}'>${GUEST_CPUS_MAX:-${GUEST_CPUS:-1}}</vcpu>
 		  <os>
 		    <type machine="pc-q35-7.2">hvm</type>
 		    <kernel>/var/lib/libvirt/images/kernel</kernel>
