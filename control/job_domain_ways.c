@@ -31,6 +31,7 @@ struct wh_way {
 	struct wh_connecting connecting;
 	int local; /* until there is a tunnel */
 	enum wh_tunnel_mode mode;
+	bool after_ack; /* it is held only from there on */
 	struct wh_tunnel *tunnel;
 };
 
@@ -93,6 +94,8 @@ static void carry(struct wh_way *way, int to, const struct wh_target_tunnel *fro
 	d->held = way->tunnel;
 	if (d->released)
 		wh_tunnel_release(d->held);
+	else if (way->after_ack)
+		wh_tunnel_hold_after_ack(d->held);
 }
 
 /* The source's side. */
@@ -142,29 +145,32 @@ static bool is_on(const json_t *capabilities, const char *name)
 	return false;
 }
 
-/* QEMU's stream, as long as it is not known how to hold it. */
-static struct wh_way *waiting_way(const struct wh_job *job)
+/* QEMU's stream. */
+static struct wh_way *held_way(const struct wh_job *job)
 {
 	struct wh_way *way = job->domain ? job->domain->ways : NULL;
 
-	while (way && (!is_held(way) || way->local < 0 || way->connecting.active))
+	while (way && !is_held(way))
 		way = way->next;
 	return way;
 }
 
-/* One that waits for the destination's leave to stop its guest must get it, or it never ends. */
+/*
+ * One that waits for the destination's leave to stop its guest must get it, or it never ends. One that does not
+ * may stop it and send its state before it answers this, and answers nothing while nobody takes that: so the
+ * stream is taken in from its beginning.
+ */
 static void on_capabilities(void *ctx, const json_t *result, const char *error)
 {
-	struct wh_way *way = waiting_way(ctx);
+	struct wh_job *job = ctx;
+	struct wh_way *way = held_way(job);
 
-	if (!way)
+	(void)error; /* whoever has lost QEMU's monitor says so */
+	if (!way || !result || job->domain->released || !is_on(result, "switchover-ack"))
 		return;
-	if (!result) {
-		give_up(way, error);
-		return;
-	}
-	way->mode = is_on(result, "switchover-ack") ? WH_TUNNEL_HOLD_AFTER_ACK : WH_TUNNEL_HOLD_ALL;
-	connect_way(way);
+	way->after_ack = true;
+	if (way->tunnel)
+		wh_tunnel_hold_after_ack(way->tunnel);
 }
 
 static void carry_by_streams(struct wh_job *job, enum wh_stream stream, int local)
@@ -217,14 +223,16 @@ static void on_accept(void *ctx, uint32_t events)
 	way = new_way(job, lead->stream, fd);
 	if (lead->stream == WH_STREAM_LIBVIRT)
 		way->mode = WH_TUNNEL_RPC;
-	if (is_held(way))
-		wh_domain_leaves(job);
-	if (!is_held(way))
-		connect_way(way);
-	else if (job->qmp_ready)
-		wh_qmp_call(job->qmp, "query-migrate-capabilities", NULL, on_capabilities, job);
-	else
+	if (is_held(way) && !job->qmp_ready) {
 		give_up(way, "QEMU's monitor is lost");
+		return;
+	}
+	if (is_held(way)) {
+		way->mode = WH_TUNNEL_HOLD_ALL;
+		wh_domain_leaves(job);
+		wh_qmp_call(job->qmp, "query-migrate-capabilities", NULL, on_capabilities, job);
+	}
+	connect_way(way);
 }
 
 int wh_ways_listen(struct wh_job *job, enum wh_stream stream, const char *path,

@@ -301,8 +301,7 @@ static void on_b(void *ctx, uint32_t events)
 static int make_pipes(struct wh_tunnel *t, enum wh_tunnel_mode mode)
 {
 	for (int i = 0; i < 2; i++) {
-		const bool held = i == 0 &&
-		                  (mode == WH_TUNNEL_HOLD_ALL || mode == WH_TUNNEL_HOLD_AFTER_ACK);
+		const bool held = i == 0 && mode == WH_TUNNEL_HOLD_ALL;
 
 		/* Twice: for what is held, and comes back. */
 		t->pipe[i].data = malloc(held ? WH_TUNNEL_HELD_BYTES : 2 * WH_TUNNEL_BYTES);
@@ -310,7 +309,6 @@ static int make_pipes(struct wh_tunnel *t, enum wh_tunnel_mode mode)
 		if (!t->pipe[i].data)
 			return -ENOMEM;
 	}
-	t->await_ack = mode == WH_TUNNEL_HOLD_AFTER_ACK;
 	if (mode == WH_TUNNEL_HOLD_ALL)
 		shut(&t->pipe[0]);
 	if (mode != WH_TUNNEL_RPC)
@@ -386,6 +384,13 @@ bool wh_tunnel_was_good_reply_read(const struct wh_tunnel *t)
 	/* Of a unix socket this is what the other end has not taken yet. */
 	return t->good_reply && t->fd[0] >= 0 && t->passing_bytes == 0 && p->start == p->end &&
 	       ioctl(t->fd[0], SIOCOUTQ, &unread) == 0 && unread == 0;
+}
+
+void wh_tunnel_hold_after_ack(struct wh_tunnel *t)
+{
+	t->await_ack = true;
+	t->pipe[0].shut = false;
+	move(t);
 }
 
 void wh_tunnel_release(struct wh_tunnel *t)

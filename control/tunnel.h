@@ -26,10 +26,9 @@
 struct wh_tunnel;
 
 enum wh_tunnel_mode {
-	WH_TUNNEL_PASS,           /* hold nothing */
-	WH_TUNNEL_HOLD_ALL,       /* from the first byte on */
-	WH_TUNNEL_HOLD_AFTER_ACK, /* once @b, an incoming QEMU, has said that @a's guest may stop */
-	WH_TUNNEL_RPC,            /* @b is a libvirtd, and its replies may be held */
+	WH_TUNNEL_PASS,     /* hold nothing */
+	WH_TUNNEL_HOLD_ALL, /* from the first byte on */
+	WH_TUNNEL_RPC,      /* @b is a libvirtd, and its replies may be held */
 };
 
 struct wh_tunnel_config {
@@ -74,6 +73,12 @@ void wh_tunnel_hold_replies(struct wh_tunnel *tunnel);
  */
 void wh_tunnel_await_reply(struct wh_tunnel *tunnel);
 bool wh_tunnel_was_good_reply_read(const struct wh_tunnel *tunnel);
+
+/*
+ * WH_TUNNEL_HOLD_ALL, before the release: pass on what @a says until @b, an incoming QEMU, has said that @a's guest
+ * may stop, and hold what comes from there.
+ */
+void wh_tunnel_hold_after_ack(struct wh_tunnel *tunnel);
 
 /* Pass on what is held, and all that follows. May call @said_all. */
 void wh_tunnel_release(struct wh_tunnel *tunnel);

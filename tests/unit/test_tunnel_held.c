@@ -79,7 +79,11 @@ static int hold_all(void **state)
 
 static int hold_after_ack(void **state)
 {
-	return begin(state, WH_TUNNEL_HOLD_AFTER_ACK);
+	const int r = begin(state, WH_TUNNEL_HOLD_ALL);
+	const struct fixture *f = *state;
+
+	wh_tunnel_hold_after_ack(f->tunnel);
+	return r;
 }
 
 static int teardown(void **state)
