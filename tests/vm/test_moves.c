@@ -29,7 +29,7 @@
 #include "wherry/clock.h"
 
 #define MEASURE_NS WH_NSEC_PER_SEC
-#define ATTEMPTS   40
+#define ATTEMPTS   100
 
 #define METER_FILE "/tmp/windows"
 
