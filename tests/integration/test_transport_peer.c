@@ -22,6 +22,7 @@
 
 #include "compress.h"
 #include "contents.h"
+#include "intake.h"
 #include "tcp_end.h"
 #include "wire.h"
 
@@ -259,7 +260,7 @@ static void records_that_break_the_rules_break_the_link(void **state)
 		{ WH_RECORD_WELCOME, WH_WELCOME_BYTES, 0 },
 		{ WH_RECORD_WRITE_DELTA + 1, 1, 0 },
 		{ WH_RECORD_FRAME, 0, 0 },
-		{ WH_RECORD_FRAME, 8 * WH_CONNECTIONS_MAX + WH_FRAME_LEN_MAX + 1, 0 },
+		{ WH_RECORD_FRAME, WH_FRAME_RECORD_MAX + 1, 0 },
 		{ WH_RECORD_WRITE_ZSTD, 0, 0 },
 		{ WH_RECORD_WRITE_ZSTD, WH_COMPRESS_HEADER, 0 },
 		{ WH_RECORD_WRITE_ZSTD, WH_WRITE_LEN_MAX + 1, 0 },
