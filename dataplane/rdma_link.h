@@ -47,6 +47,7 @@ struct wh_rdma_slot {
 	uint32_t lost;      /* of those, bytes that are to be sent again */
 	uint32_t works;     /* of RDMA, in flight */
 	uint32_t beside;    /* writes over TCP, in flight */
+	uint32_t barrier;   /* that the link had said when the last of those works was posted */
 	bool only_beside;   /* the rest goes over TCP */
 	bool in_use, waits; /* waits: something of it is not posted */
 	struct wh_rdma_chunk *awaits;
@@ -87,6 +88,8 @@ struct wh_rdma_link {
 	uint64_t wake_ns;                /* look again then, without an event; 0: no need */
 	uint64_t give_up_ns;             /* connecting */
 	bool beside_full;                /* TCP had no room for a frame */
+	uint64_t told;                   /* frames of ours that it took */
+	uint32_t barrier;                /* that the last DATA named */
 	bool must_resend;                /* source: RESENT is still to be said */
 	bool tell_over;                  /* DOWN or CLOSED is still to be said */
 	bool tell_landed;                /* CLOSED: in good order */

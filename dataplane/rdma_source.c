@@ -292,6 +292,7 @@ static void post_by_rdma(struct wh_rdma_link *link, struct wh_rdma_slot *slot)
 			return;
 		slot->next += len;
 		slot->by_rdma = slot->next;
+		slot->barrier = link->barrier;
 		slot->works++;
 	}
 	stop_awaiting(slot);
@@ -405,6 +406,15 @@ void wh_rdma_source_beside_written(struct wh_rdma_link *link, uint64_t number)
 	finish_if_done(link, slot);
 }
 
+/*
+ * Whether @slot has landed if the target says that all has: it knows of what was posted before the last
+ * frame. After that nothing should have been, and if it was, TCP will show it.
+ */
+static bool is_known_to_target(const struct wh_rdma_link *link, const struct wh_rdma_slot *slot)
+{
+	return slot->barrier != link->barrier;
+}
+
 void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed)
 {
 	for (uint32_t i = 0; i < link->depth; i++) {
@@ -413,7 +423,7 @@ void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed)
 		if (!slot->in_use)
 			continue;
 		slot->awaits = NULL; /* there are no chunks any more */
-		if (slot->works > 0 && !landed) {
+		if (slot->works > 0 && !(landed && is_known_to_target(link, slot))) {
 			slot->lost = slot->by_rdma;
 			link->beside->ops->forget(link->beside, slot->w.dst_region,
 			                          slot->w.dst_offset, slot->lost);

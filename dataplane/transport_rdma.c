@@ -108,6 +108,7 @@ int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
 	int r = link->beside->ops->send(link->beside, bytes, wh_rdma_frame_encode(bytes, frame));
 
 	link->beside_full = r == WH_TX_FULL;
+	link->told += r == 0;
 	return r;
 }
 
@@ -198,6 +199,7 @@ static int send_oldest(struct wh_rdma_link *link)
 	r = wh_rdma_tell(link, &frame);
 	if (r != 0)
 		return r;
+	link->barrier = frame.data.barrier;
 	link->unsettled += frame.data.barrier != 0;
 	link->out_first = (link->out_first + 1) % WH_RDMA_OUT_MAX;
 	link->out_count--;
@@ -400,29 +402,41 @@ static int turn(struct wh_rdma_link *link, struct wh_event *events, uint32_t max
 	return r < 0 ? r : collect(link, events, max);
 }
 
+/* Whether a frame of the caller's that found the queue full would find room now: said once. */
+static bool has_room_again(struct wh_rdma_link *link)
+{
+	if (!link->caller_full || link->out_count == WH_RDMA_OUT_MAX)
+		return false;
+	link->caller_full = false;
+	return true;
+}
+
 static int rdma_poll(struct wh_transport *transport, struct wh_event *events, uint32_t max,
                      uint64_t deadline_ns)
 {
 	struct wh_rdma_link *link = link_of(transport);
-	bool idle = false; /* the last wait brought nothing */
+	bool was_full = false; /* TCP, in the last wait */
+	bool idle = false;     /* that wait brought nothing */
 	int n = link->error;
 
 	release_lent(link);
 	/* This ends: the deadline passes if nothing else happens. */
 	while (n == 0) {
+		const uint64_t told = link->told;
 		int r;
 
 		n = turn(link, events, max);
-		if (n != 0 || (idle && deadline_ns != UINT64_MAX))
+		if (n != 0 || has_room_again(link))
 			break;
-		if (link->caller_full && link->out_count < WH_RDMA_OUT_MAX)
+		/* TCP ends a wait at its deadline, or as it has room: then this turn made use of that. */
+		if (idle && !(was_full && (link->told > told || !link->beside_full)))
 			break;
 		if (!arm(link))
 			continue;
+		was_full = link->beside_full;
 		r = await_event(link, deadline_ns);
 		if (r < 0)
 			n = r;
-		/* Room for a frame, or the deadline: one more turn tells. */
 		idle = r == 0;
 		link->beside_full = false;
 	}
