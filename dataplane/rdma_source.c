@@ -436,50 +436,7 @@ void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed)
 	link->try_waiting = true;
 }
 
-/* --- talking about it ------------------------------------------------------------------------- */
-
-/* What is to be said of @chunk, or 0 if there is nothing any more. */
-static int kind_of(const struct wh_rdma_chunk *chunk)
-{
-	if (chunk->peer == WH_RDMA_PEER_TO_ASK)
-		return WH_RDMA_WANT;
-	return chunk->peer == WH_RDMA_PEER_TO_FREE ? WH_RDMA_FREE : 0;
-}
-
-/* Put chunks of which the same is to be said into @frame, those said first. */
-static void gather(const struct wh_rdma_link *link, struct wh_rdma_frame *frame)
-{
-	const struct wh_rdma_chunk *chunk = link->chunks.tell.head;
-
-	frame->kind = (enum wh_rdma_frame_kind)kind_of(chunk);
-	frame->list.count = 0;
-	for (; chunk && frame->list.count < WH_RDMA_LIST_MAX && kind_of(chunk) == (int)frame->kind;
-	     chunk = chunk->next_tell)
-		frame->list.chunks[frame->list.count++] =
-			(struct wh_rdma_chunk_id){ .region = chunk->region,
-			                           .number = chunk->number };
-}
-
-int wh_rdma_source_tell(struct wh_rdma_link *link)
-{
-	int r = 0;
-
-	/* This ends: each turn takes chunks off the list. */
-	while (r == 0 && link->chunks.tell.head) {
-		struct wh_rdma_frame frame;
-
-		if (!kind_of(link->chunks.tell.head)) {
-			(void)wh_rdma_chunks_next_told(&link->chunks);
-			continue;
-		}
-		gather(link, &frame);
-		r = wh_rdma_tell(link, &frame);
-		for (uint16_t i = 0; r == 0 && i < frame.list.count; i++)
-			wh_rdma_chunks_next_told(&link->chunks)->peer =
-				frame.kind == WH_RDMA_WANT ? WH_RDMA_PEER_ASKED : WH_RDMA_PEER_NONE;
-	}
-	return r;
-}
+/* --- what the target says ---------------------------------------------------------------------- */
 
 static int on_offer(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
 {

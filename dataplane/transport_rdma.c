@@ -102,83 +102,6 @@ static void look_beside(struct wh_rdma_link *link)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
-{
-	uint8_t bytes[WH_RDMA_FRAME_MAX];
-	int r = link->beside->ops->send(link->beside, bytes, wh_rdma_frame_encode(bytes, frame));
-
-	link->beside_full = r == WH_TX_FULL;
-	link->told += r == 0;
-	return r;
-}
-
-/* DOWN or CLOSED. */
-static int tell_over(struct wh_rdma_link *link)
-{
-	struct wh_rdma_frame frame = { .kind = link->passive ? WH_RDMA_CLOSED : WH_RDMA_DOWN,
-		                       .over = { .landed = link->tell_landed } };
-	int r;
-
-	(void)snprintf(frame.over.reason, sizeof(frame.over.reason), "%s", link->reason);
-	r = wh_rdma_tell(link, &frame);
-	if (r == 0)
-		link->tell_over = false;
-	return r;
-}
-
-static int tell_offer(struct wh_rdma_link *link)
-{
-	const struct wh_rdma_frame frame = {
-		.kind = WH_RDMA_OFFER,
-		.offer = { .port = wh_verbs_port(link->verbs),
-		           .pairs = (uint16_t)link->options.pairs,
-		           .chunk_order = (uint16_t)link->chunks.order,
-		           .pinned_bytes_max = link->chunks.pinned_bytes_max },
-	};
-	int r = wh_rdma_tell(link, &frame);
-
-	if (r == 0)
-		link->tell_offer = false;
-	return r;
-}
-
-static bool has_lost(const struct wh_rdma_link *link)
-{
-	for (const struct wh_rdma_slot *slot = link->waiting; slot; slot = slot->next_waiting)
-		if (slot->lost > 0)
-			return true;
-	return false;
-}
-
-static int tell_resent(struct wh_rdma_link *link)
-{
-	const struct wh_rdma_frame frame = { .kind = WH_RDMA_RESENT };
-	int r;
-
-	if (has_lost(link))
-		return 0;
-	r = wh_rdma_tell(link, &frame);
-	if (r == 0)
-		link->must_resend = false;
-	return r;
-}
-
-/* Send what is to be said of RDMA. Return: 0, WH_TX_FULL or -errno. */
-static int tell(struct wh_rdma_link *link)
-{
-	int r = 0;
-
-	if (link->tell_offer)
-		r = tell_offer(link);
-	if (r == 0 && link->tell_over)
-		r = tell_over(link);
-	if (r == 0 && link->must_resend)
-		r = tell_resent(link);
-	if (r == 0 && link->state == WH_RDMA_UP)
-		r = link->passive ? wh_rdma_target_tell(link) : wh_rdma_source_tell(link);
-	return r;
-}
-
 /* Send the oldest frame of the session. Return: 0, WH_TX_FULL if it has to wait, or -errno. */
 static int send_oldest(struct wh_rdma_link *link)
 {
@@ -212,7 +135,7 @@ static int flush(struct wh_rdma_link *link)
 	int r = wh_rdma_source_pump(link);
 
 	if (r == 0 && !link->beside_full)
-		r = tell(link);
+		r = wh_rdma_tell_all(link);
 	while (r == 0 && link->out_count > 0 && !link->beside_full)
 		r = send_oldest(link);
 	return r < 0 ? r : 0;
@@ -234,7 +157,7 @@ static int rdma_write(struct wh_transport *transport, const struct wh_write *w)
 	if (r == 0)
 		r = wh_rdma_source_write(link, w);
 	if (r == 0 && link->state == WH_RDMA_UP && !link->beside_full) {
-		const int told = wh_rdma_source_tell(link);
+		const int told = wh_rdma_tell_of_chunks(link);
 
 		r = told < 0 ? told : 0;
 	}
