@@ -40,7 +40,6 @@ static uint64_t chunk_bytes(const struct wh_rdma_chunks *c)
 int wh_rdma_chunks_add(struct wh_rdma_chunks *c, uint16_t region, void *addr, uint64_t bytes)
 {
 	struct wh_rdma_region *r = &c->regions[region];
-
 	const uint64_t count = (bytes + chunk_bytes(c) - 1) >> c->order;
 
 	wh_assert(!r->chunks && bytes > 0);
@@ -340,16 +339,20 @@ static bool may_pin_all(void)
 int wh_rdma_may_pin(uint64_t wanted, uint64_t chunk_bytes, uint64_t *ret, struct wh_error *err)
 {
 	struct rlimit limit;
+	bool is_limited;
 
 	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
 		return wh_fail(err, -errno, "cannot read RLIMIT_MEMLOCK");
-	*ret = wanted;
-	if (limit.rlim_cur == RLIM_INFINITY || may_pin_all())
-		return 0;
-	if (limit.rlim_cur < wanted)
-		*ret = limit.rlim_cur;
+	is_limited = limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < wanted && !may_pin_all();
+	*ret = is_limited ? limit.rlim_cur : wanted;
 	if (*ret >= chunk_bytes)
 		return 0;
+	if (!is_limited)
+		return wh_fail(err, -EPERM,
+		               "one of the two sides may pin %" PRIu64
+		               " KiB, one chunk has %" PRIu64
+		               " KiB: raise pinnedMiB there, or lower chunkMiB at the source",
+		               *ret >> 10, chunk_bytes >> 10);
 	return wh_fail(err, -EPERM,
 	               "RLIMIT_MEMLOCK lets %" PRIu64 " KiB be pinned, one chunk has %" PRIu64
 	               " KiB: raise LimitMEMLOCK= of wherryd's unit, or give it CAP_IPC_LOCK",

@@ -449,8 +449,8 @@ static int on_offer(struct wh_rdma_link *link, const struct wh_rdma_frame *frame
 		return 0;
 	}
 	link->options.pairs = frame->offer.pairs;
-	if (frame->offer.pinned_bytes_max < link->chunks.pinned_bytes_max)
-		link->chunks.pinned_bytes_max = frame->offer.pinned_bytes_max;
+	if (frame->offer.pinned_bytes_max < link->options.pinned_bytes_max)
+		link->options.pinned_bytes_max = frame->offer.pinned_bytes_max;
 	link->state = WH_RDMA_CONNECTING;
 	wh_rdma_begin(link, frame->offer.port);
 	return 0;

@@ -44,6 +44,8 @@ void wh_rdma_cut(struct wh_rdma_link *link)
 	if (!link->verbs)
 		return;
 	unwatch(link, wh_verbs_fd(link->verbs));
+	if (link->enroll)
+		unwatch(link, wh_rdma_enroll_fd(link->enroll)); /* nobody takes its results now */
 	wh_verbs_cut(link->verbs);
 }
 
@@ -54,13 +56,12 @@ void wh_rdma_take_down(struct wh_rdma_link *link)
 	if (link->pairs)
 		link->arrived = wh_rdma_pairs_arrived(link->pairs);
 	wh_rdma_cut(link);
-	if (link->enroll)
-		unwatch(link, wh_rdma_enroll_fd(link->enroll));
 	link->enroll = wh_rdma_enroll_free(link->enroll);
 	wh_rdma_chunks_expel(&link->chunks, link->verbs);
 	link->pairs = wh_rdma_pairs_free(link->pairs);
 	link->verbs = wh_verbs_close(link->verbs);
 	link->wake_ns = 0;
+	link->unsettled = 0;
 	link->paid_bytes = 0;
 	link->rate.in_flight_bytes = 0;
 }

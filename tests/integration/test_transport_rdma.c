@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,12 +22,17 @@
 #include "rdma_link.h"
 #include "transport_contract.h"
 
-#define CHUNK_BYTES (16 * WH_PAGE_SIZE)
+#define CHUNK_PAGES 16u
+#define CHUNK_BYTES (CHUNK_PAGES * UINT64_C(4096))
+
+#define A_BIT_NS (100 * UINT64_C(1000))
 
 enum trouble {
 	NONE,
-	LITTLE_ROOM, /* for few chunks at once */
-	NO_SOURCE,   /* has no device */
+	LITTLE_ROOM,        /* for few chunks at once */
+	LITTLE_TARGET_ROOM, /* at the target only */
+	NO_TARGET_ROOM,     /* for a single chunk */
+	NO_SOURCE,          /* has no device */
 	NO_TARGET,
 	SOURCE_LOST, /* its device, after some turns */
 	TARGET_LOST,
@@ -82,16 +88,28 @@ static void on_turn(struct link_pair *p)
 		fake_verbs_fail(rdma_of(&p->source)->verbs, the_kind->pairs - 1, -ETIMEDOUT);
 }
 
-static void open_pair(void)
+static struct wh_rdma_options options_of(bool passive)
 {
-	const struct wh_rdma_options options = {
+	struct wh_rdma_options options = {
 		.pairs = the_kind->pairs,
 		.chunk_bytes = CHUNK_BYTES,
-		.pinned_bytes_max = the_kind->trouble == LITTLE_ROOM ? 3 * CHUNK_BYTES : UINT64_MAX,
+		.pinned_bytes_max = UINT64_MAX,
 	};
+
+	if (the_kind->trouble == LITTLE_ROOM ||
+	    (passive && the_kind->trouble == LITTLE_TARGET_ROOM))
+		options.pinned_bytes_max = 3 * CHUNK_BYTES;
+	if (passive && the_kind->trouble == NO_TARGET_ROOM)
+		options.pinned_bytes_max = CHUNK_BYTES - 1;
+	return options;
+}
+
+static void open_pair(void)
+{
+	const struct wh_rdma_options passive = options_of(true);
 	const struct wh_link_config like = {
 		.connections = the_kind->pairs,
-		.rdma = options,
+		.rdma = options_of(false),
 		.carries = on_carries,
 	};
 	struct wh_transport *source, *target;
@@ -99,7 +117,7 @@ static void open_pair(void)
 	uint16_t port;
 
 	fake_verbs_refuse_open(the_kind->trouble == NO_TARGET ? -ENODEV : 0);
-	port = opener_start_rdma(&opener, &options);
+	port = opener_start_rdma(&opener, &passive);
 	source = connect_like(port, &like);
 	target = opener_join(&opener);
 	fake_verbs_refuse_open(the_kind->trouble == NO_SOURCE ? -ENODEV : 0);
@@ -117,8 +135,8 @@ static void settle(struct link_pair *p)
 	struct wh_event event;
 
 	for (int i = 0; !has_settled(p); i++) {
-		assert_int_equal(wh_transport_poll(p->source.link, &event, 1, in(100000)), 0);
-		assert_int_equal(wh_transport_poll(p->target.link, &event, 1, in(100000)), 0);
+		assert_int_equal(wh_transport_poll(p->source.link, &event, 1, in(A_BIT_NS)), 0);
+		assert_int_equal(wh_transport_poll(p->target.link, &event, 1, in(A_BIT_NS)), 0);
 		assert_in_range(i, 0, 10000);
 	}
 	if (the_kind->trouble == SOURCE_REFUSES)
@@ -163,6 +181,78 @@ static void pages_go_by_rdma_while_it_is_up(void **state)
 	assert_in_range(after.bytes - before.bytes, BYTES, BYTES + BYTES / 100);
 	assert_int_equal(times_up, 1);
 	assert_int_equal(times_over, 0);
+}
+
+static void nothing_goes_by_rdma_if_no_chunk_may_be_pinned(void **state)
+{
+	struct link_pair *p = *state;
+
+	write_all(p);
+	assert_int_equal(wh_transport_sent(p->source.link).rdma_bytes, 0);
+	assert_int_equal(times_over, 1);
+	assert_non_null(strstr(why_over, "one chunk has 64 KiB"));
+}
+
+/* Works that are never performed keep a barrier from being settled: so many frames behind it leave. */
+static void frames_that_wait_for_writes_leave_when_rdma_breaks(void **state)
+{
+	struct link_pair *p = *state;
+	struct wh_event event;
+	uint32_t sent = 0, came = 0, full = 0;
+
+	fake_verbs_set_seed(0);
+	assert_int_equal(post_pages(p, 0, 1, 0), 0);
+	/* This ends: so many are held at the target, and no more. */
+	while (full < 1000) {
+		int r = wh_transport_send(p->source.link, &sent, sizeof(sent));
+
+		sent += r == 0;
+		full = r == 0 ? 0 : full + 1;
+		assert_int_equal(wh_transport_poll(p->target.link, &event, 1, 0), 0);
+		assert_int_equal(wh_transport_poll(p->source.link, &event, 1, in(A_BIT_NS)), 0);
+	}
+	assert_in_range(sent, 1000, 2000);
+	fake_verbs_remove(rdma_of(&p->source)->verbs, -ENODEV);
+	for (; came < sent; came++)
+		await_frame_at(&p->target, &came, sizeof(came));
+}
+
+/* Let the source ask for a chunk that is not known. Return: whether the target is at work on it. */
+static bool is_enrolling(struct link_pair *p)
+{
+	struct wh_event event;
+
+	assert_true(wh_transport_poll(p->source.link, &event, 1, in(A_BIT_NS)) >= 0);
+	assert_int_equal(wh_transport_poll(p->target.link, &event, 1, in(A_BIT_NS)), 0);
+	for (uint32_t i = 0; i < PAGES / CHUNK_PAGES; i++)
+		if (wh_rdma_chunks_get(&rdma_of(&p->target)->chunks, REGION, i)->state ==
+		    WH_RDMA_CHUNK_BUSY)
+			return true;
+	return false;
+}
+
+static bool becomes_readable(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, timeout_ms) == 1;
+}
+
+/* Else it would look again and again, while the guest is to run there. */
+static void a_target_whose_memory_was_taken_back_does_not_wait_for_its_chunks(void **state)
+{
+	struct link_pair *p = *state;
+	const struct wh_rdma_link *target = rdma_of(&p->target);
+	uint32_t asked = 0;
+
+	/* There is room for few, so that one must be asked for soon. */
+	do
+		(void)post_for_sure(p, asked++ % (PAGES / CHUNK_PAGES) * CHUNK_PAGES, 1);
+	while (!is_enrolling(p) && asked < 1000);
+	assert_in_range(asked, 1, 999);
+	wh_transport_unmap(p->target.link, REGION);
+	assert_true(becomes_readable(wh_rdma_enroll_fd(target->enroll), 5000));
+	assert_false(becomes_readable(target->epoll, 0));
 }
 
 static void pages_go_over_tcp_once_it_has_broken_and_it_says_why(void **state)
@@ -232,6 +322,8 @@ static const struct kind kinds[] = {
 	{ "a pair fails later", 4, PAIR_FAILS, 30 },
 	{ "source refuses memory", 4, SOURCE_REFUSES, 0 },
 	{ "target refuses memory", 4, TARGET_REFUSES, 0 },
+	{ "room for few chunks at the target", 4, LITTLE_TARGET_ROOM, 0 },
+	{ "room for no chunk at the target", 4, NO_TARGET_ROOM, 0 },
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -245,6 +337,11 @@ int main(void)
 {
 	const struct CMUnitTest of_rdma[] = {
 		RDMA_TEST(pages_go_by_rdma_while_it_is_up, 1),
+		RDMA_TEST(pages_go_by_rdma_while_it_is_up, 2),
+		RDMA_TEST(pages_go_by_rdma_while_it_is_up, 13),
+		RDMA_TEST(nothing_goes_by_rdma_if_no_chunk_may_be_pinned, 14),
+		RDMA_TEST(a_target_whose_memory_was_taken_back_does_not_wait_for_its_chunks, 2),
+		RDMA_TEST(frames_that_wait_for_writes_leave_when_rdma_breaks, 1),
 		RDMA_TEST(pages_go_over_tcp_once_it_has_broken_and_it_says_why, 5),
 		RDMA_TEST(a_write_on_its_way_to_memory_taken_back_is_a_breach, 0),
 		RDMA_TEST(nothing_is_sent_again_that_had_landed_when_memory_was_taken_back, 1),
