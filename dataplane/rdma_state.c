@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "rdma_room.h"
+
 #include "wherry/clock.h"
 
 /* Works on each pair: of the largest 16 MiB, more than leaves in a delay of 1 ms at 100 Gbit/s. */
@@ -78,8 +80,15 @@ void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason)
 		link->carries(link->context, WH_TRANSPORT_TCP, link->reason);
 }
 
-/* The pairs are connected: make what is needed to use them. Return: 0 or -ENOMEM. */
-static int come_up(struct wh_rdma_link *link)
+/* Set how much may be enrolled at once. Return: 0 or -EPERM. */
+static int set_room(struct wh_rdma_link *link, bool on_demand, struct wh_error *err)
+{
+	return wh_rdma_room(link->options.pinned_bytes_max, UINT64_C(1) << link->chunks.order,
+	                    on_demand, &link->chunks.pinned_bytes_max, err);
+}
+
+/* The pairs are connected: make what is needed to use them. Return: 0, -ENOMEM or -EPERM. */
+static int come_up(struct wh_rdma_link *link, struct wh_error *err)
 {
 	const struct wh_rdma_pairs_config cfg = {
 		.verbs = link->verbs,
@@ -89,7 +98,10 @@ static int come_up(struct wh_rdma_link *link)
 		.marks = MARKS,
 	};
 	const bool on_demand = link->options.odp && wh_verbs_caps(link->verbs)->on_demand;
+	int r = set_room(link, on_demand, err); /* now the device is known */
 
+	if (r < 0)
+		return r;
 	link->pairs = wh_rdma_pairs_new(&cfg);
 	link->enroll = wh_rdma_enroll_new(link->verbs);
 	if (!link->pairs || !link->enroll)
@@ -120,8 +132,7 @@ void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port)
 		.marks = WH_RDMA_PAIRS_RECEIVES(MARKS),
 		.token = link->token,
 	};
-	int r = wh_rdma_may_pin(link->options.pinned_bytes_max, UINT64_C(1) << link->chunks.order,
-	                        &link->chunks.pinned_bytes_max, &err);
+	int r = set_room(link, link->options.odp, &err);
 
 	if (r == 0)
 		r = wh_verbs_open(&link->verbs, &cfg, &err);
@@ -141,7 +152,7 @@ void wh_rdma_advance(struct wh_rdma_link *link)
 	int r = wh_verbs_advance(link->verbs, &err);
 
 	if (r > 0)
-		r = come_up(link);
+		r = come_up(link, &err);
 	if (r < 0)
 		wh_rdma_give_up(link, *err.text ? err.text : strerror(-r));
 	else if (link->wake_ns && wh_now_ns(&wh_clock_monotonic) >= link->give_up_ns)
