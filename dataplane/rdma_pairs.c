@@ -308,7 +308,10 @@ static void take_completion(struct wh_rdma_pairs *p, const struct wh_completion 
 	}
 }
 
-/* This ends: there are no more completions than works were posted, and marks are rationed. */
+/*
+ * What was flushed was so for a reason, which may be told only when all completions were taken. This ends: there
+ * are no more of them than works were posted, and marks are rationed.
+ */
 static void take_completions(struct wh_rdma_pairs *p)
 {
 	struct wh_completion completions[WH_POLL_BATCH];
@@ -318,7 +321,7 @@ static void take_completions(struct wh_rdma_pairs *p)
 		n = wh_verbs_poll(p->cfg.verbs, completions, WH_POLL_BATCH);
 		for (int i = 0; i < n; i++)
 			take_completion(p, &completions[i]);
-	} while (n == WH_POLL_BATCH);
+	} while (n == WH_POLL_BATCH || (n > 0 && p->broken == -ECANCELED));
 	if (n < 0)
 		(void)break_down(p, n);
 }

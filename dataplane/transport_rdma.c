@@ -64,7 +64,8 @@ static void take_completions(struct wh_rdma_link *link)
 	if (n < 0) {
 		const char *words = wh_verbs_reason(link->verbs);
 
-		wh_rdma_give_up(link, *words ? words : strerror(-n));
+		/* That works were flushed is no reason. */
+		wh_rdma_give_up(link, *words || n == -ECANCELED ? words : strerror(-n));
 		return;
 	}
 	link->arrived = wh_rdma_pairs_arrived(link->pairs);

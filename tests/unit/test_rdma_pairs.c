@@ -194,6 +194,19 @@ static void flushed_works_do_not_hide_the_error_that_flushed_them(void **state)
 	assert_lost(f, 0, 3);
 }
 
+static void flushed_works_do_not_hide_the_end_of_the_connection(void **state)
+{
+	struct rdma_ends *f = *state;
+	const struct wh_completion flushed = { .kind = WH_COMPLETION_MARKED, .error = -ECANCELED };
+
+	write_some(f, 0, 2);
+	assert_int_equal(poll_source(f), 0);
+	fake_verbs_deliver(f->source.verbs, &flushed);
+	fake_verbs_remove(f->source.verbs, -ENODEV);
+	assert_int_equal(poll_source(f), -ENODEV);
+	assert_lost(f, 0, 2);
+}
+
 static void a_flushed_receive_hides_neither_what_is_complete_nor_the_reason(void **state)
 {
 	struct rdma_ends *f = *state;
@@ -338,6 +351,7 @@ int main(void)
 		TEST(a_completion_of_what_was_never_posted_breaks_the_pairs),
 		TEST(behind_an_error_everything_is_lost_exactly_once),
 		TEST(flushed_works_do_not_hide_the_error_that_flushed_them),
+		TEST(flushed_works_do_not_hide_the_end_of_the_connection),
 		TEST(a_flushed_receive_hides_neither_what_is_complete_nor_the_reason),
 		TEST(a_success_behind_an_error_on_the_same_pair_does_not_count),
 		TEST(an_error_leaves_what_is_complete_on_other_pairs),
