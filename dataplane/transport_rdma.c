@@ -369,7 +369,9 @@ static bool arm(struct wh_rdma_link *link)
 
 	if (link->state != WH_RDMA_UP)
 		return true;
-	r = wh_verbs_arm(link->verbs);
+	r = wh_rdma_pairs_push(link->pairs);
+	if (r == 0)
+		r = wh_verbs_arm(link->verbs);
 	if (r < 0)
 		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
 	return r > 0;
