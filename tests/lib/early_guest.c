@@ -87,6 +87,7 @@ static void run(const struct early_guest *guest)
 	uint8_t *ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, guest->fd, 0);
 	struct early_guest_control *control = guest->control;
 	uint64_t random = 1;
+	uint32_t next = 0;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	wh_assert(ram != MAP_FAILED);
@@ -96,7 +97,10 @@ static void run(const struct early_guest *guest)
 	while (!atomic_load(&control->stop)) {
 		obey(ram, guest, &random);
 		for (uint32_t i = 0; i < atomic_load(&control->at_a_time); i++)
-			write_page(page_at(ram, roll(&random, guest->pages)), &random);
+			if (atomic_load(&control->in_order))
+				fill(page_at(ram, next++ % guest->pages), ++random << 16 | 1);
+			else
+				write_page(page_at(ram, roll(&random, guest->pages)), &random);
 		if (guest->huge && roll(&random, 8) == 0)
 			give_back_huge(guest->fd,
 			               roll(&random, (uint32_t)(bytes / HUGE_PAGE_BYTES)));
@@ -130,8 +134,9 @@ void early_guest_start(struct early_guest *guest)
 	wh_assert(await(&guest->control->ready));
 }
 
-void early_guest_pace(const struct early_guest *guest, uint32_t at_a_time)
+void early_guest_pace(const struct early_guest *guest, uint32_t at_a_time, bool in_order)
 {
+	atomic_store(&guest->control->in_order, in_order);
 	atomic_store(&guest->control->at_a_time, at_a_time);
 }
 

@@ -26,6 +26,7 @@ struct early_guest_control {
 	_Atomic bool stop;
 	_Atomic bool stopped;
 	_Atomic uint32_t at_a_time;
+	_Atomic bool in_order;
 	_Atomic uint32_t act; /* enum early_guest_act; nothing once it is done */
 	uint32_t first, count, step;
 };
@@ -43,8 +44,8 @@ struct early_guest {
 /* Start it; pid and control are zero. It writes from then on. */
 void early_guest_start(struct early_guest *guest);
 
-/* Have it write so many pages at a time from now on. */
-void early_guest_pace(const struct early_guest *guest, uint32_t at_a_time);
+/* Have it write so many pages at a time from now on. @in_order: one page after the other, and contents only. */
+void early_guest_pace(const struct early_guest *guest, uint32_t at_a_time, bool in_order);
 
 /* Have it do @act to @count pages of every @step, from page @first on. Return: whether that is done. */
 bool early_guest_act(const struct early_guest *guest, enum early_guest_act act, uint32_t first,

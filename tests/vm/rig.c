@@ -169,6 +169,26 @@ void rig_network(bool up)
 	assert_true(!up || rig_command("ip route replace 10.0.0.2 dev va table 100"));
 }
 
+static bool has_addresses(void)
+{
+	return rig_command("grep -rqs 0a00:0001 /sys/class/infiniband/rxea/ports/1/gids") &&
+	       rig_command("grep -rqs 0a00:0002 /sys/class/infiniband/rxeb/ports/1/gids");
+}
+
+void rig_new_devices(void)
+{
+	if (transport == WH_TRANSPORT_TCP)
+		return;
+	/* Those that are gone cannot be removed. */
+	(void)rig_command("rdma link del rxea");
+	(void)rig_command("rdma link del rxeb");
+	assert_true(rig_command("rdma link add rxea type rxe netdev va"));
+	assert_true(rig_command("rdma link add rxeb type rxe netdev vb"));
+	for (int i = 0; i < PATIENCE / 100 && !has_addresses(); i++)
+		(void)poll(NULL, 0, 100);
+	assert_true(has_addresses());
+}
+
 void rig_await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_t least)
 {
 	for (int i = 0; i < PATIENCE && wh_stat_get(pair->source.stats, stat) < least; i++)
@@ -239,6 +259,21 @@ void rig_finish(struct rig *rig, struct mover_pair *pair)
 	rig_land(rig, pair);
 }
 
+void rig_move_behind(struct rig *rig, const struct mover_pair_config *cfg)
+{
+	struct mover_pair pair;
+
+	rig_start(rig, &pair, cfg);
+	assert_int_equal(mover_pair_switch(&pair, WH_SWITCH_POSTCOPY), 0);
+	assert_int_equal(mover_pair_await_converged(&pair), 0);
+	assert_true(early_guest_stop(&rig->before));
+	assert_int_equal(mover_pair_await_postcopy(&pair, cfg), 0);
+	late_guest_run(&rig->after);
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_true(rig_behind(&pair) >= RIG_BYTES / 4);
+	rig_done(rig, &pair);
+}
+
 /* A packet of the device's has a page at most. */
 void rig_assert_carried(const struct rig *rig)
 {
@@ -279,11 +314,16 @@ int rig_run(const char *name, const char *by, const char *mover, const struct CM
             size_t count)
 {
 	char group[64];
+	int failed;
 
 	mover_path = mover;
 	transport = strcmp(by, "rdma") == 0 ? WH_TRANSPORT_RDMA : WH_TRANSPORT_TCP;
-	if (!leaf && make_leaf() < 0)
+	if (make_leaf() < 0)
 		return 1;
 	(void)snprintf(group, sizeof(group), "%s_%s", name, by);
-	return _cmocka_run_group_tests(group, tests, count, NULL, NULL);
+	failed = _cmocka_run_group_tests(group, tests, count, NULL, NULL);
+	if (wh_cgroup_remove(leaf, NULL) < 0)
+		print_message("# a test has left somebody in the cgroup\n");
+	leaf = wh_cgroup_close(leaf);
+	return failed;
 }

@@ -65,6 +65,9 @@ void rig_start(struct rig *rig, struct mover_pair *pair, const struct mover_pair
 /* Have the wire between the two, or not. */
 void rig_network(bool up);
 
+/* Have both sides' RDMA devices as new, whatever became of them. */
+void rig_new_devices(void);
+
 /* Wait until the source says that @stat is @least. */
 void rig_await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_t least);
 
@@ -88,6 +91,10 @@ void rig_finish(struct rig *rig, struct mover_pair *pair);
 
 /* Both have done their part: end them, and look at the memory. */
 void rig_done(struct rig *rig, struct mover_pair *pair);
+
+/* Move with the guest going on at the destination as soon as can be, and look at the memory. Takes a limit, so
+ * that the first round is not over before the rounds are to end. */
+void rig_move_behind(struct rig *rig, const struct mover_pair_config *cfg);
 
 /* After a precopy: the transport of all tests carried the pages, as mover and device say. */
 void rig_assert_carried(const struct rig *rig);

@@ -36,9 +36,9 @@
 
 static bool on_demand;
 
-static struct mover_pair_config config(struct rig *rig, uint32_t width)
+static struct mover_pair_config config(struct rig *rig, uint32_t width, bool postcopy)
 {
-	struct mover_pair_config cfg = rig_config(rig, width, false);
+	struct mover_pair_config cfg = rig_config(rig, width, postcopy);
 
 	cfg.source_netns = "/run/netns/a";
 	cfg.target_netns = "/run/netns/b";
@@ -67,7 +67,7 @@ static uint64_t pinned_kib(pid_t pid)
 /* Move until the devices of both sides know all of the memory. */
 static void begin(struct rig *rig, struct mover_pair *pair, uint32_t width)
 {
-	const struct mover_pair_config cfg = config(rig, width);
+	const struct mover_pair_config cfg = config(rig, width, false);
 
 	rig_start(rig, pair, &cfg);
 	rig_await_round(pair, 3);
@@ -99,6 +99,16 @@ static void memory_is_equal_after_a_move_by_four(void **state)
 	move(*state, 4);
 }
 
+static void memory_arrives_behind_the_guest(void **state)
+{
+	struct rig *rig = *state;
+	struct mover_pair_config cfg;
+
+	rig_limit(rig);
+	cfg = config(rig, 4, true);
+	rig_move_behind(rig, &cfg);
+}
+
 /* Some holes are where pages were sent already, others where they are still to be sent. */
 static void pages_given_back_in_mid_round_arrive_as_written_anew(void **state)
 {
@@ -106,7 +116,7 @@ static void pages_given_back_in_mid_round_arrive_as_written_anew(void **state)
 	struct mover_pair pair;
 	uint64_t round, sent;
 
-	early_guest_pace(&rig->before, 1);
+	early_guest_pace(&rig->before, 1, false);
 	rig_limit(rig);
 	assert_int_equal(wh_rate_bpf_set(rig->rate, 0, NULL), 0);
 	begin(rig, &pair, 4);
@@ -130,7 +140,7 @@ static void pages_that_were_holes_for_a_while_arrive_as_written_anew(void **stat
 	struct mover_pair pair;
 	uint64_t round, zero;
 
-	early_guest_pace(&rig->before, 1);
+	early_guest_pace(&rig->before, 1, false);
 	begin(rig, &pair, 4);
 	zero = wh_stat_get(pair.source.stats, WH_STAT_ZERO_BYTES);
 	assert_true(early_guest_act(&rig->before, EARLY_GUEST_GIVE_BACK, 0, HOLES, STEP));
@@ -146,6 +156,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(memory_is_equal_after_a_move_by_one),
 		RIG_TEST(memory_is_equal_after_a_move_by_four),
+		RIG_TEST(memory_arrives_behind_the_guest),
 		RIG_TEST(pages_given_back_in_mid_round_arrive_as_written_anew),
 		RIG_TEST(pages_that_were_holes_for_a_while_arrive_as_written_anew),
 	};
