@@ -10,6 +10,7 @@
  * there is little memory, and nothing asks how long something took.
  */
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +20,10 @@
 #include <cmocka.h>
 
 #include "rig.h"
+
+/* What has left before the network goes, and for how long that is gone: no peer is given up before. */
+#define SOME_BYTES (UINT64_C(1) << 20)
+#define GONE_MS    2000
 
 /* --- moves ------------------------------------------------------------------------------------ */
 
@@ -30,6 +35,7 @@ static void move(struct rig *rig, uint32_t width)
 	rig_start(rig, &pair, &cfg);
 	rig_await_round(&pair, 3);
 	rig_finish(rig, &pair);
+	rig_assert_carried(rig);
 }
 
 static void move_behind_the_guest(struct rig *rig, uint32_t width)
@@ -93,7 +99,35 @@ static void memory_arrives_behind_the_guest_where_packets_are_late_and_lost(void
 	move_behind_the_guest(*state, 4);
 }
 
+/* Under a limit, in the middle of the first round. */
+static void memory_is_equal_if_the_network_was_gone_for_a_moment(void **state)
+{
+	struct rig *rig = *state;
+	struct mover_pair_config cfg;
+	struct mover_pair pair;
+
+	rig_limit(rig);
+	cfg = rig_config(rig, 4, false);
+	rig_start(rig, &pair, &cfg);
+	rig_await_stat(&pair, WH_STAT_WIRE_BYTES, SOME_BYTES);
+	rig_network(false);
+	(void)poll(NULL, 0, GONE_MS);
+	assert_int_equal(wh_stat_get(pair.source.stats, WH_STAT_ROUND), 1);
+	rig_network(true);
+	assert_int_equal(wh_rate_bpf_set(rig->rate, 0, NULL), 0);
+	rig_finish(rig, &pair);
+}
+
+/* A device of rxe whose connections were to end meanwhile makes no new ones. */
+static int teardown_gone(void **state)
+{
+	rig_network(true);
+	rig_new_devices();
+	return rig_teardown(state);
+}
+
 #define SPOILED_TEST(fn) cmocka_unit_test_setup_teardown(fn, rig_setup, teardown_spoiled)
+#define GONE_TEST(fn)    cmocka_unit_test_setup_teardown(fn, rig_setup, teardown_gone)
 
 int main(int argc, char **argv)
 {
@@ -105,6 +139,7 @@ int main(int argc, char **argv)
 		SPOILED_TEST(memory_is_equal_where_packets_are_late_and_lost_by_one),
 		SPOILED_TEST(memory_is_equal_where_packets_are_late_and_lost_by_four),
 		SPOILED_TEST(memory_arrives_behind_the_guest_where_packets_are_late_and_lost),
+		GONE_TEST(memory_is_equal_if_the_network_was_gone_for_a_moment),
 	};
 
 	if (argc < 3) {
