@@ -64,7 +64,8 @@ static void take_completions(struct wh_rdma_link *link)
 	if (n < 0) {
 		const char *words = wh_verbs_reason(link->verbs);
 
-		wh_rdma_give_up(link, *words ? words : strerror(-n));
+		/* That works were flushed is no reason. */
+		wh_rdma_give_up(link, *words || n == -ECANCELED ? words : strerror(-n));
 		return;
 	}
 	link->arrived = wh_rdma_pairs_arrived(link->pairs);
@@ -293,7 +294,9 @@ static bool arm(struct wh_rdma_link *link)
 
 	if (link->state != WH_RDMA_UP)
 		return true;
-	r = wh_verbs_arm(link->verbs);
+	r = wh_rdma_pairs_push(link->pairs);
+	if (r == 0)
+		r = wh_verbs_arm(link->verbs);
 	if (r < 0)
 		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
 	return r > 0;
