@@ -180,6 +180,16 @@ uint64_t rig_behind(const struct mover_pair *pair)
 	       wh_stat_get(pair->target.stats, WH_STAT_FAULT_BYTES);
 }
 
+uint64_t rig_read_by_rdma(const struct mover_pair *pair)
+{
+	return wh_stat_get(pair->target.stats, WH_STAT_RDMA_READ_BYTES);
+}
+
+bool rig_has_rdma(void)
+{
+	return transport == WH_TRANSPORT_RDMA;
+}
+
 uint64_t rig_rdma_packets(const struct rig *rig)
 {
 	const uint64_t now = sent_packets();

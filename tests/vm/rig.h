@@ -70,6 +70,12 @@ uint64_t rig_rdma_packets(const struct rig *rig);
 /* Bytes of pages that came in post-copy. */
 uint64_t rig_behind(const struct mover_pair *pair);
 
+/* Of them, what the target's device has read from the source's memory. */
+uint64_t rig_read_by_rdma(const struct mover_pair *pair);
+
+/* Whether there is such a device. */
+bool rig_has_rdma(void);
+
 /* End the rounds, send the rest with the guest standing still, and look at the memory. */
 void rig_finish(struct rig *rig, struct mover_pair *pair);
 

@@ -63,6 +63,8 @@ static void move_behind_the_guest(struct rig *rig, uint32_t width)
 	late_guest_run(&rig->after);
 	assert_int_equal(mover_pair_await_arrived(&pair), 0);
 	assert_true(rig_behind(&pair) >= RIG_BYTES / 4);
+	print_message("# %" PRIu64 " KiB read by RDMA\n", rig_read_by_rdma(&pair) >> 10);
+	assert_int_equal(rig_read_by_rdma(&pair) > 0, rig_has_rdma());
 	rig_done(rig, &pair);
 }
 
