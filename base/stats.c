@@ -31,6 +31,7 @@ const struct wh_stat_info wh_stat_table[WH_STAT_COUNT] = {
 	[WH_STAT_PUSH_BYTES] = { "push_bytes", "page contents sent unasked in post-copy" },
 	[WH_STAT_STALL_NS] = { "stall_ns", "sum of the waits for pages in post-copy" },
 	[WH_STAT_RDMA_BYTES] = { "rdma_bytes", "of wire_bytes, by RDMA" },
+	[WH_STAT_RDMA_READ_BYTES] = { "rdma_read_bytes", "of fault_bytes, read by RDMA" },
 };
 
 const struct wh_stat_info wh_stat_faults_info = {

@@ -16,6 +16,7 @@
 #include "urgency.h"
 #include "urgent.h"
 #include "walk.h"
+#include "zero.h"
 
 #include "wherry/assert.h"
 
@@ -32,6 +33,7 @@ struct asked {
 	uint64_t page;  /* the next one that is to come; the first is the first of its granule */
 	uint64_t end;   /* behind the last one */
 	uint32_t count; /* pages that were asked for */
+	bool is_read;   /* by RDMA, so there is no answer to come */
 	uint64_t since_ns;
 };
 
@@ -141,10 +143,9 @@ static uint32_t pages_to_ask(struct wh_fault *fault, uint64_t page)
 	return wh_walks_ask(&fault->walks, page, room.count);
 }
 
-static void ask(struct wh_fault *fault, uint64_t page)
+static void fetch(struct wh_fault *fault, uint64_t page, uint32_t count)
 {
 	const struct wh_region *region = wh_ram_region(fault->cfg.ram, page);
-	const uint32_t count = pages_to_ask(fault, page);
 	const struct wh_record record = {
 		.type = WH_RECORD_FETCH,
 		.region = fault->cfg.ids->peer[region - fault->cfg.ram->regions],
@@ -155,9 +156,28 @@ static void ask(struct wh_fault *fault, uint64_t page)
 
 	if (r < 0)
 		fail(fault, r);
-	fault->asked[fault->asked_count++] = (struct asked){
-		.page = page, .end = page + count, .count = count, .since_ns = fault->now_ns
-	};
+}
+
+/* Whether the pages of @run are on their way by RDMA now. */
+static bool is_read(struct wh_fault *fault, struct wh_run run)
+{
+	struct wh_rdma_reads *reads = fault->cfg.reads;
+
+	return reads && reads->ops->ask(reads, run) == 0;
+}
+
+static void ask(struct wh_fault *fault, uint64_t page)
+{
+	const struct wh_run run = { .first = page, .count = pages_to_ask(fault, page) };
+	const struct asked asked = { .page = page,
+		                     .end = page + run.count,
+		                     .count = run.count,
+		                     .is_read = is_read(fault, run),
+		                     .since_ns = fault->now_ns };
+
+	if (!asked.is_read)
+		fetch(fault, page, run.count);
+	fault->asked[fault->asked_count++] = asked;
 	wh_stat_add(fault->cfg.stats, WH_STAT_FAULTS, 1);
 }
 
@@ -249,20 +269,13 @@ static void count_answer(struct wh_fault *fault, struct asked *asked, struct wh_
 	*asked = fault->asked[--fault->asked_count];
 }
 
-/* Take a part of the answer to what was asked for; without contents it is zero. Return: 0 or -errno. */
-static int on_answer(struct wh_fault *fault, const struct wh_record *record, uint32_t bytes,
-                     const uint8_t *contents)
+/* Pages of @run have come, a part of what @asked is about; without contents they are zero. Return: 0 or -errno. */
+static int settle(struct wh_fault *fault, struct asked *asked, struct wh_run run,
+                  const uint8_t *contents)
 {
-	struct wh_run run = { .count = bytes / WH_PAGE_SIZE };
-	struct asked *asked;
-	bool owed;
-	int r = page_of(fault, record, &run.first);
+	const bool owed = wh_missing_has(fault->cfg.missing, run.first);
+	int r;
 
-	asked = r == 0 ? find_asked(fault, run.first) : NULL;
-	if (!asked || asked->page != run.first || bytes == 0 ||
-	    bytes % (fault->fill->granule * WH_PAGE_SIZE) || run.count > asked->end - asked->page)
-		return -EPROTO;
-	owed = wh_missing_has(fault->cfg.missing, run.first);
 	if (contents)
 		r = place(fault, run, contents);
 	else
@@ -274,9 +287,24 @@ static int on_answer(struct wh_fault *fault, const struct wh_record *record, uin
 		give(fault, run.first + i);
 
 	/* More may have been asked for meanwhile, at the end of the table. */
-	wh_stat_add(fault->cfg.stats, WH_STAT_FAULT_BYTES, contents ? bytes : 0);
 	count_answer(fault, asked, run);
 	return 0;
+}
+
+/* Take a part of the answer to what was asked for; without contents it is zero. Return: 0 or -errno. */
+static int on_answer(struct wh_fault *fault, const struct wh_record *record, uint32_t bytes,
+                     const uint8_t *contents)
+{
+	struct wh_run run = { .count = bytes / WH_PAGE_SIZE };
+	struct asked *asked;
+	int r = page_of(fault, record, &run.first);
+
+	asked = r == 0 ? find_asked(fault, run.first) : NULL;
+	if (!asked || asked->is_read || asked->page != run.first || bytes == 0 ||
+	    bytes % (fault->fill->granule * WH_PAGE_SIZE) || run.count > asked->end - asked->page)
+		return -EPROTO;
+	wh_stat_add(fault->cfg.stats, WH_STAT_FAULT_BYTES, contents ? bytes : 0);
+	return settle(fault, asked, run, contents);
 }
 
 static int take_answers(struct wh_fault *fault)
@@ -293,6 +321,8 @@ static int take_answers(struct wh_fault *fault)
 			r = on_answer(fault, &record, record.length, payload);
 		else if (record.type == WH_RECORD_ZEROES)
 			r = on_answer(fault, &record, wh_span_decode(payload), NULL);
+		else if (fault->cfg.reads)
+			r = fault->cfg.reads->ops->record(fault->cfg.reads, &record, payload);
 		else
 			r = -EPROTO;
 		if (r < 0)
@@ -301,16 +331,84 @@ static int take_answers(struct wh_fault *fault)
 	return r;
 }
 
+/* --- what was read by RDMA -------------------------------------------------------------------- */
+
+/* Place what @read has brought: first what is surely waited for. Return: 0 or -errno. */
+static int settle_read(struct wh_fault *fault, struct asked *asked, const struct wh_rdma_read *read)
+{
+	const uint32_t granule = fault->fill->granule;
+	struct wh_run run = { .first = read->run.first, .count = granule };
+	uint32_t left = read->run.count;
+	const uint8_t *at = read->contents;
+	int r = 0;
+
+	while (r == 0 && left > 0) {
+		bool zero;
+		const uint32_t alike = wh_pages_alike(at, left, granule, &zero);
+
+		run.count = left == read->run.count ? granule : alike;
+		r = settle(fault, asked, run, zero ? NULL : at);
+		run.first += run.count;
+		at += (size_t)run.count * WH_PAGE_SIZE;
+		left -= run.count;
+	}
+	return r;
+}
+
+static int on_read(struct wh_fault *fault, const struct wh_rdma_read *read)
+{
+	const uint32_t bytes = read->run.count * WH_PAGE_SIZE;
+	struct asked *asked = find_asked(fault, read->run.first);
+
+	wh_assert(asked && asked->is_read && asked->page == read->run.first);
+	if (!read->contents) {
+		asked->is_read = false;
+		fetch(fault, asked->page, asked->count);
+		return 0;
+	}
+	wh_stat_add(fault->cfg.stats, WH_STAT_FAULT_BYTES, bytes);
+	wh_stat_add(fault->cfg.stats, WH_STAT_RDMA_READ_BYTES, bytes);
+	return settle_read(fault, asked, read);
+}
+
+/* Return: 0 or -errno. */
+static int take_reads(struct wh_fault *fault)
+{
+	struct wh_rdma_reads *reads = fault->cfg.reads;
+	struct wh_rdma_read read;
+	int r = reads->ops->look(reads, &fault->urgent);
+
+	/* This ends: what is asked for meanwhile is not here before the next look, or has failed for good. */
+	while (r == 0 && reads->ops->take(reads, &read)) {
+		r = on_read(fault, &read);
+		if (r == 0)
+			r = reads->ops->end(reads, &fault->urgent, &read);
+	}
+	return r;
+}
+
+/* Whether what is read will end a wait, so that there may be one. */
+static bool may_wait(struct wh_fault *fault)
+{
+	struct wh_rdma_reads *reads = fault->cfg.reads;
+
+	return !reads || reads->ops->arm(reads);
+}
+
+/* --- a step ----------------------------------------------------------------------------------- */
+
 int wh_fault_step(struct wh_fault *fault, int timeout_ms)
 {
 	const bool full = fault->asked_count == ASKED_MAX;
+	const int wait_ms = may_wait(fault) ? timeout_ms : 0;
 	struct pollfd fds[] = {
 		{ .fd = fault->urgent.fd, .events = POLLIN },
 		{ .fd = full ? -1 : fault->fill->fd, .events = POLLIN },
+		{ .fd = fault->cfg.reads ? fault->cfg.reads->fd : -1, .events = POLLIN },
 	};
 	int r;
 
-	if (poll(fds, 2, timeout_ms) < 0)
+	if (poll(fds, 3, wait_ms) < 0)
 		return errno == EINTR ? 0 : -errno;
 	fault->now_ns = wh_now_ns(fault->cfg.clock);
 	if (fds[0].revents) {
@@ -320,6 +418,9 @@ int wh_fault_step(struct wh_fault *fault, int timeout_ms)
 	}
 	if (fds[1].revents || fault->fill->fd < 0)
 		take_events(fault);
+	r = fault->cfg.reads ? take_reads(fault) : 0;
+	if (r < 0)
+		fail(fault, r);
 	r = wh_urgent_flush(&fault->urgent);
 	if (r < 0)
 		fail(fault, r);
@@ -381,6 +482,8 @@ struct wh_fault *wh_fault_free(struct wh_fault *fault)
 		(void)pthread_join(fault->thread, NULL);
 	}
 	count_unanswered(fault);
+	if (fault->cfg.reads && fault->urgent.in)
+		fault->cfg.reads->ops->stop(fault->cfg.reads, &fault->urgent);
 	wh_urgent_done(&fault->urgent);
 	free(fault);
 	return NULL;

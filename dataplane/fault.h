@@ -3,8 +3,9 @@
 /*
  * Fault - the destination's end of a guest's wait for a page.
  *
- *	fault -> is the page owed?  yes: FETCH it, and what is behind it (walk.h)
- *	                                 -> place the answer, wake
+ *	fault -> is the page owed?  yes: read it by RDMA (rdma_reads.h), or else FETCH it,
+ *	                                 and what is behind it (walk.h)
+ *	                                 -> place what comes, wake
  *	                            no:  it is zero
  *
  * Threads: step and new are for one; start makes one for the steps. The others' are any.
@@ -17,6 +18,7 @@
 
 #include "missing.h"
 #include "ram.h"
+#include "rdma_reads.h"
 
 #include "wherry/cleanup.h"
 #include "wherry/clock.h"
@@ -36,7 +38,8 @@ struct wh_fault_config {
 	const struct wh_region_ids *ids;
 	const struct wh_clock *clock;
 	struct wh_stats *stats;
-	int urgent; /* the urgent connection */
+	struct wh_rdma_reads *reads; /* or NULL: every page is fetched */
+	int urgent;                  /* the urgent connection */
 };
 
 struct wh_fault;

@@ -150,6 +150,12 @@ bool wh_missing_find(const struct wh_missing *missing, uint64_t from, uint32_t m
 	return true;
 }
 
+uint64_t wh_missing_next(const struct wh_missing *missing, uint64_t from, uint64_t end)
+{
+	wh_assert(end <= missing->pages);
+	return find(missing, from, end, true);
+}
+
 /* Lock or unlock the one or two units of @run, which has no more pages than one. */
 static void lock(struct wh_missing *missing, struct wh_run run, int (*turn)(pthread_mutex_t *))
 {

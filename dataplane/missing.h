@@ -51,6 +51,9 @@ uint64_t wh_missing_left(const struct wh_missing *missing);
 bool wh_missing_find(const struct wh_missing *missing, uint64_t from, uint32_t max,
                      struct wh_run *ret);
 
+/* The first page of [@from, @end) that is missing, or @end. */
+uint64_t wh_missing_next(const struct wh_missing *missing, uint64_t from, uint64_t end);
+
 /*
  * Place contents: a page that is missing gets them, any other keeps what it has.
  *

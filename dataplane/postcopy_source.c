@@ -112,7 +112,8 @@ static int look(void *context)
 	served = wh_push_served_pages(&s->push);
 	p->left_pages -= served - s->served_pages;
 	s->served_pages = served;
-	p->urgent_bytes = wh_serve_sent_bytes(s->serve);
+	p->urgent_bytes =
+		wh_serve_sent_bytes(s->serve) + wh_stat_get(p->stats, WH_STAT_RDMA_READ_BYTES);
 	wh_stat_set(p->stats, WH_STAT_PUSH_BYTES, p->data_pages * WH_PAGE_SIZE);
 	return wh_serve_error(s->serve);
 }
@@ -177,19 +178,23 @@ int wh_postcopy_finish(struct wh_postcopy_source *postcopy, struct wh_error *err
 {
 	struct wh_precopy *p = postcopy->precopy;
 	struct sending s = { .postcopy = postcopy };
-	const struct wh_serve_config cfg = {
+	const struct wh_rdma_lend_config lend = { .ram = p->ram, .clock = p->clock };
+	struct wh_serve_config cfg = {
 		.ram = p->ram,
 		.push = &s.push,
 		.stats = p->stats,
+		.clock = p->clock,
 		.granule = postcopy->fill_granule,
 		.urgent = wh_transport_urgent(p->link),
 	};
 	int r;
 
 	wh_push_init(&s.push, p->pending, postcopy->hot);
+	cfg.lend = wh_transport_lend(p->link, &lend);
 	s.serve = wh_serve_new(&cfg);
 	r = s.serve ? run(&s, err) : wh_fail(err, -ENOMEM, "out of memory");
 	s.serve = wh_serve_free(s.serve);
+	cfg.lend = wh_rdma_lend_free(cfg.lend);
 	wh_push_done(&s.push);
 	return r;
 }

@@ -41,11 +41,30 @@ int wh_postcopy_granules(struct wh_target *target, struct wh_frame *ready, struc
 	return 0;
 }
 
+/*
+ * Have pages read by RDMA, if the link has that. Called as soon as there will be some to read: until the guest runs here
+ * nobody waits for it.
+ */
+static void open_reads(struct wh_target *target)
+{
+	struct wh_rdma_reads_config cfg = { .ram = target->ram,
+		                            .ids = &target->ids,
+		                            .missing = target->missing };
+	uint32_t missing;
+
+	if (!target->reads && wh_ram_granules(target->ram, &missing, &cfg.granule) == 0)
+		target->reads = wh_transport_reads(target->link, &cfg);
+}
+
 int wh_postcopy_miss(struct wh_target *target, const struct wh_region *region, struct wh_run run)
 {
+	const bool first = wh_missing_left(target->missing) == 0;
+
 	wh_missing_add(target->missing, region->first_page + run.first, run.count);
 	wh_transport_discard(target->link, target->ids.peer[region - target->ram->regions],
 	                     run.first * WH_PAGE_SIZE, (uint64_t)run.count * WH_PAGE_SIZE);
+	if (first)
+		open_reads(target);
 	return wh_ram_empty(region, run);
 }
 
@@ -95,7 +114,7 @@ static int divert(struct wh_target *target)
 /* Serve the faults of a hypervisor that is attached, and take pages. */
 static int serve(struct wh_target *target)
 {
-	const struct wh_fault_config cfg = {
+	struct wh_fault_config cfg = {
 		.missing = target->missing,
 		.ram = target->ram,
 		.ids = &target->ids,
@@ -105,6 +124,9 @@ static int serve(struct wh_target *target)
 	};
 	int r;
 
+	if (target->resume)
+		open_reads(target);
+	cfg.reads = target->reads;
 	target->fault = wh_fault_new(&cfg);
 	if (!target->fault)
 		return -ENOMEM;
@@ -223,9 +245,11 @@ static int end(struct wh_target *target, struct wh_error *err)
 	wh_session_move(target->stats, WH_SESSION_ATTACHING);
 	wh_target_seal(target);
 	r = target->detach(target, err);
-	if (r == 0)
-		target->fault = wh_fault_free(target->fault);
-	return r < 0 ? r : 1;
+	if (r < 0)
+		return r;
+	target->fault = wh_fault_free(target->fault);
+	target->reads = wh_rdma_reads_free(target->reads);
+	return 1;
 }
 
 int wh_postcopy_look(struct wh_target *target, struct wh_error *err)

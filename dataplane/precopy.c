@@ -61,7 +61,8 @@ static void note_sent(struct wh_precopy *p)
 	wh_stat_set(p->stats, WH_STAT_COMPRESSED_BYTES, sent.compressed_bytes);
 	wh_stat_set(p->stats, WH_STAT_DELTA_RAW_BYTES, sent.delta_raw_bytes);
 	wh_stat_set(p->stats, WH_STAT_DELTA_BYTES, sent.delta_bytes);
-	wh_stat_set(p->stats, WH_STAT_RDMA_BYTES, sent.rdma_bytes);
+	wh_stat_set(p->stats, WH_STAT_RDMA_BYTES,
+	            sent.rdma_bytes + wh_stat_get(p->stats, WH_STAT_RDMA_READ_BYTES));
 }
 
 /* Publish how much is left: what the round has still here, and what was probably dirtied since. */

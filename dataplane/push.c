@@ -60,6 +60,19 @@ bool wh_push_next(struct wh_push *push, uint32_t max, struct wh_run *ret)
 	return some;
 }
 
+bool wh_push_find(struct wh_push *push, uint64_t from, uint64_t *ret)
+{
+	struct wh_run run;
+	bool some;
+
+	(void)pthread_mutex_lock(&push->lock);
+	some = wh_pageset_find_run(push->pending, from, 1, &run);
+	(void)pthread_mutex_unlock(&push->lock);
+	if (some)
+		*ret = run.first;
+	return some;
+}
+
 /* A fault a little behind the last one, or in its window, is a walk. */
 static void move_window(struct wh_push *push, uint64_t page, uint32_t count)
 {

@@ -36,6 +36,9 @@ void wh_push_done(struct wh_push *push);
 /* Take the run to send next, of at most @max pages, a power of two. Return: false if none is left. */
 bool wh_push_next(struct wh_push *push, uint32_t max, struct wh_run *ret);
 
+/* The first page at or behind @from that is pending. Return: false if there is none. */
+bool wh_push_find(struct wh_push *push, uint64_t from, uint64_t *ret);
+
 /* The guest waits for these pages, and they are being sent: have what is behind them sent soon. */
 void wh_push_served(struct wh_push *push, uint64_t page, uint32_t count);
 

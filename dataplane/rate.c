@@ -130,14 +130,19 @@ static uint64_t at_most(uint64_t ns, uint64_t max_ns)
 	return ns < max_ns ? ns : max_ns;
 }
 
+/* The debt beyond which packets are dropped, and writes wait. */
+static uint64_t debt_max_ns(const struct wh_bucket *bucket)
+{
+	return WH_BUCKET_DEBT_MAX_NS + price_ns(bucket, WH_BUCKET_DEBT_MAX_BYTES);
+}
+
 /* How long until the pause is over, and the debt is no more than a packet's may be; 0 if they are. */
 static uint64_t wait_ns(const struct wh_rate *rate, uint64_t now_ns)
 {
 	const struct wh_bucket *bucket = rate->bucket;
 	const uint64_t pause = price_ns(bucket, rate->pause_bytes);
 	const uint64_t passed = now_ns - rate->taken_ns;
-	const uint64_t bound =
-		now_ns + WH_BUCKET_DEBT_MAX_NS + price_ns(bucket, WH_BUCKET_DEBT_MAX_BYTES);
+	const uint64_t bound = now_ns + debt_max_ns(bucket);
 	const uint64_t clock = word(&bucket->clock_ns);
 
 	if (passed < pause)
@@ -169,6 +174,15 @@ void wh_rate_done(struct wh_rate *rate, uint64_t bytes)
 {
 	wh_assert(bytes <= rate->in_flight_bytes);
 	rate->in_flight_bytes -= bytes;
+}
+
+uint64_t wh_rate_unpaid_max(const struct wh_rate *rate, uint64_t now_ns)
+{
+	if (limit_of(rate) == 0 || rate->kernel_charges)
+		return UINT64_MAX;
+	if (word(&rate->bucket->clock_ns) > now_ns + debt_max_ns(rate->bucket) / 2)
+		return 0;
+	return wh_rate_write_max(rate);
 }
 
 void wh_rate_charge(struct wh_rate *rate, uint64_t bytes, uint64_t now_ns)

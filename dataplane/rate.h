@@ -53,6 +53,12 @@ wh_must_check uint64_t wh_rate_take(struct wh_rate *rate, uint32_t bytes, uint64
 /* @bytes that were taken have completed, or will never be posted. */
 void wh_rate_done(struct wh_rate *rate, uint64_t bytes);
 
+/*
+ * How many bytes may leave before they are paid for, as a peer's reads do: UINT64_MAX without a limit of ours; 0
+ * while there is so much debt that who is urgent waits, too.
+ */
+uint64_t wh_rate_unpaid_max(const struct wh_rate *rate, uint64_t now_ns);
+
 /* @bytes have left already, as a peer's reads do: pay for them, so that everything else gives way. */
 void wh_rate_charge(struct wh_rate *rate, uint64_t bytes, uint64_t now_ns);
 

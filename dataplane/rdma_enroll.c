@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 
 #include "queue.h"
+#include "urgency.h"
 
 #include "wherry/assert.h"
 #include "wherry/fdpass.h"
@@ -53,6 +54,7 @@ static void *enroll_thread(void *arg)
 	struct wh_rdma_enroll *e = arg;
 	struct wh_rdma_job job;
 
+	wh_urgency_rest(); /* what is urgent in post-copy is its owner */
 	/* Ends when it is stopped. */
 	while (!atomic_load(&e->stop)) {
 		if (!wh_queue_take(&e->jobs, &job)) {

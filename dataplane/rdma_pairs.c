@@ -50,9 +50,8 @@ struct pair {
 struct wh_rdma_pairs {
 	struct wh_rdma_pairs_config cfg;
 	uint32_t write_len_max;
-	struct pair pairs[WH_RDMA_PAIRS_MAX + 1];
-	uint32_t count; /* of pairs, the one for reads included */
-	uint32_t next;  /* the pair that is asked first for cookies */
+	struct pair pairs[WH_RDMA_PAIRS_MAX];
+	uint32_t next; /* the pair that is asked first for cookies */
 	uint32_t in_flight;
 	uint32_t barrier; /* the last one's number */
 	bool written;     /* since then */
@@ -71,8 +70,7 @@ struct wh_rdma_pairs *wh_rdma_pairs_new(const struct wh_rdma_pairs_config *cfg)
 		return NULL;
 	p->cfg = *cfg;
 	p->write_len_max = wh_verbs_caps(cfg->verbs)->write_len_max;
-	p->count = cfg->pairs + cfg->reads;
-	for (uint32_t i = 0; i < p->count; i++) {
+	for (uint32_t i = 0; i < p->cfg.pairs; i++) {
 		p->pairs[i].slots = calloc(cfg->depth, sizeof(*p->pairs[i].slots));
 		if (!p->pairs[i].slots)
 			return NULL;
@@ -84,7 +82,7 @@ struct wh_rdma_pairs *wh_rdma_pairs_free(struct wh_rdma_pairs *p)
 {
 	if (!p)
 		return NULL;
-	for (uint32_t i = 0; i < p->count; i++)
+	for (uint32_t i = 0; i < p->cfg.pairs; i++)
 		free(p->pairs[i].slots);
 	free(p);
 	return NULL;
@@ -189,27 +187,6 @@ int wh_rdma_pairs_write(struct wh_rdma_pairs *p, uint16_t region, uint64_t offse
 	return 0;
 }
 
-int wh_rdma_pairs_read(struct wh_rdma_pairs *p, const struct wh_verbs_work *w)
-{
-	struct pair *pair = &p->pairs[p->cfg.pairs];
-	struct wh_verbs_work work = *w;
-	int r;
-
-	wh_assert(p->cfg.reads && w->len <= p->write_len_max);
-	if (p->broken)
-		return p->broken;
-	if (is_full(p, pair))
-		return WH_TX_FULL;
-	work.cookie = pair->posted;
-	work.signalled = true;
-	r = wh_verbs_read(p->cfg.verbs, p->cfg.pairs, &work);
-	if (r < 0)
-		return break_down(p, r);
-	accept_work(p, pair, w->cookie);
-	pair->signalled = ++pair->posted;
-	return 0;
-}
-
 static bool may_mark(const struct wh_rdma_pairs *p)
 {
 	for (uint32_t i = 0; i < p->cfg.pairs; i++) {
@@ -273,8 +250,6 @@ static int take_barrier(const struct wh_rdma_pairs *p, struct pair *pair, uint32
 
 static int take_mark(const struct wh_rdma_pairs *p, struct pair *pair, uint32_t value)
 {
-	if (number_of(p, pair) >= p->cfg.pairs)
-		return -EPROTO; /* there are none on the pair for reads */
 	if (value & RECEIPT)
 		return take_receipt(p, pair, value & ~RECEIPT);
 	return take_barrier(p, pair, value);
@@ -297,7 +272,7 @@ static void take_completion(struct wh_rdma_pairs *p, const struct wh_completion 
 	const bool is_mark = c->kind == WH_COMPLETION_MARKED;
 	int r = c->error;
 
-	wh_assert(c->pair < p->count);
+	wh_assert(c->pair < p->cfg.pairs);
 	if (r == 0 && is_mark)
 		r = take_mark(p, pair, c->value);
 	else if (r == 0 && !pair->failed)
@@ -357,13 +332,13 @@ static uint32_t report(struct wh_rdma_pairs *p, uint64_t *cookies, uint32_t max)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < p->count; i++) {
-		struct pair *pair = &p->pairs[(p->next + i) % p->count];
+	for (uint32_t i = 0; i < p->cfg.pairs; i++) {
+		struct pair *pair = &p->pairs[(p->next + i) % p->cfg.pairs];
 
 		while (n < max && next_cookie(p, pair, pair->completed, &cookies[n]))
 			n++;
 	}
-	if (++p->next == p->count)
+	if (++p->next == p->cfg.pairs)
 		p->next = 0;
 	return n;
 }
@@ -394,7 +369,7 @@ bool wh_rdma_pairs_take_lost(struct wh_rdma_pairs *p, uint64_t *cookie)
 {
 	p->given_up = true;
 	(void)break_down(p, -ECANCELED);
-	for (uint32_t i = 0; i < p->count; i++) {
+	for (uint32_t i = 0; i < p->cfg.pairs; i++) {
 		struct pair *pair = &p->pairs[i];
 
 		if (next_cookie(p, pair, pair->accepted, cookie))

@@ -34,8 +34,7 @@ struct wh_rdma_pairs;
 
 struct wh_rdma_pairs_config {
 	struct wh_verbs *verbs; /* borrowed; connected; its depth is @depth */
-	uint32_t pairs;         /* that carry writes: the first ones, 1 to WH_RDMA_PAIRS_MAX */
-	bool reads;             /* one more, behind them, carries reads */
+	uint32_t pairs;         /* all that @verbs has */
 	uint32_t depth;         /* works in flight on each pair, 2 to WH_RDMA_DEPTH_MAX */
 	uint32_t signal_every;  /* of so many works one tells of its end, 1 to @depth / 2 */
 
@@ -59,9 +58,6 @@ uint32_t wh_rdma_pairs_piece(const struct wh_rdma_pairs *p, uint64_t offset, uin
  */
 wh_must_check int wh_rdma_pairs_write(struct wh_rdma_pairs *p, uint16_t region, uint64_t offset,
                                       const struct wh_verbs_work *w);
-
-/* Post a read, on the pair for them. Each tells of its end at once. Return: as above. */
-wh_must_check int wh_rdma_pairs_read(struct wh_rdma_pairs *p, const struct wh_verbs_work *w);
 
 /**
  * wh_rdma_pairs_barrier() - Have the peer know when everything written so far has landed

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 
 #include "rdma_room.h"
+#include "rdma_way.h"
 
 #include "wherry/clock.h"
 
@@ -21,9 +22,6 @@
 
 /* Barriers in flight: frames that follow writes, and the answer to one takes a round trip. */
 #define MARKS 16u
-
-/* For the peer to connect: writes wait for that. */
-#define CONNECT_NS (5 * WH_NSEC_PER_SEC)
 
 /* Events of @fd end the wait for something to happen. */
 static void watch(struct wh_rdma_link *link, int fd)
@@ -141,7 +139,7 @@ void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port)
 		return;
 	}
 	watch(link, wh_verbs_fd(link->verbs));
-	link->give_up_ns = wh_now_ns(&wh_clock_monotonic) + CONNECT_NS;
+	link->give_up_ns = wh_now_ns(&wh_clock_monotonic) + WH_RDMA_CONNECT_NS;
 	if (!link->passive)
 		link->wake_ns = link->give_up_ns;
 }

@@ -57,17 +57,17 @@ uint64_t wh_serve_sent_bytes(const struct wh_serve *serve)
 	return atomic_load_explicit(&serve->urgent.sent_bytes, memory_order_relaxed);
 }
 
-/* The region that a FETCH of @bytes is about, or NULL if it is about none. */
+/* The region that a FETCH or HAVE of @bytes is about, or NULL if it is about none. */
 static const struct wh_region *region_of(const struct wh_serve *serve,
                                          const struct wh_record *record, uint32_t bytes)
 {
 	const struct wh_region *region = &serve->cfg.ram->regions[record->region];
 	const uint32_t granule_bytes = serve->cfg.granule * WH_PAGE_SIZE;
 
-	if (record->type != WH_RECORD_FETCH || record->region >= serve->cfg.ram->count ||
-	    bytes == 0 || bytes > pages_max(serve->cfg.granule) * WH_PAGE_SIZE ||
-	    bytes % granule_bytes || record->offset % granule_bytes ||
-	    record->offset >= region->bytes || bytes > region->bytes - record->offset)
+	if (record->region >= serve->cfg.ram->count || bytes == 0 ||
+	    bytes > pages_max(serve->cfg.granule) * WH_PAGE_SIZE || bytes % granule_bytes ||
+	    record->offset % granule_bytes || record->offset >= region->bytes ||
+	    bytes > region->bytes - record->offset)
 		return NULL;
 	return region;
 }
@@ -91,29 +91,6 @@ static int read_contents(struct wh_serve *serve, int fd, uint64_t offset, uint32
 	return 0;
 }
 
-/* Whether all of the granule at @at is zero. */
-static bool is_zero(const struct wh_serve *serve, const uint8_t *at)
-{
-	uint32_t i = 0;
-
-	while (i < serve->cfg.granule && wh_page_is_zero(at + (size_t)i * WH_PAGE_SIZE))
-		i++;
-	return i == serve->cfg.granule;
-}
-
-/* Bytes from @at on, of @bytes, that are alike: all zero, or granules none of which is. */
-static uint32_t bytes_alike(const struct wh_serve *serve, const uint8_t *at, uint32_t bytes,
-                            bool *zero)
-{
-	const uint32_t granule_bytes = serve->cfg.granule * WH_PAGE_SIZE;
-	uint32_t alike = granule_bytes;
-
-	*zero = is_zero(serve, at);
-	while (alike < bytes && is_zero(serve, at + alike) == *zero)
-		alike += granule_bytes;
-	return alike;
-}
-
 /* Tell what has been read. @record: of the first page. Return: 0 or -errno. */
 static int tell(struct wh_serve *serve, struct wh_record record, uint32_t bytes)
 {
@@ -122,7 +99,8 @@ static int tell(struct wh_serve *serve, struct wh_record record, uint32_t bytes)
 
 	while (r == 0 && bytes > 0) {
 		bool zero;
-		const uint32_t alike = bytes_alike(serve, at, bytes, &zero);
+		const uint32_t alike = WH_PAGE_SIZE * wh_pages_alike(at, bytes / WH_PAGE_SIZE,
+		                                                     serve->cfg.granule, &zero);
 
 		record.type = zero ? WH_RECORD_ZEROES : WH_RECORD_WRITE;
 		record.length = zero ? WH_SPAN_BYTES : alike;
@@ -140,6 +118,15 @@ static int tell(struct wh_serve *serve, struct wh_record record, uint32_t bytes)
 	return r;
 }
 
+/* The guest waited for @bytes of @region, from @offset on, which it gets, or has got. */
+static void count(struct wh_serve *serve, const struct wh_region *region, uint64_t offset,
+                  uint32_t bytes)
+{
+	wh_push_served(serve->cfg.push, region->first_page + offset / WH_PAGE_SIZE,
+	               bytes / WH_PAGE_SIZE);
+	wh_stat_add(serve->cfg.stats, WH_STAT_FAULTS, 1);
+}
+
 /* Answer a FETCH. Return: 0 or -errno. */
 static int answer(struct wh_serve *serve, const struct wh_record *fetch, const uint8_t *payload)
 {
@@ -152,30 +139,84 @@ static int answer(struct wh_serve *serve, const struct wh_record *fetch, const u
 	r = read_contents(serve, region->fd, fetch->offset, bytes);
 	if (r < 0)
 		return r;
-	wh_push_served(serve->cfg.push, region->first_page + fetch->offset / WH_PAGE_SIZE,
-	               bytes / WH_PAGE_SIZE);
-	wh_stat_add(serve->cfg.stats, WH_STAT_FAULTS, 1);
+	count(serve, region, fetch->offset, bytes);
+	if (serve->cfg.lend)
+		serve->cfg.lend->ops->want(serve->cfg.lend,
+		                           region->first_page + fetch->offset / WH_PAGE_SIZE);
 	return tell(serve, *fetch, bytes);
 }
 
-int wh_serve_step(struct wh_serve *serve, int timeout_ms)
+/* The destination has read pages itself. Return: 0 or -EPROTO. */
+static int on_have(struct wh_serve *serve, const struct wh_record *have, const uint8_t *payload)
 {
-	struct pollfd fd = { .fd = serve->urgent.fd, .events = POLLIN };
+	const uint32_t bytes = wh_span_decode(payload);
+	const struct wh_region *region = region_of(serve, have, bytes);
+
+	if (!region || serve->cfg.lend->ops->have(serve->cfg.lend, bytes) < 0)
+		return -EPROTO;
+	count(serve, region, have->offset, bytes);
+	wh_stat_add(serve->cfg.stats, WH_STAT_FAULT_BYTES, bytes);
+	wh_stat_add(serve->cfg.stats, WH_STAT_PAGE_BYTES, bytes);
+	wh_stat_add(serve->cfg.stats, WH_STAT_RDMA_READ_BYTES, bytes);
+	return 0;
+}
+
+static int act(struct wh_serve *serve, const struct wh_record *record, const uint8_t *payload)
+{
+	if (record->type == WH_RECORD_FETCH)
+		return answer(serve, record, payload);
+	if (!serve->cfg.lend)
+		return -EPROTO;
+	if (record->type == WH_RECORD_HAVE)
+		return on_have(serve, record, payload);
+	return serve->cfg.lend->ops->record(serve->cfg.lend, record, payload);
+}
+
+static int take_records(struct wh_serve *serve)
+{
 	struct wh_record record;
 	const uint8_t *payload;
-	int r;
+	int r = wh_urgent_receive(&serve->urgent);
 
-	if (poll(&fd, 1, timeout_ms) <= 0)
-		return 0;
-	r = wh_urgent_receive(&serve->urgent);
 	if (r < 0)
 		return r;
 	/* This ends: the buffer is finite. */
 	while ((r = wh_urgent_next(&serve->urgent, &record, &payload)) > 0) {
-		r = answer(serve, &record, payload);
+		r = act(serve, &record, payload);
 		if (r < 0)
 			return r;
 	}
+	return r;
+}
+
+/* How long to wait, no longer than @timeout_ms. */
+static int patience(const struct wh_serve *serve, int timeout_ms)
+{
+	const struct wh_rdma_lend *lend = serve->cfg.lend;
+	uint64_t now_ns, ms;
+
+	if (!lend || lend->wake_ns == UINT64_MAX)
+		return timeout_ms;
+	now_ns = wh_now_ns(serve->cfg.clock);
+	ms = lend->wake_ns > now_ns ? (lend->wake_ns - now_ns) / WH_NSEC_PER_MSEC + 1 : 0;
+	return ms < (uint64_t)timeout_ms ? (int)ms : timeout_ms;
+}
+
+int wh_serve_step(struct wh_serve *serve, int timeout_ms)
+{
+	struct wh_rdma_lend *lend = serve->cfg.lend;
+	struct pollfd fds[] = {
+		{ .fd = serve->urgent.fd, .events = POLLIN },
+		{ .fd = lend ? lend->fd : -1, .events = POLLIN },
+	};
+	int r = 0;
+
+	if (poll(fds, 2, patience(serve, timeout_ms)) < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (fds[0].revents)
+		r = take_records(serve);
+	if (r == 0 && lend)
+		r = lend->ops->look(lend, &serve->urgent, serve->cfg.push);
 	return r < 0 ? r : wh_urgent_flush(&serve->urgent);
 }
 

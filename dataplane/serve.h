@@ -3,7 +3,8 @@
 /*
  * Serve - the source's end of a guest's wait for a page: takes a FETCH, answers it.
  *
- * Every FETCH is answered, also for a page that was pushed: that may be in a queue for long.
+ * Every FETCH is answered, also for a page that was pushed: that may be in a queue for long. Where there is
+ * RDMA, the destination reads most pages itself, and says that it has them (rdma_lend.h).
  *
  * Threads: step and new are for one; start makes one for the steps. The others' are any.
  */
@@ -15,8 +16,10 @@
 
 #include "push.h"
 #include "ram.h"
+#include "rdma_lend.h"
 
 #include "wherry/cleanup.h"
+#include "wherry/clock.h"
 #include "wherry/stats.h"
 
 /* All borrowed. */
@@ -24,6 +27,8 @@ struct wh_serve_config {
 	const struct wh_ram *ram; /* mapped */
 	struct wh_push *push;
 	struct wh_stats *stats;
+	struct wh_rdma_lend *lend; /* or NULL: nothing is read by RDMA */
+	const struct wh_clock *clock;
 	uint32_t granule; /* pages that the destination fills as one */
 	int urgent;       /* the urgent connection */
 };
@@ -43,6 +48,7 @@ wh_must_check int wh_serve_start(struct wh_serve *serve);
 /* Why the steps ended, a negative errno; 0 while they go on. */
 int wh_serve_error(const struct wh_serve *serve);
 
+/* Handed to the network, but for what was read by RDMA. */
 uint64_t wh_serve_sent_bytes(const struct wh_serve *serve);
 
 /* End the thread, if there is one. Accepts NULL, returns NULL. */

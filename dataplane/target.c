@@ -351,4 +351,5 @@ void wh_target_done(struct wh_target *target)
 	/* The link's threads place pages by the rules of what ends here. */
 	wh_target_seal(target);
 	target->fault = wh_fault_free(target->fault);
+	target->reads = wh_rdma_reads_free(target->reads);
 }

@@ -54,6 +54,8 @@ struct wh_target {
 	bool fault_by_hand; /* for tests, which have no threads: they make the steps of @fault */
 
 	struct wh_fault *fault; /* owned; while it is post-copy */
+	struct wh_rdma_reads
+		*reads; /* owned; from when it is known to become that, if there is RDMA */
 	struct wh_target_region regions[WH_REGIONS_MAX];
 	bool switched;       /* post-copy began, and the caller was not told yet */
 	bool ending;         /* the source has sent all */

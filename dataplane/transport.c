@@ -97,6 +97,18 @@ int wh_transport_urgent(const struct wh_transport *link)
 	return link->ops->urgent(link);
 }
 
+struct wh_rdma_reads *wh_transport_reads(const struct wh_transport *link,
+                                         const struct wh_rdma_reads_config *cfg)
+{
+	return link->ops->reads ? link->ops->reads(link, cfg) : NULL;
+}
+
+struct wh_rdma_lend *wh_transport_lend(const struct wh_transport *link,
+                                       const struct wh_rdma_lend_config *cfg)
+{
+	return link->ops->lend ? link->ops->lend(link, cfg) : NULL;
+}
+
 struct wh_sent wh_transport_sent(const struct wh_transport *link)
 {
 	return link->ops->sent(link);

@@ -33,6 +33,12 @@ struct wh_transport_ops {
 	int (*poll)(struct wh_transport *link, struct wh_event *events, uint32_t max,
 	            uint64_t deadline_ns);
 	int (*urgent)(const struct wh_transport *link);
+
+	/* NULL where there is no RDMA. */
+	struct wh_rdma_reads *(*reads)(const struct wh_transport *link,
+	                               const struct wh_rdma_reads_config *cfg);
+	struct wh_rdma_lend *(*lend)(const struct wh_transport *link,
+	                             const struct wh_rdma_lend_config *cfg);
 	struct wh_sent (*sent)(const struct wh_transport *link);
 };
 

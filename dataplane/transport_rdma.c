@@ -30,6 +30,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "rdma_lend.h"
+#include "rdma_reads.h"
+#include "rdma_way.h"
+
 #include "wherry/assert.h"
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
@@ -523,6 +527,35 @@ static int rdma_urgent(const struct wh_transport *transport)
 	return link->beside->ops->urgent(link->beside);
 }
 
+static struct wh_rdma_way way_of(const struct wh_transport *transport)
+{
+	const struct wh_rdma_link *link = (const struct wh_rdma_link *)transport;
+
+	return (struct wh_rdma_way){ .address = link->address,
+		                     .local = link->local,
+		                     .token = link->token,
+		                     .options = link->options,
+		                     .bucket = link->rate.bucket,
+		                     .carries = link->carries,
+		                     .context = link->context };
+}
+
+static struct wh_rdma_reads *rdma_reads(const struct wh_transport *transport,
+                                        const struct wh_rdma_reads_config *cfg)
+{
+	const struct wh_rdma_way way = way_of(transport);
+
+	return wh_rdma_reads_new(&way, cfg);
+}
+
+static struct wh_rdma_lend *rdma_lend(const struct wh_transport *transport,
+                                      const struct wh_rdma_lend_config *cfg)
+{
+	const struct wh_rdma_way way = way_of(transport);
+
+	return wh_rdma_lend_new(&way, cfg);
+}
+
 static struct wh_sent rdma_sent(const struct wh_transport *transport)
 {
 	const struct wh_rdma_link *link = (const struct wh_rdma_link *)transport;
@@ -546,5 +579,7 @@ const struct wh_transport_ops wh_transport_rdma = {
 	.send = rdma_send,
 	.poll = rdma_poll,
 	.urgent = rdma_urgent,
+	.reads = rdma_reads,
+	.lend = rdma_lend,
 	.sent = rdma_sent,
 };

@@ -37,3 +37,8 @@ void wh_urgency_lead(void)
 {
 	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE_TO_LEAD);
 }
+
+void wh_urgency_rest(void)
+{
+	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 0);
+}

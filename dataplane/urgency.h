@@ -15,4 +15,7 @@ void wh_urgency_yield(void);
 /* The calling thread goes ahead of all that. */
 void wh_urgency_lead(void);
 
+/* The calling thread is like any other, whoever made it. */
+void wh_urgency_rest(void);
+
 #endif

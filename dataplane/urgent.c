@@ -49,7 +49,16 @@ static bool is_sound(const struct wh_record *record)
 	switch (record->type) {
 	case WH_RECORD_FETCH:
 	case WH_RECORD_ZEROES:
+	case WH_RECORD_READ_GRANT:
+	case WH_RECORD_HAVE:
 		return record->length == WH_SPAN_BYTES;
+	case WH_RECORD_READ_OFFER:
+		return record->length == WH_OFFER_BYTES;
+	case WH_RECORD_READ_KEY:
+		return record->length == WH_KEY_BYTES;
+	case WH_RECORD_READ_DONE:
+	case WH_RECORD_READ_OVER:
+		return record->length == 0;
 	case WH_RECORD_WRITE:
 		return record->length > 0 && record->length <= WH_WRITE_LEN_MAX &&
 		       record->length % WH_PAGE_SIZE == 0;
@@ -75,21 +84,31 @@ int wh_urgent_next(struct wh_urgent *urgent, struct wh_record *record, const uin
 	return 1;
 }
 
-int wh_urgent_span(struct wh_urgent *urgent, const struct wh_record *record, uint32_t bytes)
+int wh_urgent_put(struct wh_urgent *urgent, const struct wh_record *record, const void *payload)
 {
 	uint8_t *at;
 	int r = 0;
 
-	wh_assert(record->length == WH_SPAN_BYTES);
-	if (sizeof(urgent->out) - urgent->out_len < WH_RECORD_HEADER + WH_SPAN_BYTES)
+	wh_assert(record->length <= WH_URGENT_SHORT_MAX);
+	if (sizeof(urgent->out) - urgent->out_len < WH_RECORD_HEADER + record->length)
 		r = wh_urgent_flush(urgent);
 	if (r < 0)
 		return r;
 	at = urgent->out + urgent->out_len;
 	wh_record_encode(at, record);
-	wh_span_encode(at + WH_RECORD_HEADER, bytes);
-	urgent->out_len += WH_RECORD_HEADER + WH_SPAN_BYTES;
+	if (record->length > 0)
+		memcpy(at + WH_RECORD_HEADER, payload, record->length);
+	urgent->out_len += WH_RECORD_HEADER + record->length;
 	return 0;
+}
+
+int wh_urgent_span(struct wh_urgent *urgent, const struct wh_record *record, uint32_t bytes)
+{
+	uint8_t payload[WH_SPAN_BYTES];
+
+	wh_assert(record->length == WH_SPAN_BYTES);
+	wh_span_encode(payload, bytes);
+	return wh_urgent_put(urgent, record, payload);
 }
 
 /* Send all of @iov, which is used up. Return: 0 or -errno. */

@@ -18,15 +18,16 @@
 #include "wherry/cleanup.h"
 #include "wherry/limits.h"
 
-/* Short records that are collected before they leave together. */
-#define WH_URGENT_BATCH 64u
+/* Short records that are collected before they leave together, and their longest payload. */
+#define WH_URGENT_BATCH     64u
+#define WH_URGENT_SHORT_MAX WH_KEY_BYTES
 
 struct wh_urgent {
 	int fd;        /* borrowed */
 	uint8_t *in;   /* owned; what came and was not taken yet */
 	uint32_t have; /* bytes of it */
 	uint32_t used; /* of them, taken */
-	uint8_t out[WH_URGENT_BATCH * (WH_RECORD_HEADER + WH_SPAN_BYTES)];
+	uint8_t out[WH_URGENT_BATCH * (WH_RECORD_HEADER + WH_URGENT_SHORT_MAX)];
 	uint32_t out_len;
 	_Atomic uint64_t sent_bytes; /* for any thread to read */
 };
@@ -45,7 +46,11 @@ wh_must_check int wh_urgent_receive(struct wh_urgent *urgent);
 wh_must_check int wh_urgent_next(struct wh_urgent *urgent, struct wh_record *record,
                                  const uint8_t **payload);
 
-/* Collect a FETCH or ZEROES of @bytes. Return: 0 or -errno. */
+/* Collect a record whose payload has WH_URGENT_SHORT_MAX bytes at most. Return: 0 or -errno. */
+wh_must_check int wh_urgent_put(struct wh_urgent *urgent, const struct wh_record *record,
+                                const void *payload);
+
+/* The same for one whose payload says @bytes. */
 wh_must_check int wh_urgent_span(struct wh_urgent *urgent, const struct wh_record *record,
                                  uint32_t bytes);
 

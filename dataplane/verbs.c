@@ -575,7 +575,7 @@ int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, stru
 	wh_cleanup(wh_verbs_closep) struct wh_verbs *v = calloc(1, sizeof(*v));
 	int r;
 
-	wh_assert(cfg->pairs >= 1 && cfg->pairs <= WH_VERBS_PAIRS_MAX);
+	wh_assert(cfg->pairs >= 1 && cfg->pairs <= WH_RDMA_PAIRS_MAX);
 	wh_assert(cfg->depth >= 1 && cfg->depth <= WH_RDMA_DEPTH_MAX);
 	if (!v)
 		return wh_fail(err, -ENOMEM, "no memory for RDMA");

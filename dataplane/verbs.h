@@ -37,7 +37,7 @@ struct wh_verbs_config {
 	const char *address; /* numeric: passive: to listen on; active: the peer's */
 	const char *local;   /* active: numeric address to connect from; "" leaves it to routing */
 	uint16_t port;       /* active: what wh_verbs_port() says at the peer; passive: unused */
-	uint32_t pairs;      /* 1 to WH_RDMA_PAIRS_MAX + 1; the same at the peer */
+	uint32_t pairs;      /* 1 to WH_RDMA_PAIRS_MAX; the same at the peer */
 	uint32_t depth;      /* on each: writes, reads and marks posted and not completed */
 	uint32_t marks; /* on each: marks of the peer's not polled, at most WH_RDMA_MARKS_MAX */
 	bool marks_as_sends;  /* on any device, as on iWARP; the same at the peer */

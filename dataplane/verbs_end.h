@@ -22,8 +22,6 @@
 #include "wherry/error.h"
 #include "wherry/limits.h"
 
-#define WH_VERBS_PAIRS_MAX (WH_RDMA_PAIRS_MAX + 1)
-
 struct wh_verbs_pair {
 	struct wh_verbs *end;
 	struct rdma_cm_id *id; /* owned; its queue pair is created once the device is known */
@@ -39,7 +37,7 @@ struct wh_verbs {
 
 	struct rdma_event_channel *cm;
 	struct rdma_cm_id *listener;
-	struct wh_verbs_pair pairs[WH_VERBS_PAIRS_MAX];
+	struct wh_verbs_pair pairs[WH_RDMA_PAIRS_MAX];
 	uint32_t connected; /* pairs */
 
 	struct ibv_context *device; /* librdmacm's, for as long as there is an id on it */

@@ -183,6 +183,48 @@ uint32_t wh_span_decode(const uint8_t from[WH_SPAN_BYTES])
 	return wh_get_u32(&r);
 }
 
+void wh_read_offer_encode(uint8_t to[WH_OFFER_BYTES], const struct wh_read_offer *offer)
+{
+	struct wh_writer w = wh_writer_init(to, WH_OFFER_BYTES);
+
+	wh_put_u16(&w, offer->port);
+	wh_put_u16(&w, offer->chunk_order);
+	wh_put_u32(&w, offer->bytes);
+	wh_assert(!w.bad && w.at == w.end);
+}
+
+struct wh_read_offer wh_read_offer_decode(const uint8_t from[WH_OFFER_BYTES])
+{
+	struct wh_reader r = wh_reader_init(from, WH_OFFER_BYTES);
+	struct wh_read_offer offer;
+
+	offer.port = wh_get_u16(&r);
+	offer.chunk_order = wh_get_u16(&r);
+	offer.bytes = wh_get_u32(&r);
+	wh_assert(wh_reader_done(&r) == 0);
+	return offer;
+}
+
+void wh_read_key_encode(uint8_t to[WH_KEY_BYTES], const struct wh_read_key *key)
+{
+	struct wh_writer w = wh_writer_init(to, WH_KEY_BYTES);
+
+	wh_put_u64(&w, key->addr);
+	wh_put_u32(&w, key->key);
+	wh_assert(!w.bad && w.at == w.end);
+}
+
+struct wh_read_key wh_read_key_decode(const uint8_t from[WH_KEY_BYTES])
+{
+	struct wh_reader r = wh_reader_init(from, WH_KEY_BYTES);
+	struct wh_read_key key;
+
+	key.addr = wh_get_u64(&r);
+	key.key = wh_get_u32(&r);
+	wh_assert(wh_reader_done(&r) == 0);
+	return key;
+}
+
 static void encode_region(struct wh_writer *w, const struct wh_frame *f)
 {
 	size_t len = strnlen(f->region.name, sizeof(f->region.name) - 1);

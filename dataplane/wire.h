@@ -30,7 +30,9 @@
 #define WH_RECORD_HEADER 16u
 #define WH_HELLO_BYTES   28u
 #define WH_WELCOME_BYTES 4u
-#define WH_SPAN_BYTES    4u /* payload of FETCH and ZEROES */
+#define WH_SPAN_BYTES    4u /* payload of FETCH, ZEROES, READ_GRANT and HAVE */
+#define WH_OFFER_BYTES   8u
+#define WH_KEY_BYTES     12u
 
 /* Pages of one FETCH, or one fill granule if that has more: at 64 MiB/s they take 4 ms. */
 #define WH_FETCH_PAGES_MAX 64u
@@ -72,6 +74,14 @@ enum wh_record_type {
 	WH_RECORD_WRITE_DELTA = 6, /* the same, of what differs from what is there */
 	WH_RECORD_FETCH = 7,       /* urgent: send these pages now */
 	WH_RECORD_ZEROES = 8,      /* urgent, an answer to it: they are zero */
+
+	/* Urgent, all of them: pages that are read by RDMA (rdma_reads.h, rdma_lend.h). */
+	WH_RECORD_READ_OFFER = 9,  /* target: connect there, to be read from */
+	WH_RECORD_READ_KEY = 10,   /* source: this chunk may be read */
+	WH_RECORD_READ_GRANT = 11, /* source: so many more bytes may be read */
+	WH_RECORD_HAVE = 12,       /* target: these were read, and are placed */
+	WH_RECORD_READ_DONE = 13,  /* target: no more of this chunk is read */
+	WH_RECORD_READ_OVER = 14,  /* both: nothing is read any more */
 };
 
 struct wh_record {
@@ -105,9 +115,29 @@ wh_must_check int wh_hello_decode(struct wh_hello *ret, const uint8_t from[WH_HE
 void wh_welcome_encode(uint8_t to[WH_WELCOME_BYTES]);
 wh_must_check int wh_welcome_decode(const uint8_t from[WH_WELCOME_BYTES]);
 
-/* The payload of FETCH and ZEROES: how many bytes of the region, from the record's offset. */
+/* The payload of FETCH, ZEROES and HAVE: how many bytes of the region, from the record's offset. Of
+ * READ_GRANT: how many. */
 void wh_span_encode(uint8_t to[WH_SPAN_BYTES], uint32_t bytes);
 uint32_t wh_span_decode(const uint8_t from[WH_SPAN_BYTES]);
+
+/* The payload of READ_OFFER. */
+struct wh_read_offer {
+	uint16_t port;
+	uint16_t chunk_order; /* a chunk has 2^order bytes */
+	uint32_t bytes;       /* that may be granted and not told as HAVE, at most */
+};
+
+void wh_read_offer_encode(uint8_t to[WH_OFFER_BYTES], const struct wh_read_offer *offer);
+struct wh_read_offer wh_read_offer_decode(const uint8_t from[WH_OFFER_BYTES]);
+
+/* The payload of READ_KEY. */
+struct wh_read_key {
+	uint64_t addr; /* of the chunk's first byte, as the source's device knows it */
+	uint32_t key;
+};
+
+void wh_read_key_encode(uint8_t to[WH_KEY_BYTES], const struct wh_read_key *key);
+struct wh_read_key wh_read_key_decode(const uint8_t from[WH_KEY_BYTES]);
 
 /* The table of frame kinds; who sends it. */
 enum wh_frame_kind {

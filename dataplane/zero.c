@@ -110,6 +110,26 @@ bool wh_page_is_zero(const void *page)
 	return (m ? m : choose())->is_zero(page);
 }
 
+static bool is_zero(const uint8_t *at, uint32_t pages)
+{
+	uint32_t i = 0;
+
+	while (i < pages && wh_page_is_zero(at + (size_t)i * WH_PAGE_SIZE))
+		i++;
+	return i == pages;
+}
+
+uint32_t wh_pages_alike(const void *at, uint32_t count, uint32_t granule, bool *zero)
+{
+	const uint8_t *from = at;
+	uint32_t alike = granule;
+
+	*zero = is_zero(from, granule);
+	while (alike < count && is_zero(from + (size_t)alike * WH_PAGE_SIZE, granule) == *zero)
+		alike += granule;
+	return alike;
+}
+
 const char *wh_zero_method(void)
 {
 	return choose()->name;

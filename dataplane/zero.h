@@ -3,6 +3,7 @@
 #define WH_ZERO_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Whether the WH_PAGE_SIZE bytes at @page, aligned to it, are all zero. Uses the widest vectors
@@ -10,6 +11,12 @@
  * the tracker reports the page again.
  */
 bool wh_page_is_zero(const void *page);
+
+/*
+ * How many pages from @at on, of @count, are alike: all zero, or such that no granule of them is.
+ * @count is a multiple of @granule, and so is the answer; @zero: which of the two.
+ */
+uint32_t wh_pages_alike(const void *at, uint32_t count, uint32_t granule, bool *zero);
 
 /* What wh_page_is_zero() uses, for tests and logs: "avx2". */
 const char *wh_zero_method(void);

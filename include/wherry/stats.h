@@ -48,6 +48,7 @@ enum wh_stat {
 	WH_STAT_PUSH_BYTES,           /* source, post-copy: page contents sent unasked */
 	WH_STAT_STALL_NS,             /* target, post-copy: sum of the waits for those pages */
 	WH_STAT_RDMA_BYTES,           /* of WIRE_BYTES, by RDMA */
+	WH_STAT_RDMA_READ_BYTES,      /* of FAULT_BYTES, read by RDMA */
 	WH_STAT_COUNT,
 };
 

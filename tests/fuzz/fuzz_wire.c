@@ -51,6 +51,18 @@ static void try_welcome(const uint8_t from[WH_WELCOME_BYTES])
 	wh_assert((wh_welcome_decode(from) == 0) == (memcmp(again, from, 2) == 0));
 }
 
+static void try_reads(const uint8_t *from)
+{
+	const struct wh_read_offer offer = wh_read_offer_decode(from);
+	const struct wh_read_key key = wh_read_key_decode(from);
+	uint8_t again[WH_KEY_BYTES];
+
+	wh_read_offer_encode(again, &offer);
+	wh_assert(memcmp(again, from, WH_OFFER_BYTES) == 0);
+	wh_read_key_encode(again, &key);
+	wh_assert(memcmp(again, from, WH_KEY_BYTES) == 0);
+}
+
 static void check_limits(const struct wh_frame *frame)
 {
 	if (frame->kind == WH_FRAME_REGION)
@@ -141,6 +153,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_hello(data);
 	if (size >= WH_WELCOME_BYTES)
 		try_welcome(data);
+	if (size >= WH_KEY_BYTES)
+		try_reads(data);
 	if (size <= WH_FRAME_LEN_MAX)
 		try_frame(data, (uint32_t)size);
 	if (size <= WH_RDMA_FRAME_MAX)

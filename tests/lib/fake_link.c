@@ -309,3 +309,19 @@ int wh_transport_urgent(const struct wh_transport *transport)
 	(void)transport;
 	return -1; /* post-copy is for the loop transport */
 }
+
+struct wh_rdma_reads *wh_transport_reads(const struct wh_transport *transport,
+                                         const struct wh_rdma_reads_config *cfg)
+{
+	(void)transport;
+	(void)cfg;
+	return NULL;
+}
+
+struct wh_rdma_lend *wh_transport_lend(const struct wh_transport *transport,
+                                       const struct wh_rdma_lend_config *cfg)
+{
+	(void)transport;
+	(void)cfg;
+	return NULL;
+}

@@ -16,7 +16,7 @@
 #include "wherry/assert.h"
 #include "wherry/limits.h"
 
-#define PAIRS_MAX       (WH_RDMA_PAIRS_MAX + 1)
+#define PAIRS_MAX       WH_RDMA_PAIRS_MAX
 #define KEYS_MAX        4096u
 #define COMPLETIONS_MAX 8192u
 #define LISTENERS_MAX   16u
@@ -74,6 +74,7 @@ struct wh_verbs {
 };
 
 static struct wh_verbs *listeners[LISTENERS_MAX];
+static struct wh_verbs *newest[2]; /* active, passive */
 static uint64_t fabric_seed;
 static int open_code;
 
@@ -99,6 +100,11 @@ void fake_verbs_set_seed(uint64_t seed)
 void fake_verbs_refuse_open(int code)
 {
 	open_code = code;
+}
+
+struct wh_verbs *fake_verbs_newest(bool passive)
+{
+	return newest[passive];
 }
 
 void fake_verbs_limit_enrolled(struct wh_verbs *v, uint64_t bytes, int code)
@@ -386,6 +392,7 @@ int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, stru
 	wh_assert(v->fd >= 0);
 	if (cfg->passive)
 		listen_at_some_port(v);
+	newest[cfg->passive] = v;
 	*ret = v;
 	return 0;
 }
@@ -601,6 +608,8 @@ struct wh_verbs *wh_verbs_close(struct wh_verbs *v)
 		v->peer->peer = NULL;
 	if (v->port)
 		listeners[v->port - FIRST_PORT] = NULL;
+	if (newest[v->cfg.passive] == v)
+		newest[v->cfg.passive] = NULL;
 	(void)close(v->fd);
 	free(v);
 	return NULL;

@@ -41,6 +41,9 @@ void fake_verbs_refuse_open(int code);
 /* What wh_verbs_enroll() returns once so many more bytes are enrolled at this end. */
 void fake_verbs_limit_enrolled(struct wh_verbs *v, uint64_t bytes, int code);
 
+/* The end that was opened last on this side, or NULL if it is closed. */
+struct wh_verbs *fake_verbs_newest(bool passive);
+
 /* Performs the oldest work of @pair that was not. Return: whether there was one. */
 bool fake_verbs_step(struct wh_verbs *v, uint32_t pair);
 

@@ -19,7 +19,7 @@ static void open_end(struct rdma_end *end, bool passive, uint16_t port)
 		.address = "192.0.2.1",
 		.local = "",
 		.port = port,
-		.pairs = PAIRS + 1,
+		.pairs = PAIRS,
 		.depth = DEPTH,
 		.marks = WH_RDMA_PAIRS_RECEIVES(MARKS),
 		.token = token,
@@ -35,7 +35,6 @@ static void start(struct rdma_end *end, uint32_t rights)
 	const struct wh_rdma_pairs_config cfg = {
 		.verbs = end->verbs,
 		.pairs = PAIRS,
-		.reads = true,
 		.depth = DEPTH,
 		.signal_every = EVERY,
 		.marks = MARKS,
@@ -55,7 +54,7 @@ int open_rdma_ends(void **state)
 	fake_verbs_set_seed(0);
 	open_end(&f->target, true, 0);
 	open_end(&f->source, false, wh_verbs_port(f->target.verbs));
-	start(&f->source, WH_VERBS_REMOTE_READ);
+	start(&f->source, 0);
 	start(&f->target, WH_VERBS_REMOTE_WRITE | WH_VERBS_LOCAL_WRITE);
 	*state = f;
 	return 0;

@@ -15,7 +15,6 @@
 #include "wherry/limits.h"
 
 #define PAIRS  2u
-#define READS  PAIRS /* the pair for them */
 #define DEPTH  16u
 #define EVERY  4u
 #define MARKS  3u

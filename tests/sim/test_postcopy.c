@@ -9,10 +9,13 @@
  *
  * At the end the memory at the destination is what the guest wrote, on both sides, and none of its
  * processors waits.
+ *
+ * Pages that it waits for are fetched, or read by RDMA, which may break at any moment.
  */
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -29,6 +32,7 @@
 
 #include "fake_fill.h"
 #include "fake_guest.h"
+#include "fake_verbs.h"
 #include "loop_ends.h"
 #include "serve.h"
 #include "session.h"
@@ -41,6 +45,9 @@
 
 #define SEEDS 300u
 
+/* With RDMA, which costs more: 30 for each thing that may happen to it. */
+#define READ_SEEDS 210u
+
 /* A run that has not ended by then goes nowhere. */
 #define LONGEST_RUN_NS (600 * WH_NSEC_PER_SEC)
 
@@ -50,7 +57,28 @@
 /* Failures of one run, at most; then it is left in peace. */
 #define LOSSES_MAX 6u
 
-const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, NULL };
+/* For RDMA: chunks are small, so that there are some, and a walk is not all in one. */
+#define CHUNK_BYTES (UINT64_C(16) * WH_PAGE_SIZE)
+#define FEW_CHUNKS  3u
+
+/* Turns of the threads that serve faults by RDMA, while the link makes one. */
+#define TURNS_MAX 12u
+
+const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, &wh_transport_rdma,
+	                                                 NULL };
+const struct wh_transport_ops *const wh_rdma_beside = &wh_transport_loop;
+
+enum rdma {
+	NO_RDMA,
+	RDMA,
+	RDMA_LITTLE_ROOM,
+	RDMA_NO_DEVICE,   /* at one side, when reads are to begin */
+	RDMA_SOURCE_LOST, /* at some time in post-copy: its device is removed */
+	RDMA_TARGET_LOST,
+	RDMA_READ_FAILS,
+	RDMA_SOURCE_REFUSES, /* to enroll more, from some time on */
+	RDMA_KINDS,
+};
 
 struct world {
 	uint64_t random;
@@ -64,6 +92,12 @@ struct world {
 	bool disks;
 	uint32_t huge_pages; /* small pages of a page of the target's first region */
 	bool kept;           /* the target's memory, which is full of junk at first */
+	enum rdma rdma;
+	struct wh_serve *serve; /* borrowed: of a source in post-copy, where there is RDMA */
+	uint64_t strike_at_ns;  /* what @rdma says */
+	uint32_t fell_back;     /* ends that have said that nothing is read any more */
+	uint64_t read_bytes;    /* by RDMA, by all movers of the target */
+	uint64_t have_bytes;    /* of them, that the source knows of */
 	struct fake_guest guest;
 	struct wh_loop *loop;
 	struct wh_loop_world loop_world;
@@ -163,6 +197,44 @@ static void step_target(struct world *w)
 		assert_int_equal(wh_fault_step(w->target.fault, 0), 0);
 }
 
+/* Have happen to RDMA what is to, while pages are read by it. */
+static void strike(struct world *w)
+{
+	struct wh_verbs *source = fake_verbs_newest(false), *target = fake_verbs_newest(true);
+
+	if (w->now_ns < w->strike_at_ns || !w->target_runs || !w->target.reads || !source ||
+	    !target)
+		return;
+	w->strike_at_ns = UINT64_MAX;
+	if (w->rdma == RDMA_SOURCE_LOST)
+		fake_verbs_remove(source, -ENODEV);
+	else if (w->rdma == RDMA_TARGET_LOST)
+		fake_verbs_remove(target, -ENODEV);
+	else if (w->rdma == RDMA_READ_FAILS)
+		fake_verbs_fail(target, 0, -EIO);
+	else if (w->rdma == RDMA_SOURCE_REFUSES)
+		fake_verbs_limit_enrolled(source, 0, -ENOMEM);
+}
+
+/* The threads that serve faults, which do not wait for the link. */
+static void serve_faults(struct world *w)
+{
+	for (uint32_t turns = pick(w, TURNS_MAX); turns > 0; turns--) {
+		if (w->target_runs)
+			late_act(w);
+		assert_int_equal(wh_serve_step(w->serve, 0), 0);
+		assert_int_equal(wh_fault_step(w->target.fault, 0), 0);
+	}
+}
+
+static void on_carries(void *context, enum wh_transport_kind kind, const char *why)
+{
+	struct world *w = context;
+
+	if (kind == WH_TRANSPORT_TCP && strstr(why, "post-copy"))
+		w->fell_back += strstr(why, "by RDMA: ") != NULL;
+}
+
 static void step(void *context, uint64_t passed_ns)
 {
 	struct world *w = context;
@@ -179,6 +251,10 @@ static void step(void *context, uint64_t passed_ns)
 		fake_guest_read(&w->guest, w->now_ns, READ_NS, true);
 	if (w->target_runs)
 		late_act(w);
+	if (w->rdma != NO_RDMA)
+		strike(w);
+	if (w->serve && w->target.fault && w->target_result >= 0)
+		serve_faults(w);
 	step_target(w);
 }
 
@@ -240,6 +316,7 @@ static int switched(struct wh_source *source, struct wh_error *err)
 
 	(void)err;
 	w->target_runs = true;
+	w->strike_at_ns = w->now_ns + pick(w, 1000) * UINT64_C(1000);
 	if (w->losses < LOSSES_MAX && pick(w, 3))
 		w->break_at_ns = w->now_ns + pick(w, 3000) * UINT64_C(1000);
 	return 0;
@@ -247,8 +324,11 @@ static int switched(struct wh_source *source, struct wh_error *err)
 
 static void serve_by(void *context, struct wh_serve *serve)
 {
-	(void)context;
+	struct world *w = context;
+
 	assert_int_equal(wh_serve_step(serve, 0), 0);
+	if (w->rdma != NO_RDMA)
+		w->serve = serve;
 }
 
 static int attach(struct wh_target *target, struct wh_fill **fill, struct wh_error *err)
@@ -317,6 +397,26 @@ static void close_world(struct world *w)
 	wh_missing_close(&w->missing);
 }
 
+static struct wh_transport *open_end(struct world *w, bool passive)
+{
+	const struct wh_rdma_options options = {
+		.pairs = 1 + pick(w, 2),
+		.chunk_bytes = CHUNK_BYTES,
+		.pinned_bytes_max = w->rdma == RDMA_LITTLE_ROOM ? FEW_CHUNKS * CHUNK_BYTES
+		                                                : UINT64_MAX,
+	};
+	struct wh_transport *link;
+
+	if (w->rdma == NO_RDMA)
+		return open_loop_end(passive);
+	fake_verbs_refuse_open(0);
+	link = open_rdma_end(passive, &options, on_carries, w);
+	/* What opens next is the source's for writes, or what reads at either side. */
+	if (w->rdma == RDMA_NO_DEVICE && !passive)
+		fake_verbs_refuse_open(-ENODEV);
+	return link;
+}
+
 /* One pair of movers. Return: what the source says; @postcopy: whether it became that. */
 static int run_movers(struct world *w, bool resume, bool *postcopy)
 {
@@ -350,7 +450,7 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 	w->target_result = 0;
 	w->target = (struct wh_target){
 		.ram = &w->target_ram,
-		.link = open_loop_end(true),
+		.link = open_end(w, true),
 		.clock = &fake_clock,
 		.stats = &w->target_stats,
 		.missing = &w->missing,
@@ -360,25 +460,30 @@ static int run_movers(struct world *w, bool resume, bool *postcopy)
 		.context = w,
 		.fault_by_hand = true,
 	};
-	source.link = link = open_loop_end(false);
+	source.link = link = open_end(w, false);
 	lend_to_loop(link, &w->guest.ram);
 	r = wh_source_run(&source, NULL);
+	w->serve = NULL;
+	w->read_bytes += wh_stat_get(&w->target_stats, WH_STAT_RDMA_READ_BYTES);
+	w->have_bytes += wh_stat_get(&w->source_stats, WH_STAT_RDMA_READ_BYTES);
 	*postcopy = source.became_postcopy;
 	(void)wh_transport_close(link);
 	close_world(w);
 	return r;
 }
 
-static void set_up(struct world *w, uint64_t seed)
+static void set_up(struct world *w, uint64_t seed, enum rdma rdma)
 {
 	static const char junk[WH_PAGE_SIZE] = "junk";
 	uint64_t pages;
 
+	fake_verbs_set_seed(rdma == NO_RDMA ? 0 : seed);
 	*w = (struct world){ .random = seed * 2654435761u,
+		             .rdma = rdma,
 		             .source_runs = true,
 		             .pause_at_ns = UINT64_MAX,
 		             .huge_pages = 1 };
-	pages = 16 + pick(w, 600);
+	pages = 16 + pick(w, rdma == NO_RDMA ? 600 : 2000);
 	if (pick(w, 4) == 0)
 		w->huge_pages = 2; /* few enough for answers that nobody reads any more */
 	pages -= pages % w->huge_pages;
@@ -418,16 +523,36 @@ static void tear_down(struct world *w)
 struct outcome {
 	uint32_t moved, postcopies, losses;
 	uint64_t touches;
+	uint32_t read_in, fell_back; /* runs */
+	uint64_t read_bytes;
 };
 
-static void run_world(uint64_t seed, struct outcome *sum)
+/* What is to be true of the reads of a run that moved the guest. */
+static void check_reads(const struct world *w, struct outcome *sum)
+{
+	const bool nothing_strikes = w->rdma == RDMA || w->rdma == RDMA_LITTLE_ROOM ||
+	                             w->rdma == RDMA_SOURCE_REFUSES;
+
+	assert_true(w->have_bytes <= w->read_bytes);
+	if (w->losses == 0)
+		assert_int_equal(w->have_bytes, w->read_bytes);
+	if (w->losses == 0 && nothing_strikes)
+		assert_int_equal(w->fell_back, 0);
+	if (w->rdma == NO_RDMA || w->rdma == RDMA_NO_DEVICE)
+		assert_int_equal(w->read_bytes, 0);
+	sum->read_in += w->read_bytes > 0;
+	sum->fell_back += w->fell_back > 0;
+	sum->read_bytes += w->read_bytes;
+}
+
+static void run_world(uint64_t seed, enum rdma rdma, struct outcome *sum)
 {
 	static struct world w;
 	bool postcopy, again;
 	int r;
 
 	the_world = &w;
-	set_up(&w, seed);
+	set_up(&w, seed, rdma);
 	r = run_movers(&w, false, &postcopy);
 	if (r < 0 && !postcopy) {
 		/* The guest goes on where it was. */
@@ -444,6 +569,7 @@ static void run_world(uint64_t seed, struct outcome *sum)
 	for (uint32_t i = 0; i < FAKE_VCPUS; i++)
 		assert_false(w.fill.vcpus[i].waits);
 	assert_true(fake_guest_is_intact(&w.guest, w.target_fds));
+	check_reads(&w, sum);
 	sum->moved++;
 	sum->postcopies += postcopy;
 	sum->touches += w.fill.touches;
@@ -459,7 +585,7 @@ static void where_post_copy_cannot_be_the_guest_moves_without(void **state)
 	(void)state;
 	the_world = &w;
 	for (uint64_t seed = 1; seed <= 50; seed++) {
-		set_up(&w, seed);
+		set_up(&w, seed, NO_RDMA);
 		w.switch_at_ns = 0;
 		w.losses = LOSSES_MAX; /* there is nothing to resume */
 		w.pause_at_ns = 20 * WH_NSEC_PER_MSEC;
@@ -502,12 +628,13 @@ static void every_seed_brings_all_memory_behind_the_guest(void **state)
 
 	if (only) {
 		running_seed = *only;
-		run_world(*only, &sum);
+		for (int rdma = NO_RDMA; rdma < RDMA_KINDS; rdma++)
+			run_world(*only, (enum rdma)rdma, &sum);
 		running_seed = 0;
 		return;
 	}
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++)
-		run_world(running_seed, &sum);
+		run_world(running_seed, NO_RDMA, &sum);
 	running_seed = 0;
 	print_message("# %u of %u runs moved the guest, %u in post-copy, which lost its link %u "
 	              "times; it used %ju pages there meanwhile\n",
@@ -519,6 +646,26 @@ static void every_seed_brings_all_memory_behind_the_guest(void **state)
 	assert_in_range(sum.touches, SEEDS, UINT32_MAX);
 }
 
+static void reads_may_break_at_any_moment(void **state)
+{
+	struct outcome sum = { 0 };
+
+	(void)state;
+	for (running_seed = 1; running_seed <= READ_SEEDS; running_seed++)
+		run_world(running_seed, (enum rdma)(1 + running_seed % (RDMA_KINDS - 1)), &sum);
+	running_seed = 0;
+	print_message(
+		"# %u of %u runs moved the guest, %u in post-copy, %u read pages by RDMA, %ju "
+		"in all; in %u that broke\n",
+		sum.moved, READ_SEEDS, sum.postcopies, sum.read_in,
+		(uintmax_t)(sum.read_bytes / WH_PAGE_SIZE), sum.fell_back);
+
+	/* All of it must have been tried, for this test to mean anything. */
+	assert_in_range(sum.read_in, READ_SEEDS / 5, READ_SEEDS);
+	assert_in_range(sum.fell_back, READ_SEEDS / 8, READ_SEEDS);
+	assert_in_range(sum.read_bytes, (uint64_t)READ_SEEDS * WH_PAGE_SIZE, UINT64_MAX);
+}
+
 int main(int argc, char **argv)
 {
 	static uint64_t seed;
@@ -526,9 +673,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test_prestate_setup_teardown(
 			every_seed_brings_all_memory_behind_the_guest, NULL, seed_teardown,
 			argc > 1 ? &seed : NULL),
+		cmocka_unit_test_teardown(reads_may_break_at_any_moment, seed_teardown),
 		cmocka_unit_test(where_post_copy_cannot_be_the_guest_moves_without),
 	};
 
+	/* Links come and go, and each has a large buffer: the kernel need not see that. */
+	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	if (argc > 1)
 		seed = strtoull(argv[1], NULL, 10);
 	(void)signal(SIGABRT, on_abort);

@@ -116,6 +116,12 @@ static void take(struct fixture *f, const uint8_t *payload, const struct wh_reco
 	case WH_RECORD_FRAME:
 	case WH_RECORD_FETCH:
 	case WH_RECORD_ZEROES:
+	case WH_RECORD_READ_OFFER:
+	case WH_RECORD_READ_KEY:
+	case WH_RECORD_READ_GRANT:
+	case WH_RECORD_HAVE:
+	case WH_RECORD_READ_DONE:
+	case WH_RECORD_READ_OVER:
 		fail();
 	}
 	memcpy(f->peer + w->dst_offset, contents, w->len);

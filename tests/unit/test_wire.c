@@ -36,6 +36,15 @@ static const struct {
 	  GOLDEN_RECORD_FETCH },
 	{ { .type = WH_RECORD_ZEROES, .region = 2, .length = WH_SPAN_BYTES, .offset = 0x7000 },
 	  GOLDEN_RECORD_ZEROES },
+	{ { .type = WH_RECORD_READ_OFFER, .length = WH_OFFER_BYTES }, GOLDEN_RECORD_READ_OFFER },
+	{ { .type = WH_RECORD_READ_KEY, .region = 2, .length = WH_KEY_BYTES, .offset = 1u << 24 },
+	  GOLDEN_RECORD_READ_KEY },
+	{ { .type = WH_RECORD_READ_GRANT, .length = WH_SPAN_BYTES }, GOLDEN_RECORD_READ_GRANT },
+	{ { .type = WH_RECORD_HAVE, .region = 2, .length = WH_SPAN_BYTES, .offset = 0x7000 },
+	  GOLDEN_RECORD_HAVE },
+	{ { .type = WH_RECORD_READ_DONE, .region = 2, .offset = 1u << 24 },
+	  GOLDEN_RECORD_READ_DONE },
+	{ { .type = WH_RECORD_READ_OVER }, GOLDEN_RECORD_READ_OVER },
 };
 
 static void record_headers_have_their_golden_bytes(void **state)
@@ -106,6 +115,37 @@ static void a_span_has_its_golden_bytes(void **state)
 	wh_span_encode(bytes, WH_WRITE_LEN_MAX);
 	assert_memory_equal(bytes, golden, sizeof(bytes));
 	assert_int_equal(wh_span_decode(golden), WH_WRITE_LEN_MAX);
+}
+
+static void an_offer_of_reads_has_its_golden_bytes(void **state)
+{
+	const struct wh_read_offer offer = { .port = 40000, .chunk_order = 24, .bytes = 4u << 20 };
+	uint8_t golden[WH_FRAME_LEN_MAX], bytes[WH_OFFER_BYTES];
+	struct wh_read_offer back;
+
+	(void)state;
+	assert_int_equal(unhex(golden, GOLDEN_READ_OFFER), WH_OFFER_BYTES);
+	wh_read_offer_encode(bytes, &offer);
+	assert_memory_equal(bytes, golden, sizeof(bytes));
+	back = wh_read_offer_decode(golden);
+	assert_int_equal(back.port, offer.port);
+	assert_int_equal(back.chunk_order, offer.chunk_order);
+	assert_int_equal(back.bytes, offer.bytes);
+}
+
+static void a_key_to_read_by_has_its_golden_bytes(void **state)
+{
+	const struct wh_read_key key = { .addr = UINT64_C(0x1122334455667788), .key = 0xaabbccdd };
+	uint8_t golden[WH_FRAME_LEN_MAX], bytes[WH_KEY_BYTES];
+	struct wh_read_key back;
+
+	(void)state;
+	assert_int_equal(unhex(golden, GOLDEN_READ_KEY), WH_KEY_BYTES);
+	wh_read_key_encode(bytes, &key);
+	assert_memory_equal(bytes, golden, sizeof(bytes));
+	back = wh_read_key_decode(golden);
+	assert_int_equal(back.addr, key.addr);
+	assert_int_equal(back.key, key.key);
 }
 
 /* Decode a hello in which byte @at is @value. */
@@ -498,6 +538,8 @@ int main(void)
 		cmocka_unit_test(hello_has_its_golden_bytes),
 		cmocka_unit_test(the_urgent_hello_has_its_golden_bytes),
 		cmocka_unit_test(a_span_has_its_golden_bytes),
+		cmocka_unit_test(an_offer_of_reads_has_its_golden_bytes),
+		cmocka_unit_test(a_key_to_read_by_has_its_golden_bytes),
 		cmocka_unit_test(hello_of_something_else_or_another_version_is_refused),
 		cmocka_unit_test(hello_counts_connections_within_the_limit),
 		cmocka_unit_test(welcome_has_its_golden_bytes_and_one_version),

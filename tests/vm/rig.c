@@ -207,6 +207,11 @@ uint64_t rig_behind(const struct mover_pair *pair)
 	       wh_stat_get(pair->target.stats, WH_STAT_FAULT_BYTES);
 }
 
+uint64_t rig_read_by_rdma(const struct mover_pair *pair)
+{
+	return wh_stat_get(pair->target.stats, WH_STAT_RDMA_READ_BYTES);
+}
+
 uint64_t rig_rdma_packets(const struct rig *rig)
 {
 	const uint64_t now = sent_packets();
@@ -271,6 +276,8 @@ void rig_move_behind(struct rig *rig, const struct mover_pair_config *cfg)
 	late_guest_run(&rig->after);
 	assert_int_equal(mover_pair_await_arrived(&pair), 0);
 	assert_true(rig_behind(&pair) >= RIG_BYTES / 4);
+	print_message("# %" PRIu64 " KiB read by RDMA\n", rig_read_by_rdma(&pair) >> 10);
+	assert_int_equal(rig_read_by_rdma(&pair) > 0, transport == WH_TRANSPORT_RDMA);
 	rig_done(rig, &pair);
 }
 

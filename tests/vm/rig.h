@@ -80,6 +80,9 @@ uint64_t rig_rdma_packets(const struct rig *rig);
 /* Bytes of pages that came in post-copy. */
 uint64_t rig_behind(const struct mover_pair *pair);
 
+/* Of them, what the target's device has read from the source's memory. */
+uint64_t rig_read_by_rdma(const struct mover_pair *pair);
+
 /* End the rounds, and have the guest stand still. */
 void rig_stop(struct rig *rig, struct mover_pair *pair);
 

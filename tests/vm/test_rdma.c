@@ -126,6 +126,42 @@ static void tcp_carries_all_where_no_memory_may_be_pinned(void **state)
 	assert_non_null(strstr(pair.source.carries.why.text, "MEMLOCK"));
 }
 
+/* --- in post-copy ----------------------------------------------------------------------------- */
+
+/* Up to where the destination reads pages that its guest waits for. */
+static void begin_behind_the_guest(struct rig *rig, struct mover_pair *pair)
+{
+	struct mover_pair_config cfg;
+
+	rig_limit(rig);
+	cfg = rig_config(rig, PAIRS, true);
+	rig_start(rig, pair, &cfg);
+	assert_int_equal(mover_pair_switch(pair, WH_SWITCH_POSTCOPY), 0);
+	assert_int_equal(mover_pair_await_converged(pair), 0);
+	assert_true(early_guest_stop(&rig->before));
+	assert_int_equal(mover_pair_await_postcopy(pair, &cfg), 0);
+	late_guest_run(&rig->after);
+	for (int i = 0; i < 60000 && rig_read_by_rdma(pair) == 0; i++)
+		(void)poll(NULL, 0, 1);
+	assert_true(rig_read_by_rdma(pair) > 0);
+}
+
+static void faults_go_over_tcp_when_the_source_loses_its_device(void **state)
+{
+	struct mover_pair pair;
+	uint64_t left;
+
+	begin_behind_the_guest(*state, &pair);
+	assert_true(rig_command("rdma link del rxea"));
+	left = wh_stat_get(pair.target.stats, WH_STAT_LEFT_BYTES);
+	assert_true(left > 0); /* else nothing was shown */
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_by_tcp(&pair.source);
+	assert_non_null(strstr(pair.source.carries.why.text, "post-copy is not read by RDMA"));
+	assert_by_tcp(&pair.target);
+	rig_done(*state, &pair);
+}
+
 /* --- the guest stays -------------------------------------------------------------------------- */
 
 static void the_guest_stays_if_the_target_mover_is_killed(void **state)
@@ -179,6 +215,7 @@ int main(int argc, char **argv)
 		RDMA_TEST(tcp_carries_on_when_the_destination_loses_its_device),
 		RDMA_TEST(tcp_carries_all_where_there_is_no_device),
 		RDMA_TEST(tcp_carries_all_where_no_memory_may_be_pinned),
+		RDMA_TEST(faults_go_over_tcp_when_the_source_loses_its_device),
 		RDMA_TEST(the_guest_stays_if_the_target_mover_is_killed),
 		RDMA_TEST(the_guest_stays_if_the_source_mover_is_killed),
 		cmocka_unit_test_setup_teardown(the_guest_stays_if_the_network_is_down,

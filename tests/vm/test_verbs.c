@@ -31,8 +31,8 @@
 #include "wherry/limits.h"
 #include "wherry/transport.h"
 
-#define PAIRS 5u /* the last one for reads */
-#define READS (PAIRS - 1)
+#define PAIRS 4u
+#define READS (PAIRS - 1) /* the pair that has them here */
 #define DEPTH 32u
 #define MARKS 4u
 #define BYTES (8ull << 20) /* four stripes, on as many pairs */
@@ -532,8 +532,7 @@ static struct wh_rdma_pairs *pairs_over(struct wh_verbs *v)
 {
 	const struct wh_rdma_pairs_config cfg = {
 		.verbs = v,
-		.pairs = PAIRS - 1,
-		.reads = true,
+		.pairs = PAIRS,
 		.depth = DEPTH,
 		.signal_every = 8,
 		.marks = MARKS,
