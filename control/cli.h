@@ -106,6 +106,12 @@ int wh_cli_print_json(const json_t *json);
 /* The same of an answer of wherryd's, without what is only for us. */
 int wh_cli_print_answer(json_t *answer);
 
+/*
+ * Send @request, which is taken over, and have @print print the answer; or print it as JSON, if that was
+ * asked for. Return: an exit status.
+ */
+int wh_cli_show(struct wh_cli *cli, json_t *request, void (*print)(const json_t *answer));
+
 /* Labels as a table: an object of texts. */
 void wh_cli_print_labels(const json_t *labels);
 

@@ -102,17 +102,9 @@ static void print(const json_t *answer)
 
 int wh_cli_explain(struct wh_cli *cli)
 {
-	wh_cleanup(wh_json_unrefp) json_t *answer = NULL;
-	struct wh_error err;
-
-	if (wh_cli_ask(cli,
-	               json_pack("{s:s, s:s, s:s*}", "command", "explain", "vm",
-	                         wh_cli_operand(cli, 0), "namespace",
-	                         wh_cli_option(cli, "namespace")),
-	               &answer, &err) < 0)
-		return wh_cli_fail(&err);
-	if (wh_cli_option(cli, "json"))
-		return wh_cli_print_answer(answer);
-	print(answer);
-	return WH_EXIT_DONE;
+	return wh_cli_show(cli,
+	                   json_pack("{s:s, s:s, s:s*}", "command", "explain", "vm",
+	                             wh_cli_operand(cli, 0), "namespace",
+	                             wh_cli_option(cli, "namespace")),
+	                   print);
 }

@@ -58,7 +58,6 @@ int wh_cli_label(struct wh_cli *cli)
 {
 	wh_cleanup(wh_json_unrefp) json_t *remove = json_array();
 	wh_cleanup(wh_json_unrefp) json_t *set = json_object();
-	wh_cleanup(wh_json_unrefp) json_t *answer = NULL;
 	struct wh_error err;
 
 	wh_assert(remove && set);
@@ -72,15 +71,10 @@ int wh_cli_label(struct wh_cli *cli)
 		if (code != WH_EXIT_DONE)
 			return code;
 	}
-	if (wh_cli_ask(cli,
-	               json_pack("{s:s, s:s, s:s*, s:O, s:O, s:s*}", "command", "label", "vm",
-	                         wh_cli_operand(cli, 0), "namespace",
-	                         wh_cli_option(cli, "namespace"), "set", set, "remove", remove,
-	                         "name_space", wh_cli_option(cli, "namespace-name")),
-	               &answer, &err) < 0)
-		return wh_cli_fail(&err);
-	if (wh_cli_option(cli, "json"))
-		return wh_cli_print_answer(answer);
-	print(answer);
-	return WH_EXIT_DONE;
+	return wh_cli_show(cli,
+	                   json_pack("{s:s, s:s, s:s*, s:O, s:O, s:s*}", "command", "label", "vm",
+	                             wh_cli_operand(cli, 0), "namespace",
+	                             wh_cli_option(cli, "namespace"), "set", set, "remove", remove,
+	                             "name_space", wh_cli_option(cli, "namespace-name")),
+	                   print);
 }

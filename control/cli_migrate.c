@@ -14,11 +14,12 @@
 
 #include "wherry/clock.h"
 
-/* On a terminal the line is redrawn often enough to look alive. */
-#define LOOK_NS ((long)(200 * WH_NSEC_PER_MSEC))
+/* So soon the end is noticed. */
+#define LOOK_NS ((long)(20 * WH_NSEC_PER_MSEC))
 
-/* In a log, once a second. */
-#define LOOKS_PER_LINE 5u
+/* On a terminal the line is redrawn often enough to look alive; in a log there is one a second. */
+#define LOOKS_PER_DRAWING 10u
+#define LOOKS_PER_LINE    50u
 
 static int exit_code(const struct wh_view *v)
 {
@@ -33,9 +34,10 @@ static void show(const struct wh_view *v, unsigned look)
 {
 	char line[WH_PROGRESS_MAX];
 
+	if (look % (wh_cli_on_terminal() ? LOOKS_PER_DRAWING : LOOKS_PER_LINE))
+		return;
 	wh_progress_line(line, v);
-	if (wh_cli_on_terminal() || look % LOOKS_PER_LINE == 0)
-		wh_cli_redraw(line);
+	wh_cli_redraw(line);
 }
 
 /* wherry ends here, the migration does not. */

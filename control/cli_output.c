@@ -28,6 +28,19 @@ int wh_cli_print_answer(json_t *answer)
 	return wh_cli_print_json(answer);
 }
 
+int wh_cli_show(struct wh_cli *cli, json_t *request, void (*print)(const json_t *answer))
+{
+	wh_cleanup(wh_json_unrefp) json_t *answer = NULL;
+	struct wh_error err;
+
+	if (wh_cli_ask(cli, request, &answer, &err) < 0)
+		return wh_cli_fail(&err);
+	if (wh_cli_option(cli, "json"))
+		return wh_cli_print_answer(answer);
+	print(answer);
+	return WH_EXIT_DONE;
+}
+
 void wh_cli_print_labels(const json_t *labels)
 {
 	static const char *const titles[] = { "", "", NULL };

@@ -11,8 +11,8 @@
 
 #include "wherry/cleanup.h"
 
-/* What a mover needs to have pages written that are not pinned: at both ends, on a reliable connection. */
-#define ODP_NEEDED (IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE)
+/* What a mover asks of a device, too, before it leaves memory unpinned: on reliable connections. */
+#define ODP_NEEDED (IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ)
 
 static struct ibv_context *context_close(struct ibv_context *context)
 {

@@ -450,10 +450,13 @@ static void proceed(struct wh_job *job)
 	struct wh_node_message msg = { .type = WH_NODE_PROCEED, .running = job->record.running };
 	struct wh_error err;
 
-	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0)
+	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0) {
 		fail(job, err.text);
-	else if (job->peer)
+		return;
+	}
+	if (job->peer)
 		wh_peer_send(job->peer, &msg);
+	wh_job_record_ahead(job, WH_PHASE_DONE); /* while the guest still runs */
 }
 
 /* The disks come before QEMU's stream, and the mover lingers for as long. */

@@ -96,6 +96,15 @@ void wh_domain_target_described(struct wh_job *job)
 		wh_domain_ignore_shared(job, true, on_ignoring);
 }
 
+/* The list of domains may be behind: the end of one that has just moved away is told after libvirt's answer. */
+static bool runs(const struct wh_daemon *daemon, const char *name)
+{
+	struct wh_error err;
+	pid_t pid;
+
+	return wh_qmp_domain_pid(&pid, daemon->config->libvirt->pids, name, &err) == 0;
+}
+
 static int check(struct wh_daemon *daemon, const struct wh_node_message *expect,
                  struct wh_error *err)
 {
@@ -107,7 +116,7 @@ static int check(struct wh_daemon *daemon, const struct wh_node_message *expect,
 	if (!wh_libvirt_connected(daemon->libvirt, &why))
 		return wh_fail(err, -ENOTCONN, "%s", why.text);
 	domain = wh_libvirt_domain(daemon->libvirt, expect->vm);
-	if (domain && domain->active)
+	if (domain && domain->active && runs(daemon, expect->vm))
 		return wh_fail(err, -EEXIST, "a domain '%s' runs here already", expect->vm);
 	if (wh_find_vm(daemon->config, expect->vm))
 		return wh_fail(err, -EEXIST, "its configuration has a VM '%s'", expect->vm);
@@ -188,6 +197,7 @@ void wh_domain_proceed(struct wh_job *job, bool running)
 		return;
 	}
 	wh_ways_release_replies(job);
+	wh_job_record_ahead(job, WH_PHASE_DONE); /* while the guest still runs */
 }
 
 bool wh_domain_is_claimed(const struct wh_job *job)
@@ -253,20 +263,11 @@ static void on_undefined(void *ctx, const char *text, const char *error)
 		stayed(job);
 }
 
-/* It may have come by a later migration. The list of domains can be of before its end. */
-static bool runs_anew(const struct wh_job *job)
-{
-	struct wh_error err;
-	pid_t pid;
-
-	return wh_qmp_domain_pid(&pid, job->daemon->config->libvirt->pids, job->record.vm, &err) ==
-	       0;
-}
-
 /* What libvirt defined for this migration. */
 static void undefine(struct wh_job *job)
 {
-	if (job->record.defined || runs_anew(job))
+	/* It may have come again by a later migration. */
+	if (job->record.defined || runs(job->daemon, job->record.vm))
 		stayed(job);
 	else
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);

@@ -3,13 +3,7 @@
 #include "rdma_chunks.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <linux/capability.h>
 
 #include "wherry/assert.h"
 
@@ -40,7 +34,6 @@ static uint64_t chunk_bytes(const struct wh_rdma_chunks *c)
 int wh_rdma_chunks_add(struct wh_rdma_chunks *c, uint16_t region, void *addr, uint64_t bytes)
 {
 	struct wh_rdma_region *r = &c->regions[region];
-
 	const uint64_t count = (bytes + chunk_bytes(c) - 1) >> c->order;
 
 	wh_assert(!r->chunks && bytes > 0);
@@ -324,34 +317,4 @@ struct wh_rdma_chunk *wh_rdma_chunks_next_told(struct wh_rdma_chunks *c)
 	if (!c->tell.head)
 		c->tell.tail = &c->tell.head;
 	return chunk;
-}
-
-/* --- how much may be pinned ------------------------------------------------------------------- */
-
-/* Whether the limit does not count for this process. */
-static bool may_pin_all(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-
-	return syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1u << CAP_IPC_LOCK;
-}
-
-int wh_rdma_may_pin(uint64_t wanted, uint64_t chunk_bytes, uint64_t *ret, struct wh_error *err)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
-		return wh_fail(err, -errno, "cannot read RLIMIT_MEMLOCK");
-	*ret = wanted;
-	if (limit.rlim_cur == RLIM_INFINITY || may_pin_all())
-		return 0;
-	if (limit.rlim_cur < wanted)
-		*ret = limit.rlim_cur;
-	if (*ret >= chunk_bytes)
-		return 0;
-	return wh_fail(err, -EPERM,
-	               "RLIMIT_MEMLOCK lets %" PRIu64 " KiB be pinned, one chunk has %" PRIu64
-	               " KiB: raise LimitMEMLOCK= of wherryd's unit, or give it CAP_IPC_LOCK",
-	               *ret >> 10, chunk_bytes >> 10);
 }

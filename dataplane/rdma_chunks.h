@@ -22,7 +22,6 @@
 #include "rdma_enroll.h"
 
 #include "wherry/cleanup.h"
-#include "wherry/error.h"
 #include "wherry/limits.h"
 
 /* Of one region: 16 TiB in the smallest that are of use. */
@@ -145,12 +144,5 @@ void wh_rdma_chunks_expel(struct wh_rdma_chunks *c, struct wh_verbs *verbs);
 /* Have @chunk come out of wh_rdma_chunks_next_told() once. */
 void wh_rdma_chunks_tell(struct wh_rdma_chunks *c, struct wh_rdma_chunk *chunk);
 struct wh_rdma_chunk *wh_rdma_chunks_next_told(struct wh_rdma_chunks *c);
-
-/*
- * How many bytes this process may pin, at most @wanted. Return: 0; or -EPERM if that is less than a
- * chunk of @chunk_bytes, with what to do about it in @err.
- */
-wh_must_check int wh_rdma_may_pin(uint64_t wanted, uint64_t chunk_bytes, uint64_t *ret,
-                                  struct wh_error *err);
 
 #endif

@@ -67,7 +67,7 @@ struct wh_rdma_frame {
 			struct wh_rdma_chunk_id chunks[WH_RDMA_LIST_MAX];
 		} list; /* WANT, KEYS, REFUSED, FREE */
 		struct {
-			bool landed; /* CLOSED: in good order, after all that was posted has landed */
+			bool landed; /* CLOSED: in good order, and what was posted before the last DATA has landed */
 			char reason[WH_RDMA_REASON_MAX]; /* in words, maybe empty */
 		} over;                                  /* DOWN and CLOSED */
 	};

@@ -21,6 +21,7 @@
 #include "rate.h"
 #include "rdma_chunks.h"
 #include "rdma_reads.h"
+#include "rdma_room.h"
 #include "rdma_way.h"
 #include "verbs.h"
 
@@ -155,12 +156,10 @@ static int begin(struct lend *l, uint16_t port, struct wh_error *err)
 		.marks = 1,
 		.token = l->way.token,
 	};
-	int r = wh_rdma_may_pin(l->way.options.pinned_bytes_max, l->way.options.chunk_bytes,
-	                        &l->chunks.pinned_bytes_max, err);
 
-	if (r == 0 && make_chunks(l) < 0)
-		r = wh_fail(err, -ENOMEM, "out of memory");
-	return r < 0 ? r : wh_verbs_open(&l->verbs, &cfg, err);
+	if (make_chunks(l) < 0)
+		return wh_fail(err, -ENOMEM, "out of memory");
+	return wh_verbs_open(&l->verbs, &cfg, err);
 }
 
 static int on_offer(struct lend *l, const uint8_t *payload)
@@ -327,7 +326,14 @@ static int take_chunks(struct lend *l, struct wh_urgent *urgent)
 static void come_up(struct lend *l)
 {
 	const struct wh_verbs_caps *caps = wh_verbs_caps(l->verbs);
+	const bool on_demand = l->way.options.odp && caps->on_demand;
+	struct wh_error err = { "" };
 
+	if (wh_rdma_room(l->way.options.pinned_bytes_max, l->way.options.chunk_bytes, on_demand,
+	                 &l->chunks.pinned_bytes_max, &err) < 0) {
+		give_up(l, err.text);
+		return;
+	}
 	l->enroll = wh_rdma_enroll_new(l->verbs);
 	if (!l->enroll) {
 		give_up(l, "out of memory");
@@ -335,9 +341,7 @@ static void come_up(struct lend *l)
 	}
 	watch(l, wh_rdma_enroll_fd(l->enroll));
 	l->chunks.enroll = l->enroll;
-	l->chunks.rights = WH_VERBS_REMOTE_READ;
-	if (l->way.options.odp && caps->on_demand)
-		l->chunks.rights |= WH_VERBS_ON_DEMAND;
+	l->chunks.rights = WH_VERBS_REMOTE_READ | (on_demand ? WH_VERBS_ON_DEMAND : 0u);
 	l->rate.kernel_charges = caps->in_kernel;
 	l->state = UP;
 }

@@ -7,6 +7,7 @@
  *	rdma_state.c		how RDMA comes up, and down
  *	rdma_source.c		the end that writes: slots, keys it needs, what to do when RDMA breaks
  *	rdma_target.c		the end that is written to: keys it gives
+ *	rdma_tell.c		what either says of it
  *
  * Threads: one.
  */
@@ -47,6 +48,7 @@ struct wh_rdma_slot {
 	uint32_t lost;      /* of those, bytes that are to be sent again */
 	uint32_t works;     /* of RDMA, in flight */
 	uint32_t beside;    /* writes over TCP, in flight */
+	uint32_t barrier;   /* that the link had said when the last of those works was posted */
 	bool only_beside;   /* the rest goes over TCP */
 	bool in_use, waits; /* waits: something of it is not posted */
 	struct wh_rdma_chunk *awaits;
@@ -87,6 +89,8 @@ struct wh_rdma_link {
 	uint64_t wake_ns;                /* look again then, without an event; 0: no need */
 	uint64_t give_up_ns;             /* connecting */
 	bool beside_full;                /* TCP had no room for a frame */
+	uint64_t told;                   /* frames of ours that it took */
+	uint32_t barrier;                /* that the last DATA named */
 	bool must_resend;                /* source: RESENT is still to be said */
 	bool tell_over;                  /* DOWN or CLOSED is still to be said */
 	bool tell_landed;                /* CLOSED: in good order */
@@ -133,14 +137,22 @@ void wh_rdma_take_down(struct wh_rdma_link *link);
 /* RDMA is over because of @reason: take it down, and have that said. */
 void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason);
 
-/* Send a frame of ours: transport_rdma.c. Return: 0, WH_TX_FULL or -errno. */
-wh_must_check int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame);
-
 /* Begin to connect, or to wait for the peer; gives up if that cannot be. */
 void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port);
 
 /* Go on with that; gives up if that cannot be. */
 void wh_rdma_advance(struct wh_rdma_link *link);
+
+/* --- rdma_tell.c ------------------------------------------------------------------------------- */
+
+/* Send a frame of ours. Return: 0, WH_TX_FULL or -errno. */
+wh_must_check int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame);
+
+/* Say WANT and FREE, or KEYS and REFUSED. Return: as above. */
+wh_must_check int wh_rdma_tell_of_chunks(struct wh_rdma_link *link);
+
+/* Say that, and all else that is to be said of RDMA. Return: as above. */
+wh_must_check int wh_rdma_tell_all(struct wh_rdma_link *link);
 
 /* --- rdma_source.c ---------------------------------------------------------------------------- */
 
@@ -166,9 +178,6 @@ void wh_rdma_source_chunk(struct wh_rdma_link *link, struct wh_rdma_chunk *chunk
 /* RDMA is down here. @landed: all that was posted by it has landed. */
 void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed);
 
-/* Say WANT and FREE. Return: 0, WH_TX_FULL or -errno. */
-wh_must_check int wh_rdma_source_tell(struct wh_rdma_link *link);
-
 /* Act on a frame of the target's. Return: 0 or -EPROTO. */
 wh_must_check int wh_rdma_source_frame(struct wh_rdma_link *link,
                                        const struct wh_rdma_frame *frame);
@@ -177,9 +186,6 @@ wh_must_check int wh_rdma_source_frame(struct wh_rdma_link *link,
 
 /* @chunk became ready here, or failed. */
 void wh_rdma_target_chunk(struct wh_rdma_link *link, struct wh_rdma_chunk *chunk);
-
-/* Say KEYS and REFUSED. Return: 0, WH_TX_FULL or -errno. */
-wh_must_check int wh_rdma_target_tell(struct wh_rdma_link *link);
 
 /* Act on a frame of the source's. Return: 0, -EPROTO or -ENOMEM. */
 wh_must_check int wh_rdma_target_frame(struct wh_rdma_link *link,

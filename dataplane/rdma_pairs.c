@@ -7,7 +7,7 @@
  *
  * A completion completes everything before it on its pair, so only every Nth work is signalled. For
  * the last of a batch to be among them, a write waits ("staged") until the next one comes, or a
- * mark, or a poll that finds nothing to report.
+ * mark, or the caller has no more: a poll that finds nothing to report, or push().
  *
  * A barrier is one mark on each pair, with its number as value, so that on each pair the numbers go
  * up by one. Marks take receives of the peer, so only so many may be on their way: the peer sends a
@@ -283,7 +283,10 @@ static void take_completion(struct wh_rdma_pairs *p, const struct wh_completion 
 	}
 }
 
-/* This ends: there are no more completions than works were posted, and marks are rationed. */
+/*
+ * What was flushed was so for a reason, which may be told only when all completions were taken. This ends: there
+ * are no more of them than works were posted, and marks are rationed.
+ */
 static void take_completions(struct wh_rdma_pairs *p)
 {
 	struct wh_completion completions[WH_POLL_BATCH];
@@ -293,7 +296,7 @@ static void take_completions(struct wh_rdma_pairs *p)
 		n = wh_verbs_poll(p->cfg.verbs, completions, WH_POLL_BATCH);
 		for (int i = 0; i < n; i++)
 			take_completion(p, &completions[i]);
-	} while (n == WH_POLL_BATCH);
+	} while (n == WH_POLL_BATCH || (n > 0 && p->broken == -ECANCELED));
 	if (n < 0)
 		(void)break_down(p, n);
 }
@@ -340,6 +343,13 @@ static uint32_t report(struct wh_rdma_pairs *p, uint64_t *cookies, uint32_t max)
 	return n;
 }
 
+int wh_rdma_pairs_push(struct wh_rdma_pairs *p)
+{
+	for (uint32_t i = 0; i < p->cfg.pairs && !p->broken; i++)
+		(void)post_staged(p, &p->pairs[i], true); /* it breaks them down */
+	return p->broken;
+}
+
 int wh_rdma_pairs_poll(struct wh_rdma_pairs *p, uint64_t *cookies, uint32_t max)
 {
 	uint32_t n;
@@ -352,9 +362,7 @@ int wh_rdma_pairs_poll(struct wh_rdma_pairs *p, uint64_t *cookies, uint32_t max)
 	send_receipts(p);
 	if (n > 0)
 		return (int)n;
-	for (uint32_t i = 0; i < p->cfg.pairs && !p->broken; i++)
-		(void)post_staged(p, &p->pairs[i], true); /* it breaks them down */
-	return p->broken;
+	return wh_rdma_pairs_push(p);
 }
 
 bool wh_rdma_pairs_take_lost(struct wh_rdma_pairs *p, uint64_t *cookie)

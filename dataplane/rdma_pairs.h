@@ -68,6 +68,12 @@ wh_must_check int wh_rdma_pairs_write(struct wh_rdma_pairs *p, uint16_t region, 
  */
 wh_must_check int wh_rdma_pairs_barrier(struct wh_rdma_pairs *p, uint32_t *ret);
 
+/*
+ * No more writes follow for a while: the last one, which is kept back until then, must not be. To be called before
+ * waiting, if anything was written since the last poll. Return: 0 or -errno: broken.
+ */
+wh_must_check int wh_rdma_pairs_push(struct wh_rdma_pairs *p);
+
 /* The newest of the peer's barriers before which everything has landed here; 0: none. */
 uint32_t wh_rdma_pairs_arrived(const struct wh_rdma_pairs *p);
 

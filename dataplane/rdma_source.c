@@ -292,6 +292,7 @@ static void post_by_rdma(struct wh_rdma_link *link, struct wh_rdma_slot *slot)
 			return;
 		slot->next += len;
 		slot->by_rdma = slot->next;
+		slot->barrier = link->barrier;
 		slot->works++;
 	}
 	stop_awaiting(slot);
@@ -405,6 +406,15 @@ void wh_rdma_source_beside_written(struct wh_rdma_link *link, uint64_t number)
 	finish_if_done(link, slot);
 }
 
+/*
+ * Whether @slot has landed if the target says that all has: it knows of what was posted before the last
+ * frame. After that nothing should have been, and if it was, TCP will show it.
+ */
+static bool is_known_to_target(const struct wh_rdma_link *link, const struct wh_rdma_slot *slot)
+{
+	return slot->barrier != link->barrier;
+}
+
 void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed)
 {
 	for (uint32_t i = 0; i < link->depth; i++) {
@@ -413,7 +423,7 @@ void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed)
 		if (!slot->in_use)
 			continue;
 		slot->awaits = NULL; /* there are no chunks any more */
-		if (slot->works > 0 && !landed) {
+		if (slot->works > 0 && !(landed && is_known_to_target(link, slot))) {
 			slot->lost = slot->by_rdma;
 			link->beside->ops->forget(link->beside, slot->w.dst_region,
 			                          slot->w.dst_offset, slot->lost);
@@ -426,50 +436,7 @@ void wh_rdma_source_fall_back(struct wh_rdma_link *link, bool landed)
 	link->try_waiting = true;
 }
 
-/* --- talking about it ------------------------------------------------------------------------- */
-
-/* What is to be said of @chunk, or 0 if there is nothing any more. */
-static int kind_of(const struct wh_rdma_chunk *chunk)
-{
-	if (chunk->peer == WH_RDMA_PEER_TO_ASK)
-		return WH_RDMA_WANT;
-	return chunk->peer == WH_RDMA_PEER_TO_FREE ? WH_RDMA_FREE : 0;
-}
-
-/* Put chunks of which the same is to be said into @frame, those said first. */
-static void gather(const struct wh_rdma_link *link, struct wh_rdma_frame *frame)
-{
-	const struct wh_rdma_chunk *chunk = link->chunks.tell.head;
-
-	frame->kind = (enum wh_rdma_frame_kind)kind_of(chunk);
-	frame->list.count = 0;
-	for (; chunk && frame->list.count < WH_RDMA_LIST_MAX && kind_of(chunk) == (int)frame->kind;
-	     chunk = chunk->next_tell)
-		frame->list.chunks[frame->list.count++] =
-			(struct wh_rdma_chunk_id){ .region = chunk->region,
-			                           .number = chunk->number };
-}
-
-int wh_rdma_source_tell(struct wh_rdma_link *link)
-{
-	int r = 0;
-
-	/* This ends: each turn takes chunks off the list. */
-	while (r == 0 && link->chunks.tell.head) {
-		struct wh_rdma_frame frame;
-
-		if (!kind_of(link->chunks.tell.head)) {
-			(void)wh_rdma_chunks_next_told(&link->chunks);
-			continue;
-		}
-		gather(link, &frame);
-		r = wh_rdma_tell(link, &frame);
-		for (uint16_t i = 0; r == 0 && i < frame.list.count; i++)
-			wh_rdma_chunks_next_told(&link->chunks)->peer =
-				frame.kind == WH_RDMA_WANT ? WH_RDMA_PEER_ASKED : WH_RDMA_PEER_NONE;
-	}
-	return r;
-}
+/* --- what the target says ---------------------------------------------------------------------- */
 
 static int on_offer(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
 {
@@ -482,8 +449,8 @@ static int on_offer(struct wh_rdma_link *link, const struct wh_rdma_frame *frame
 		return 0;
 	}
 	link->options.pairs = frame->offer.pairs;
-	if (frame->offer.pinned_bytes_max < link->chunks.pinned_bytes_max)
-		link->chunks.pinned_bytes_max = frame->offer.pinned_bytes_max;
+	if (frame->offer.pinned_bytes_max < link->options.pinned_bytes_max)
+		link->options.pinned_bytes_max = frame->offer.pinned_bytes_max;
 	link->state = WH_RDMA_CONNECTING;
 	wh_rdma_begin(link, frame->offer.port);
 	return 0;

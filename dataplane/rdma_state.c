@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "rdma_room.h"
 #include "rdma_way.h"
 
 #include "wherry/clock.h"
@@ -43,6 +44,8 @@ void wh_rdma_cut(struct wh_rdma_link *link)
 	if (!link->verbs)
 		return;
 	unwatch(link, wh_verbs_fd(link->verbs));
+	if (link->enroll)
+		unwatch(link, wh_rdma_enroll_fd(link->enroll)); /* nobody takes its results now */
 	wh_verbs_cut(link->verbs);
 }
 
@@ -53,13 +56,12 @@ void wh_rdma_take_down(struct wh_rdma_link *link)
 	if (link->pairs)
 		link->arrived = wh_rdma_pairs_arrived(link->pairs);
 	wh_rdma_cut(link);
-	if (link->enroll)
-		unwatch(link, wh_rdma_enroll_fd(link->enroll));
 	link->enroll = wh_rdma_enroll_free(link->enroll);
 	wh_rdma_chunks_expel(&link->chunks, link->verbs);
 	link->pairs = wh_rdma_pairs_free(link->pairs);
 	link->verbs = wh_verbs_close(link->verbs);
 	link->wake_ns = 0;
+	link->unsettled = 0;
 	link->paid_bytes = 0;
 	link->rate.in_flight_bytes = 0;
 }
@@ -76,8 +78,15 @@ void wh_rdma_give_up(struct wh_rdma_link *link, const char *reason)
 		link->carries(link->context, WH_TRANSPORT_TCP, link->reason);
 }
 
-/* The pairs are connected: make what is needed to use them. Return: 0 or -ENOMEM. */
-static int come_up(struct wh_rdma_link *link)
+/* Set how much may be enrolled at once. Return: 0 or -EPERM. */
+static int set_room(struct wh_rdma_link *link, bool on_demand, struct wh_error *err)
+{
+	return wh_rdma_room(link->options.pinned_bytes_max, UINT64_C(1) << link->chunks.order,
+	                    on_demand, &link->chunks.pinned_bytes_max, err);
+}
+
+/* The pairs are connected: make what is needed to use them. Return: 0, -ENOMEM or -EPERM. */
+static int come_up(struct wh_rdma_link *link, struct wh_error *err)
 {
 	const struct wh_rdma_pairs_config cfg = {
 		.verbs = link->verbs,
@@ -87,7 +96,10 @@ static int come_up(struct wh_rdma_link *link)
 		.marks = MARKS,
 	};
 	const bool on_demand = link->options.odp && wh_verbs_caps(link->verbs)->on_demand;
+	int r = set_room(link, on_demand, err); /* now the device is known */
 
+	if (r < 0)
+		return r;
 	link->pairs = wh_rdma_pairs_new(&cfg);
 	link->enroll = wh_rdma_enroll_new(link->verbs);
 	if (!link->pairs || !link->enroll)
@@ -118,8 +130,7 @@ void wh_rdma_begin(struct wh_rdma_link *link, uint16_t port)
 		.marks = WH_RDMA_PAIRS_RECEIVES(MARKS),
 		.token = link->token,
 	};
-	int r = wh_rdma_may_pin(link->options.pinned_bytes_max, UINT64_C(1) << link->chunks.order,
-	                        &link->chunks.pinned_bytes_max, &err);
+	int r = set_room(link, link->options.odp, &err);
 
 	if (r == 0)
 		r = wh_verbs_open(&link->verbs, &cfg, &err);
@@ -139,7 +150,7 @@ void wh_rdma_advance(struct wh_rdma_link *link)
 	int r = wh_verbs_advance(link->verbs, &err);
 
 	if (r > 0)
-		r = come_up(link);
+		r = come_up(link, &err);
 	if (r < 0)
 		wh_rdma_give_up(link, *err.text ? err.text : strerror(-r));
 	else if (link->wake_ns && wh_now_ns(&wh_clock_monotonic) >= link->give_up_ns)

@@ -71,44 +71,6 @@ void wh_rdma_target_chunk(struct wh_rdma_link *link, struct wh_rdma_chunk *chunk
 	wh_rdma_chunks_tell(&link->chunks, chunk);
 }
 
-static enum wh_rdma_frame_kind kind_of(const struct wh_rdma_chunk *chunk)
-{
-	return chunk->state == WH_RDMA_CHUNK_READY ? WH_RDMA_KEYS : WH_RDMA_REFUSED;
-}
-
-/* Put chunks of which the same is to be said into @frame, those said first. */
-static void gather(const struct wh_rdma_link *link, struct wh_rdma_frame *frame)
-{
-	const struct wh_rdma_chunk *chunk = link->chunks.tell.head;
-
-	frame->kind = kind_of(chunk);
-	frame->list.count = 0;
-	for (; chunk && frame->list.count < WH_RDMA_LIST_MAX && kind_of(chunk) == frame->kind;
-	     chunk = chunk->next_tell)
-		frame->list.chunks[frame->list.count++] = (struct wh_rdma_chunk_id){
-			.region = chunk->region,
-			.number = chunk->number,
-			.key = chunk->key.remote,
-			.addr = (uintptr_t)wh_rdma_chunk_addr(&link->chunks, chunk),
-		};
-}
-
-int wh_rdma_target_tell(struct wh_rdma_link *link)
-{
-	int r = 0;
-
-	/* This ends: each turn takes chunks off the list. */
-	while (r == 0 && link->chunks.tell.head) {
-		struct wh_rdma_frame frame;
-
-		gather(link, &frame);
-		r = wh_rdma_tell(link, &frame);
-		for (uint16_t i = 0; r == 0 && i < frame.list.count; i++)
-			(void)wh_rdma_chunks_next_told(&link->chunks);
-	}
-	return r;
-}
-
 void wh_rdma_target_seal(struct wh_rdma_link *link, const char *reason, bool expel)
 {
 	if (link->state == WH_RDMA_OVER)

@@ -390,8 +390,10 @@ static int loop_poll(struct wh_transport *transport, struct wh_event *events, ui
 		count = collect(end, events, max);
 		if (count > 0 || wh_now_ns(world->clock) >= deadline_ns)
 			break;
-		if (end->full && end->frames < FRAMES_MAX)
+		if (end->full && end->frames < FRAMES_MAX) {
+			end->full = false;
 			break;
+		}
 		advance(roll(loop, 8) ? end : end->peer);
 		advance(end->peer);
 		world->step(world->context, roll(loop, TURN_NS_MAX) + 1);

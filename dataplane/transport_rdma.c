@@ -68,7 +68,8 @@ static void take_completions(struct wh_rdma_link *link)
 	if (n < 0) {
 		const char *words = wh_verbs_reason(link->verbs);
 
-		wh_rdma_give_up(link, *words ? words : strerror(-n));
+		/* That works were flushed is no reason. */
+		wh_rdma_give_up(link, *words || n == -ECANCELED ? words : strerror(-n));
 		return;
 	}
 	link->arrived = wh_rdma_pairs_arrived(link->pairs);
@@ -106,82 +107,6 @@ static void look_beside(struct wh_rdma_link *link)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-int wh_rdma_tell(struct wh_rdma_link *link, const struct wh_rdma_frame *frame)
-{
-	uint8_t bytes[WH_RDMA_FRAME_MAX];
-	int r = link->beside->ops->send(link->beside, bytes, wh_rdma_frame_encode(bytes, frame));
-
-	link->beside_full = r == WH_TX_FULL;
-	return r;
-}
-
-/* DOWN or CLOSED. */
-static int tell_over(struct wh_rdma_link *link)
-{
-	struct wh_rdma_frame frame = { .kind = link->passive ? WH_RDMA_CLOSED : WH_RDMA_DOWN,
-		                       .over = { .landed = link->tell_landed } };
-	int r;
-
-	(void)snprintf(frame.over.reason, sizeof(frame.over.reason), "%s", link->reason);
-	r = wh_rdma_tell(link, &frame);
-	if (r == 0)
-		link->tell_over = false;
-	return r;
-}
-
-static int tell_offer(struct wh_rdma_link *link)
-{
-	const struct wh_rdma_frame frame = {
-		.kind = WH_RDMA_OFFER,
-		.offer = { .port = wh_verbs_port(link->verbs),
-		           .pairs = (uint16_t)link->options.pairs,
-		           .chunk_order = (uint16_t)link->chunks.order,
-		           .pinned_bytes_max = link->chunks.pinned_bytes_max },
-	};
-	int r = wh_rdma_tell(link, &frame);
-
-	if (r == 0)
-		link->tell_offer = false;
-	return r;
-}
-
-static bool has_lost(const struct wh_rdma_link *link)
-{
-	for (const struct wh_rdma_slot *slot = link->waiting; slot; slot = slot->next_waiting)
-		if (slot->lost > 0)
-			return true;
-	return false;
-}
-
-static int tell_resent(struct wh_rdma_link *link)
-{
-	const struct wh_rdma_frame frame = { .kind = WH_RDMA_RESENT };
-	int r;
-
-	if (has_lost(link))
-		return 0;
-	r = wh_rdma_tell(link, &frame);
-	if (r == 0)
-		link->must_resend = false;
-	return r;
-}
-
-/* Send what is to be said of RDMA. Return: 0, WH_TX_FULL or -errno. */
-static int tell(struct wh_rdma_link *link)
-{
-	int r = 0;
-
-	if (link->tell_offer)
-		r = tell_offer(link);
-	if (r == 0 && link->tell_over)
-		r = tell_over(link);
-	if (r == 0 && link->must_resend)
-		r = tell_resent(link);
-	if (r == 0 && link->state == WH_RDMA_UP)
-		r = link->passive ? wh_rdma_target_tell(link) : wh_rdma_source_tell(link);
-	return r;
-}
-
 /* Send the oldest frame of the session. Return: 0, WH_TX_FULL if it has to wait, or -errno. */
 static int send_oldest(struct wh_rdma_link *link)
 {
@@ -202,6 +127,7 @@ static int send_oldest(struct wh_rdma_link *link)
 	r = wh_rdma_tell(link, &frame);
 	if (r != 0)
 		return r;
+	link->barrier = frame.data.barrier;
 	link->unsettled += frame.data.barrier != 0;
 	link->out_first = (link->out_first + 1) % WH_RDMA_OUT_MAX;
 	link->out_count--;
@@ -214,7 +140,7 @@ static int flush(struct wh_rdma_link *link)
 	int r = wh_rdma_source_pump(link);
 
 	if (r == 0 && !link->beside_full)
-		r = tell(link);
+		r = wh_rdma_tell_all(link);
 	while (r == 0 && link->out_count > 0 && !link->beside_full)
 		r = send_oldest(link);
 	return r < 0 ? r : 0;
@@ -236,7 +162,7 @@ static int rdma_write(struct wh_transport *transport, const struct wh_write *w)
 	if (r == 0)
 		r = wh_rdma_source_write(link, w);
 	if (r == 0 && link->state == WH_RDMA_UP && !link->beside_full) {
-		const int told = wh_rdma_source_tell(link);
+		const int told = wh_rdma_tell_of_chunks(link);
 
 		r = told < 0 ? told : 0;
 	}
@@ -372,7 +298,9 @@ static bool arm(struct wh_rdma_link *link)
 
 	if (link->state != WH_RDMA_UP)
 		return true;
-	r = wh_verbs_arm(link->verbs);
+	r = wh_rdma_pairs_push(link->pairs);
+	if (r == 0)
+		r = wh_verbs_arm(link->verbs);
 	if (r < 0)
 		wh_rdma_give_up(link, wh_verbs_reason(link->verbs));
 	return r > 0;
@@ -404,29 +332,41 @@ static int turn(struct wh_rdma_link *link, struct wh_event *events, uint32_t max
 	return r < 0 ? r : collect(link, events, max);
 }
 
+/* Whether a frame of the caller's that found the queue full would find room now: said once. */
+static bool has_room_again(struct wh_rdma_link *link)
+{
+	if (!link->caller_full || link->out_count == WH_RDMA_OUT_MAX)
+		return false;
+	link->caller_full = false;
+	return true;
+}
+
 static int rdma_poll(struct wh_transport *transport, struct wh_event *events, uint32_t max,
                      uint64_t deadline_ns)
 {
 	struct wh_rdma_link *link = link_of(transport);
-	bool idle = false; /* the last wait brought nothing */
+	bool was_full = false; /* TCP, in the last wait */
+	bool idle = false;     /* that wait brought nothing */
 	int n = link->error;
 
 	release_lent(link);
 	/* This ends: the deadline passes if nothing else happens. */
 	while (n == 0) {
+		const uint64_t told = link->told;
 		int r;
 
 		n = turn(link, events, max);
-		if (n != 0 || (idle && deadline_ns != UINT64_MAX))
+		if (n != 0 || has_room_again(link))
 			break;
-		if (link->caller_full && link->out_count < WH_RDMA_OUT_MAX)
+		/* TCP ends a wait at its deadline, or as it has room: then this turn made use of that. */
+		if (idle && !(was_full && (link->told > told || !link->beside_full)))
 			break;
 		if (!arm(link))
 			continue;
+		was_full = link->beside_full;
 		r = await_event(link, deadline_ns);
 		if (r < 0)
 			n = r;
-		/* Room for a frame, or the deadline: one more turn tells. */
 		idle = r == 0;
 		link->beside_full = false;
 	}

@@ -389,9 +389,13 @@ static int wait(struct link *link, uint64_t deadline_ns)
 	return p[1].revents ? -EAGAIN : 1;
 }
 
-static bool has_room_again(const struct link *link)
+/* Whether a frame that found the queue full would find room now: said once. */
+static bool has_room_again(struct link *link)
 {
-	return link->full && wh_conn_has_frame_room(link->lanes[0].conn);
+	if (!link->full || !wh_conn_has_frame_room(link->lanes[0].conn))
+		return false;
+	link->full = false;
+	return true;
 }
 
 static int tcp_poll(struct wh_transport *transport, struct wh_event *events, uint32_t max,

@@ -58,12 +58,36 @@ static void give_back_huge(int fd, uint32_t number)
 	                (off_t)(number * HUGE_PAGE_BYTES), HUGE_PAGE_BYTES);
 }
 
+/* @pages of them, all below the end. */
+static void act_on(uint8_t *ram, uint32_t first, uint32_t pages, enum early_guest_act act,
+                   uint64_t *random)
+{
+	if (act == EARLY_GUEST_GIVE_BACK)
+		(void)madvise(page_at(ram, first), (size_t)pages * WH_PAGE_SIZE, MADV_REMOVE);
+	for (uint32_t i = 0; act == EARLY_GUEST_WRITE && i < pages; i++)
+		fill(page_at(ram, first + i), (*random)++ << 16 | 1);
+}
+
+/* Do what the test wants done. */
+static void obey(uint8_t *ram, const struct early_guest *guest, uint64_t *random)
+{
+	struct early_guest_control *control = guest->control;
+	const enum early_guest_act act = atomic_load(&control->act);
+
+	if (act == EARLY_GUEST_NOTHING)
+		return;
+	for (uint32_t i = control->first; i + control->count <= guest->pages; i += control->step)
+		act_on(ram, i, control->count, act, random);
+	atomic_store(&control->act, EARLY_GUEST_NOTHING);
+}
+
 static void run(const struct early_guest *guest)
 {
 	const size_t bytes = (size_t)guest->pages * WH_PAGE_SIZE;
 	uint8_t *ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, guest->fd, 0);
 	struct early_guest_control *control = guest->control;
 	uint64_t random = 1;
+	uint32_t next = 0;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	wh_assert(ram != MAP_FAILED);
@@ -71,8 +95,12 @@ static void run(const struct early_guest *guest)
 		fill(page_at(ram, i), (uint64_t)i << 32 | 1);
 	atomic_store(&control->ready, true);
 	while (!atomic_load(&control->stop)) {
-		for (uint32_t i = 0; i < guest->at_a_time; i++)
-			write_page(page_at(ram, roll(&random, guest->pages)), &random);
+		obey(ram, guest, &random);
+		for (uint32_t i = 0; i < atomic_load(&control->at_a_time); i++)
+			if (atomic_load(&control->in_order))
+				fill(page_at(ram, next++ % guest->pages), ++random << 16 | 1);
+			else
+				write_page(page_at(ram, roll(&random, guest->pages)), &random);
 		if (guest->huge && roll(&random, 8) == 0)
 			give_back_huge(guest->fd,
 			               roll(&random, (uint32_t)(bytes / HUGE_PAGE_BYTES)));
@@ -98,11 +126,33 @@ void early_guest_start(struct early_guest *guest)
 
 	wh_assert(control != MAP_FAILED);
 	guest->control = control;
+	atomic_store(&guest->control->at_a_time, guest->at_a_time);
 	guest->pid = fork();
 	wh_assert(guest->pid >= 0);
 	if (guest->pid == 0)
 		run(guest);
 	wh_assert(await(&guest->control->ready));
+}
+
+void early_guest_pace(const struct early_guest *guest, uint32_t at_a_time, bool in_order)
+{
+	atomic_store(&guest->control->in_order, in_order);
+	atomic_store(&guest->control->at_a_time, at_a_time);
+}
+
+bool early_guest_act(const struct early_guest *guest, enum early_guest_act act, uint32_t first,
+                     uint32_t count, uint32_t step)
+{
+	struct early_guest_control *control = guest->control;
+
+	wh_assert(count > 0 && count <= step);
+	control->first = first;
+	control->count = count;
+	control->step = step;
+	atomic_store(&control->act, act);
+	for (int i = 0; i < PATIENCE && atomic_load(&control->act) != EARLY_GUEST_NOTHING; i++)
+		(void)poll(NULL, 0, 1);
+	return atomic_load(&control->act) == EARLY_GUEST_NOTHING;
 }
 
 bool early_guest_stop(const struct early_guest *guest)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "random.h"
@@ -28,7 +29,7 @@ struct key {
 	bool enrolled;
 };
 
-/* A page that a key had, and that is no longer in the memory. */
+/* A page that a key has, and that is no longer in the memory. */
 struct ghost {
 	struct ghost *next;
 	uint32_t key;
@@ -66,7 +67,6 @@ struct wh_verbs {
 	struct news news[COMPLETIONS_MAX];
 	uint32_t first, count;
 
-	pthread_mutex_t lock; /* of what follows */
 	struct key keys[KEYS_MAX];
 	uint64_t enrolled_bytes, enrolled_max;
 	int enroll_code;
@@ -77,6 +77,20 @@ static struct wh_verbs *listeners[LISTENERS_MAX];
 static struct wh_verbs *newest[2]; /* active, passive */
 static uint64_t fabric_seed;
 static int open_code;
+
+/* Held by every call: both ends of a connection are touched by either. */
+static pthread_mutex_t fabric = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static pthread_mutex_t *enter(void)
+{
+	wh_assert(pthread_mutex_lock(&fabric) == 0);
+	return &fabric;
+}
+
+static void leave(pthread_mutex_t **lock)
+{
+	(void)pthread_mutex_unlock(*lock);
+}
 
 void fake_verbs_set_seed(uint64_t seed)
 {
@@ -110,6 +124,8 @@ static void tell(struct wh_verbs *v, const struct wh_completion *c, uint64_t fre
 
 void fake_verbs_deliver(struct wh_verbs *v, const struct wh_completion *c)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	tell(v, c, 0);
 }
 
@@ -149,11 +165,15 @@ static void end_connection(struct wh_verbs *v, int code, const char *why)
 
 void fake_verbs_remove(struct wh_verbs *v, int code)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	end_connection(v, code, "the test removed the device");
 }
 
 void fake_verbs_fail(struct wh_verbs *v, uint32_t pair, int error)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	v->pairs[pair].fails = error;
 }
 
@@ -165,29 +185,34 @@ static uint8_t *memory_of(struct wh_verbs *v, uint32_t key, uint64_t addr, uint3
 	const struct key *k = &v->keys[key % KEYS_MAX];
 	bool inside;
 
-	(void)pthread_mutex_lock(&v->lock);
 	inside = k->enrolled && (k->rights & rights) == rights && addr >= (uintptr_t)k->addr &&
 	         addr - (uintptr_t)k->addr <= k->bytes &&
 	         len <= k->bytes - (addr - (uintptr_t)k->addr);
-	(void)pthread_mutex_unlock(&v->lock);
 	return inside ? (uint8_t *)(uintptr_t)addr : NULL;
+}
+
+/* The page at @addr is about to go, or has gone already: @key keeps it. */
+static void add_ghost(struct wh_verbs *v, uint32_t key, const uint8_t *addr)
+{
+	struct ghost *ghost = malloc(sizeof(*ghost));
+
+	wh_assert(ghost);
+	/* The oldest one counts, and is found last. */
+	*ghost = (struct ghost){ .next = v->ghosts, .key = key, .addr = addr };
+	memcpy(ghost->contents, addr, WH_PAGE_SIZE);
+	v->ghosts = ghost;
 }
 
 void fake_verbs_detach(struct wh_verbs *v, const void *addr)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	for (uint32_t i = 1; i < KEYS_MAX; i++) {
 		const struct key *k = &v->keys[i];
-		struct ghost *ghost;
 
-		if (!k->enrolled || (const uint8_t *)addr < k->addr ||
-		    (const uint8_t *)addr >= k->addr + k->bytes)
-			continue;
-		ghost = malloc(sizeof(*ghost));
-		wh_assert(ghost);
-		/* The oldest one counts, and is found last. */
-		*ghost = (struct ghost){ .next = v->ghosts, .key = i, .addr = addr };
-		memcpy(ghost->contents, addr, WH_PAGE_SIZE);
-		v->ghosts = ghost;
+		if (k->enrolled && (const uint8_t *)addr >= k->addr &&
+		    (const uint8_t *)addr < k->addr + k->bytes)
+			add_ghost(v, i, addr);
 	}
 }
 
@@ -207,19 +232,52 @@ static void forget_ghosts(struct wh_verbs *v, uint32_t key)
 	}
 }
 
-/* What was written came from the pages that the key still has. */
-static void put_ghosts(const struct wh_verbs *v, const struct wh_verbs_work *w, uint8_t *to)
+/* What a work reads of [@from, @from + @len): the pages that @key still has. */
+static void take(const struct wh_verbs *v, uint32_t key, const uint8_t *from, uint32_t len,
+                 uint8_t *to)
 {
-	const uint8_t *from = w->local_addr;
+	memcpy(to, from, len);
+	for (const struct ghost *ghost = v->ghosts; ghost; ghost = ghost->next)
+		if (ghost->key == key && ghost->addr >= from &&
+		    ghost->addr + WH_PAGE_SIZE <= from + len)
+			memcpy(to + (ghost->addr - from), ghost->contents, WH_PAGE_SIZE);
+}
+
+/* Whether the page at @addr is no longer the one that @key has: now, or at an earlier write. */
+static bool is_detached(struct wh_verbs *v, uint32_t key, const uint8_t *addr)
+{
+	unsigned char there = 0;
 
 	for (const struct ghost *ghost = v->ghosts; ghost; ghost = ghost->next)
-		if (ghost->key == w->local_key && ghost->addr >= from &&
-		    ghost->addr + WH_PAGE_SIZE <= from + w->len)
-			memcpy(to + (ghost->addr - from), ghost->contents, WH_PAGE_SIZE);
+		if (ghost->key == key && ghost->addr == addr)
+			return true;
+	if (v->keys[key].rights & WH_VERBS_ON_DEMAND)
+		return false;
+	/* It was allocated when the key was made. */
+	wh_assert(mincore((void *)(uintptr_t)addr, WH_PAGE_SIZE, &there) == 0);
+	if (there & 1)
+		return false;
+	add_ghost(v, key, addr);
+	return true;
+}
+
+/* What goes to a page that the memory has lost is lost, too. */
+static void land(struct wh_verbs *v, uint32_t key, uint8_t *to, const uint8_t *from, uint32_t len)
+{
+	uint32_t part;
+
+	for (; len > 0; to += part, from += part, len -= part) {
+		const uint32_t into = (uint32_t)((uintptr_t)to % WH_PAGE_SIZE);
+
+		part = len < WH_PAGE_SIZE - into ? len : WH_PAGE_SIZE - into;
+		if (!is_detached(v, key, to - into))
+			memcpy(to, from, part);
+	}
 }
 
 static int copy(struct wh_verbs *v, const struct fake_work *work)
 {
+	static uint8_t wire[WH_RDMA_WRITE_LEN_MAX];
 	const struct wh_verbs_work *w = &work->w;
 	const bool reads = work->kind == FAKE_READ;
 	uint8_t *local = memory_of(v, w->local_key, (uintptr_t)w->local_addr, w->len,
@@ -233,9 +291,13 @@ static int copy(struct wh_verbs *v, const struct fake_work *work)
 		end_connection(v->peer, -EIO, "the peer used a key that it may not use");
 		return -EACCES;
 	}
-	memcpy(reads ? local : remote, reads ? remote : local, w->len);
-	if (!reads)
-		put_ghosts(v, w, remote);
+	if (reads) {
+		take(v->peer, w->remote_key, remote, w->len, wire);
+		land(v, w->local_key, local, wire, w->len);
+	} else {
+		take(v, w->local_key, local, w->len, wire);
+		land(v->peer, w->remote_key, remote, wire, w->len);
+	}
 	return 0;
 }
 
@@ -254,6 +316,7 @@ static void mark_peer(struct wh_verbs *v, uint32_t number, uint32_t value)
 
 bool fake_verbs_step(struct wh_verbs *v, uint32_t number)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	struct pair *pair = &v->pairs[number];
 	const struct fake_work *work = &pair->works[pair->performed % WH_RDMA_DEPTH_MAX];
 	int r = 0;
@@ -276,6 +339,8 @@ bool fake_verbs_step(struct wh_verbs *v, uint32_t number)
 
 void fake_verbs_run(struct wh_verbs *v)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	for (uint32_t i = 0; i < v->cfg.pairs; i++) {
 		while (fake_verbs_step(v, i))
 			;
@@ -305,6 +370,7 @@ static void listen_at_some_port(struct wh_verbs *v)
 
 int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, struct wh_error *err)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	struct wh_verbs *v;
 
 	wh_assert(cfg->pairs >= 1 && cfg->pairs <= PAIRS_MAX && cfg->depth <= WH_RDMA_DEPTH_MAX);
@@ -322,7 +388,6 @@ int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, stru
 		.write_with_imm = true,
 	};
 	v->enrolled_max = UINT64_MAX;
-	wh_assert(pthread_mutex_init(&v->lock, NULL) == 0);
 	v->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	wh_assert(v->fd >= 0);
 	if (cfg->passive)
@@ -347,6 +412,7 @@ static struct wh_verbs *find_listener(uint16_t port)
 
 int wh_verbs_advance(struct wh_verbs *v, struct wh_error *err)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	struct wh_verbs *peer;
 
 	if (v->cfg.passive || v->peer)
@@ -367,26 +433,38 @@ const struct wh_verbs_caps *wh_verbs_caps(const struct wh_verbs *v)
 	return &v->caps;
 }
 
+/* A device that is to write to memory has all of it allocated; what is there stays. */
+static void allocate(const void *addr, uint64_t bytes)
+{
+	uint8_t *at = (uint8_t *)(uintptr_t)addr;
+
+	for (uint64_t i = 0; i < bytes; i += WH_PAGE_SIZE)
+		(void)__atomic_fetch_or(&at[i], 0, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_or(&at[bytes - 1], 0, __ATOMIC_RELAXED);
+}
+
 int wh_verbs_enroll(struct wh_verbs *v, const void *addr, uint64_t bytes, uint32_t rights,
                     struct wh_verbs_key *ret)
 {
+	const uint32_t written = WH_VERBS_LOCAL_WRITE | WH_VERBS_REMOTE_WRITE;
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	uint32_t i = 1;
 	int r = 0;
 
-	(void)pthread_mutex_lock(&v->lock);
 	while (i < KEYS_MAX && v->keys[i].enrolled)
 		i++;
 	wh_assert(i < KEYS_MAX);
 	if (v->enrolled_bytes + bytes > v->enrolled_max) {
 		r = v->enroll_code;
 	} else {
+		if ((rights & written) && !(rights & WH_VERBS_ON_DEMAND))
+			allocate(addr, bytes);
 		v->enrolled_bytes += bytes;
 		v->keys[i] = (struct key){
 			.addr = addr, .bytes = bytes, .rights = rights, .enrolled = true
 		};
 		*ret = (struct wh_verbs_key){ .local = i, .remote = i, .handle = &v->keys[i] };
 	}
-	(void)pthread_mutex_unlock(&v->lock);
 	return r;
 }
 
@@ -405,17 +483,16 @@ static void assert_unused(const struct wh_verbs *v, uint32_t key)
 
 void wh_verbs_expel(struct wh_verbs *v, struct wh_verbs_key *key)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	struct key *k = key->handle;
 
 	if (!k)
 		return;
 	assert_unused(v, key->local);
-	(void)pthread_mutex_lock(&v->lock);
 	wh_assert(k->enrolled);
 	k->enrolled = false;
 	forget_ghosts(v, key->local);
 	v->enrolled_bytes -= k->bytes;
-	(void)pthread_mutex_unlock(&v->lock);
 	*key = (struct wh_verbs_key){ 0 };
 }
 
@@ -433,18 +510,23 @@ static int post(struct wh_verbs *v, uint32_t number, const struct fake_work *wor
 
 int wh_verbs_write(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work *w)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	wh_assert(w->len >= 1 && w->len <= v->caps.write_len_max);
 	return post(v, pair, &(struct fake_work){ .kind = FAKE_WRITE, .w = *w });
 }
 
 int wh_verbs_read(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work *w)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	wh_assert(w->len >= 1 && w->len <= v->caps.write_len_max);
 	return post(v, pair, &(struct fake_work){ .kind = FAKE_READ, .w = *w });
 }
 
 int wh_verbs_mark(struct wh_verbs *v, uint32_t pair, uint32_t value, uint64_t cookie)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	const struct fake_work work = {
 		.kind = FAKE_MARK,
 		.value = value,
@@ -470,6 +552,7 @@ static struct wh_completion take_news(struct wh_verbs *v)
 
 int wh_verbs_poll(struct wh_verbs *v, struct wh_completion *completions, uint32_t max)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	uint32_t n = 0;
 
 	wh_assert(!v->cut);
@@ -494,6 +577,7 @@ int wh_verbs_fd(const struct wh_verbs *v)
 
 int wh_verbs_arm(struct wh_verbs *v)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
 	const int was_armed = v->armed;
 
 	v->armed = true;
@@ -502,6 +586,8 @@ int wh_verbs_arm(struct wh_verbs *v)
 
 void wh_verbs_cut(struct wh_verbs *v)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	if (v->cut)
 		return;
 	v->cut = true;
@@ -512,6 +598,8 @@ void wh_verbs_cut(struct wh_verbs *v)
 
 struct wh_verbs *wh_verbs_close(struct wh_verbs *v)
 {
+	wh_cleanup(leave) pthread_mutex_t *lock = enter();
+
 	if (!v)
 		return NULL;
 	wh_verbs_cut(v);
@@ -523,7 +611,6 @@ struct wh_verbs *wh_verbs_close(struct wh_verbs *v)
 	if (newest[v->cfg.passive] == v)
 		newest[v->cfg.passive] = NULL;
 	(void)close(v->fd);
-	(void)pthread_mutex_destroy(&v->lock);
 	free(v);
 	return NULL;
 }

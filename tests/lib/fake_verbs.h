@@ -8,7 +8,12 @@
  * write copies memory if both keys are enrolled and allow it. What would be a mistake of the
  * caller - a full send queue, a cookie too large, a key that is still in use - aborts.
  *
- * Threads: one.
+ * As with a device, a key is of pages, not of addresses. A write to memory whose page was punched out
+ * after it was enrolled goes to the page that was there, and nobody sees it again: the fake asks the
+ * kernel whether the page is still there, so that no test can forget to tell it. What is read must
+ * be told (fake_verbs_detach()), since it takes the old contents.
+ *
+ * Threads: as verbs.h says; and each end may have its own.
  */
 
 #ifndef WH_FAKE_VERBS_H
@@ -59,8 +64,8 @@ uint32_t fake_verbs_waiting(const struct wh_verbs *v, uint32_t pair);
 const struct fake_work *fake_verbs_work(const struct wh_verbs *v, uint32_t pair, uint32_t nth);
 
 /*
- * The page at @addr is taken out of the memory there: what is enrolled at this end goes on with what
- * it holds now, as a device does. For writes of this end; the memory may change only afterwards.
+ * The page at @addr is about to be taken out of the memory there: what is enrolled at this end goes on
+ * with what it holds now.
  */
 void fake_verbs_detach(struct wh_verbs *v, const void *addr);
 

@@ -14,6 +14,18 @@
 # Set by prepare_libvirt:
 #	LIBVIRT_TREES	what is laid over /usr; empty if the installed versions are used
 
+# libvirtd looks five times a second whether the QEMU that it has ended is gone, and a zombie is not. Who inherits
+# the domains' processes has to reap them at once, as a host's init does, and a container's may not: so that is the
+# shell that sources this.
+if [ -z "${LIBVIRT_REAPED:-}" ]; then
+	export LIBVIRT_REAPED=1
+	exec python3 -c 'import ctypes, os, sys
+PR_SET_CHILD_SUBREAPER = 36
+if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    sys.exit("no subreaper")
+os.execvp(sys.argv[1], sys.argv[1:])' bash "$0" "$@"
+fi
+
 LIBVIRT_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # prepare_libvirt VERSION - "installed", or "newer": libvirt 11.3 and QEMU 10.0 unpacked beside the system

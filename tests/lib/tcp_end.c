@@ -13,13 +13,9 @@
 
 #include <cmocka.h>
 
-#include "transport_ops.h"
-
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
 #include "wherry/limits.h"
-
-const struct wh_transport_ops *const wh_transports[] = { &wh_transport_tcp, NULL };
 
 const uint8_t tcp_end_token[WH_TOKEN_BYTES] = { 1, 2, 3, 4 };
 const uint8_t tcp_end_wrong_token[WH_TOKEN_BYTES] = { 1, 2, 3, 5 };
@@ -40,7 +36,7 @@ static void *open_passive(void *arg)
 {
 	struct opener *opener = arg;
 	const struct wh_link_config cfg = {
-		.uri = "tcp://127.0.0.1:0",
+		.uri = opener->rdma.pairs ? "rdma://127.0.0.1:0" : "tcp://127.0.0.1:0",
 		.passive = true,
 		.queue_depth = DEPTH,
 		.connections = 1,
@@ -48,6 +44,7 @@ static void *open_passive(void *arg)
 		.local = "",
 		.token = tcp_end_token,
 		.deadline_ns = in(PATIENCE_NS),
+		.rdma = opener->rdma,
 		.listening = on_listening,
 		.context = opener,
 	};
@@ -56,15 +53,20 @@ static void *open_passive(void *arg)
 	return NULL;
 }
 
-uint16_t opener_start(struct opener *opener)
+uint16_t opener_start_rdma(struct opener *opener, const struct wh_rdma_options *rdma)
 {
 	uint16_t port;
 
-	*opener = (struct opener){ .link = NULL };
+	*opener = (struct opener){ .rdma = *rdma };
 	assert_int_equal(pipe2(opener->ports, O_CLOEXEC), 0);
 	assert_int_equal(pthread_create(&opener->thread, NULL, open_passive, opener), 0);
 	assert_int_equal(read(opener->ports[0], &port, sizeof(port)), sizeof(port));
 	return port;
+}
+
+uint16_t opener_start(struct opener *opener)
+{
+	return opener_start_rdma(opener, &(struct wh_rdma_options){ .pairs = 0 });
 }
 
 struct wh_transport *opener_join(struct opener *opener)
@@ -82,7 +84,8 @@ static int connect_by(struct wh_transport **ret, uint16_t port, struct wh_link_c
 {
 	char uri[32];
 
-	(void)snprintf(uri, sizeof(uri), "tcp://127.0.0.1:%u", port);
+	(void)snprintf(uri, sizeof(uri), "%s://127.0.0.1:%u", cfg->rdma.pairs ? "rdma" : "tcp",
+	               port);
 	cfg->uri = uri;
 	cfg->queue_depth = DEPTH;
 	cfg->interface = "";
@@ -101,16 +104,14 @@ int connect_to(struct wh_transport **ret, uint16_t port, uint32_t connections,
 	return connect_by(ret, port, &cfg, NULL);
 }
 
-struct wh_transport *connect_compressing(uint16_t port, uint32_t connections,
-                                         enum wh_compression compression)
+struct wh_transport *connect_like(uint16_t port, const struct wh_link_config *like)
 {
-	struct wh_link_config cfg = { .connections = connections,
-		                      .token = tcp_end_token,
-		                      .congestion = "auto",
-		                      .compression = compression };
+	struct wh_link_config cfg = *like;
 	struct wh_transport *link = NULL;
 	struct wh_error err;
 
+	cfg.token = tcp_end_token;
+	cfg.congestion = "auto";
 	if (connect_by(&link, port, &cfg, &err) < 0)
 		fail_msg("%s", err.text);
 	return link;

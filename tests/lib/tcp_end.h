@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Ends of TCP links over loopback, for tests of the transport. What goes wrong here fails the test.
+ * Ends of TCP links over loopback, with RDMA beside them or not, for tests of the transport. What goes wrong here fails the test.
  *
  * Threads: one, and the opener's own.
  */
@@ -36,7 +36,8 @@ uint64_t in(uint64_t ns);
 /* The passive end, opened by a thread of its own. */
 struct opener {
 	pthread_t thread;
-	int ports[2]; /* a pipe that the port comes through */
+	int ports[2];                /* a pipe that the port comes through */
+	struct wh_rdma_options rdma; /* no pairs: there is none */
 	struct wh_transport *link;
 	struct wh_error err;
 	int result;
@@ -44,6 +45,9 @@ struct opener {
 
 /* Begin to listen. Return: the port to connect to. */
 uint16_t opener_start(struct opener *opener);
+
+/* The same with RDMA beside it. */
+uint16_t opener_start_rdma(struct opener *opener, const struct wh_rdma_options *rdma);
 
 /* Wait until the peer has connected. Return: the link, the caller's. */
 struct wh_transport *opener_join(struct opener *opener);
@@ -56,9 +60,11 @@ wh_must_check int connect_to(struct wh_transport **ret, uint16_t port, uint32_t 
 wh_must_check int connect_with(struct wh_transport **ret, uint16_t port, const char *congestion,
                                struct wh_error *err);
 
-/* The same with the right token, where it must succeed. Return: the link, the caller's. */
-struct wh_transport *connect_compressing(uint16_t port, uint32_t connections,
-                                         enum wh_compression compression);
+/*
+ * The same where it must succeed, with the right token, and what else @like says of connections,
+ * compression and RDMA. Return: the link, the caller's.
+ */
+struct wh_transport *connect_like(uint16_t port, const struct wh_link_config *like);
 
 struct memory {
 	int fd;

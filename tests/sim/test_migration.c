@@ -89,6 +89,13 @@ enum rdma {
 	RDMA_KINDS,
 };
 
+/* What a side with RDMA forgets to do: pages will be stale. */
+enum lapse {
+	NO_LAPSE,
+	NO_DISCARDS,    /* the source does not say what was given back */
+	TARGET_PUNCHES, /* whatever its device has */
+};
+
 struct world {
 	uint64_t seed;
 	enum disks disks;
@@ -102,7 +109,7 @@ struct world {
 	bool source_runs;   /* the guest does, there */
 	enum rdma rdma;
 	uint64_t strike_at_ns; /* what @rdma says */
-	bool untold;           /* the link is not told what was given back: pages will be stale */
+	enum lapse lapse;
 	struct wh_rdma_link *source_rdma, *target_rdma; /* borrowed */
 	uint64_t rdma_bytes;
 	uint32_t fell_back, came_up; /* ends */
@@ -277,7 +284,7 @@ static void set_up_target(struct world *w, uint64_t pages)
 
 static struct wh_transport *open_end(struct world *w, bool passive)
 {
-	static struct wh_transport_ops no_discard;
+	static struct wh_transport_ops lapsing;
 	const struct wh_rdma_options options = {
 		.pairs = 1 + (uint32_t)(w->seed % 4),
 		.chunk_bytes = CHUNK_BYTES,
@@ -293,10 +300,11 @@ static struct wh_transport *open_end(struct world *w, bool passive)
 	                                                                                 : 0);
 	link = open_rdma_end(passive, &options, on_carries, w);
 	*(passive ? &w->target_rdma : &w->source_rdma) = (struct wh_rdma_link *)link;
-	if (w->untold) {
-		no_discard = wh_transport_rdma;
-		no_discard.discard = NULL;
-		link->ops = &no_discard;
+	if (w->lapse == (passive ? TARGET_PUNCHES : NO_DISCARDS)) {
+		lapsing = wh_transport_rdma;
+		lapsing.pins = passive ? NULL : lapsing.pins;
+		lapsing.discard = passive ? lapsing.discard : NULL;
+		link->ops = &lapsing;
 	}
 	return link;
 }
@@ -340,7 +348,7 @@ static void check_outcome(struct world *w, int result)
 	if (result == 0) {
 		assert_true(landed);
 		assert_false(w->source_runs);
-		if (w->disks == UNTOLD_DISKS || w->untold)
+		if (w->disks == UNTOLD_DISKS || w->lapse != NO_LAPSE)
 			w->stale = !fake_guest_is_intact(&w->guest, w->target_fds);
 		else
 			assert_true(fake_guest_is_intact(&w->guest, w->target_fds));
@@ -360,11 +368,12 @@ static uint32_t pick(uint64_t *random, uint32_t sides)
 }
 
 /* Return: whether the memory moved. */
-static bool run_kind(uint64_t seed, enum disks disks, enum rdma rdma, bool untold)
+static bool run_kind(uint64_t seed, enum disks disks, enum rdma rdma, enum lapse lapse)
 {
 	static struct world w;
 	uint64_t random = seed * 2654435761u;
-	enum fault fault = disks == UNTOLD_DISKS || untold ? NO_FAULT : (enum fault)(seed % FAULTS);
+	enum fault fault = disks == UNTOLD_DISKS || lapse != NO_LAPSE ? NO_FAULT
+	                                                              : (enum fault)(seed % FAULTS);
 	uint64_t pages = 16 + pick(&random, 600);
 	const struct wh_loop_world world = {
 		.name = "sim",
@@ -385,7 +394,7 @@ static bool run_kind(uint64_t seed, enum disks disks, enum rdma rdma, bool untol
 	w.die_at_ns = fault == MOVER_DIES ? pick(&random, 40) * WH_NSEC_PER_MSEC : UINT64_MAX;
 	the_world = &w;
 	w.strike_at_ns = pick(&random, 8000) * UINT64_C(1000);
-	w.untold = untold;
+	w.lapse = lapse;
 	fake_verbs_set_seed(seed);
 	fake_guest_init(&w.guest, pages, seed);
 	w.guest.punching = on_punching;
@@ -408,7 +417,7 @@ static bool run_kind(uint64_t seed, enum disks disks, enum rdma rdma, bool untol
 
 static bool run_world(uint64_t seed, enum disks disks, enum rdma rdma)
 {
-	return run_kind(seed, disks, rdma, false);
+	return run_kind(seed, disks, rdma, NO_LAPSE);
 }
 
 /* An assertion anywhere ends in one of these: say which seed repeats it. */
@@ -536,21 +545,32 @@ static void rdma_may_break_at_any_moment(void **state)
 	assert_in_range(rdma_bytes, (uint64_t)SEEDS * 100 * WH_PAGE_SIZE, UINT64_MAX);
 }
 
-/* Else the test above would not show that chunks are enrolled anew. */
-static void a_link_that_is_not_told_of_discards_sends_stale_pages(void **state)
+/* Else rdma_may_break_at_any_moment() would not show that each side minds what its device holds. */
+static void find_stale_pages(enum lapse lapse)
 {
 	uint32_t stale = 0;
 
-	(void)state;
 	print_message("# of pages that differ, these are wanted:\n");
 	for (running_seed = 1; running_seed <= SEEDS; running_seed++) {
-		assert_true(run_kind(running_seed, NO_DISKS, RDMA, true));
+		assert_true(run_kind(running_seed, NO_DISKS, RDMA, lapse));
 		stale += the_world->stale;
 	}
 	running_seed = 0;
 	print_message("# %u of %u runs left a stale page\n", stale, SEEDS);
 
 	assert_in_range(stale, SEEDS / 100, SEEDS);
+}
+
+static void a_link_that_is_not_told_of_discards_sends_stale_pages(void **state)
+{
+	(void)state;
+	find_stale_pages(NO_DISCARDS);
+}
+
+static void a_target_that_punches_what_its_device_holds_loses_pages(void **state)
+{
+	(void)state;
+	find_stale_pages(TARGET_PUNCHES);
 }
 
 int main(int argc, char **argv)
@@ -564,6 +584,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(without_the_echo_there_are_stale_pages, seed_teardown),
 		cmocka_unit_test_teardown(rdma_may_break_at_any_moment, seed_teardown),
 		cmocka_unit_test_teardown(a_link_that_is_not_told_of_discards_sends_stale_pages,
+		                          seed_teardown),
+		cmocka_unit_test_teardown(a_target_that_punches_what_its_device_holds_loses_pages,
 		                          seed_teardown),
 	};
 

@@ -26,7 +26,7 @@
 #include "wherry/limits.h"
 
 #define CHUNK_PAGES 16u
-#define CHUNK_BYTES (CHUNK_PAGES * WH_PAGE_SIZE)
+#define CHUNK_BYTES ((uint64_t)CHUNK_PAGES * WH_PAGE_SIZE)
 #define CHUNKS      6u
 #define PAGES       (CHUNKS * CHUNK_PAGES)
 #define BYTES       ((uint64_t)PAGES * WH_PAGE_SIZE)

@@ -194,6 +194,19 @@ static void flushed_works_do_not_hide_the_error_that_flushed_them(void **state)
 	assert_lost(f, 0, 3);
 }
 
+static void flushed_works_do_not_hide_the_end_of_the_connection(void **state)
+{
+	struct rdma_ends *f = *state;
+	const struct wh_completion flushed = { .kind = WH_COMPLETION_MARKED, .error = -ECANCELED };
+
+	write_some(f, 0, 2);
+	assert_int_equal(poll_source(f), 0);
+	fake_verbs_deliver(f->source.verbs, &flushed);
+	fake_verbs_remove(f->source.verbs, -ENODEV);
+	assert_int_equal(poll_source(f), -ENODEV);
+	assert_lost(f, 0, 2);
+}
+
 static void a_flushed_receive_hides_neither_what_is_complete_nor_the_reason(void **state)
 {
 	struct rdma_ends *f = *state;
@@ -246,6 +259,18 @@ static void when_the_device_goes_what_is_complete_comes_first(void **state)
 	assert_complete(f, 0, EVERY);
 	assert_true(poll_source(f) < 0);
 	assert_lost(f, EVERY, 3);
+}
+
+static void no_write_is_kept_back_where_none_follows(void **state)
+{
+	struct rdma_ends *f = *state;
+
+	assert_int_equal(write_at(f, 0, 1), 0);
+	assert_int_equal(write_at(f, STRIPE, 1), 0);
+	assert_int_equal(wh_rdma_pairs_push(f->source.pairs), 0);
+	assert_int_equal(fake_verbs_waiting(f->source.verbs, 0), 1);
+	assert_int_equal(fake_verbs_waiting(f->source.verbs, 1), 1);
+	assert_true(fake_verbs_work(f->source.verbs, 1, 0)->w.signalled);
 }
 
 static void what_was_not_even_posted_is_lost_too(void **state)
@@ -315,10 +340,12 @@ int main(void)
 		TEST(a_completion_of_what_was_never_posted_breaks_the_pairs),
 		TEST(behind_an_error_everything_is_lost_exactly_once),
 		TEST(flushed_works_do_not_hide_the_error_that_flushed_them),
+		TEST(flushed_works_do_not_hide_the_end_of_the_connection),
 		TEST(a_flushed_receive_hides_neither_what_is_complete_nor_the_reason),
 		TEST(a_success_behind_an_error_on_the_same_pair_does_not_count),
 		TEST(an_error_leaves_what_is_complete_on_other_pairs),
 		TEST(when_the_device_goes_what_is_complete_comes_first),
+		TEST(no_write_is_kept_back_where_none_follows),
 		TEST(what_was_not_even_posted_is_lost_too),
 		TEST(whoever_gives_up_gets_everything_back_and_no_completion_after),
 		TEST(a_range_stays_with_its_pair_and_stripes_take_turns),

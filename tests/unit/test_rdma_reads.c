@@ -27,7 +27,7 @@
 #include "wherry/worker.h"
 
 #define CHUNK_PAGES 16u
-#define CHUNK_BYTES (CHUNK_PAGES * WH_PAGE_SIZE)
+#define CHUNK_BYTES ((uint64_t)CHUNK_PAGES * WH_PAGE_SIZE)
 #define CHUNKS      5u /* the last one is half of one */
 #define PAGES       (CHUNKS * CHUNK_PAGES - CHUNK_PAGES / 2)
 #define BYTES       ((uint64_t)PAGES * WH_PAGE_SIZE)

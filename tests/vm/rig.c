@@ -162,7 +162,34 @@ void rig_start(struct rig *rig, struct mover_pair *pair, const struct mover_pair
 	assert_int_equal(r, 0);
 }
 
-static void await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_t least)
+void rig_network(bool up)
+{
+	assert_true(rig_command(up ? "ip link set va up" : "ip link set va down"));
+	/* Its routes go with it, and do not come back by themselves. */
+	assert_true(!up || rig_command("ip route replace 10.0.0.2 dev va table 100"));
+}
+
+static bool has_addresses(void)
+{
+	return rig_command("grep -rqs 0a00:0001 /sys/class/infiniband/rxea/ports/1/gids") &&
+	       rig_command("grep -rqs 0a00:0002 /sys/class/infiniband/rxeb/ports/1/gids");
+}
+
+void rig_new_devices(void)
+{
+	if (transport == WH_TRANSPORT_TCP)
+		return;
+	/* Those that are gone cannot be removed. */
+	(void)rig_command("rdma link del rxea");
+	(void)rig_command("rdma link del rxeb");
+	assert_true(rig_command("rdma link add rxea type rxe netdev va"));
+	assert_true(rig_command("rdma link add rxeb type rxe netdev vb"));
+	for (int i = 0; i < PATIENCE / 100 && !has_addresses(); i++)
+		(void)poll(NULL, 0, 100);
+	assert_true(has_addresses());
+}
+
+void rig_await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_t least)
 {
 	for (int i = 0; i < PATIENCE && wh_stat_get(pair->source.stats, stat) < least; i++)
 		(void)poll(NULL, 0, 1);
@@ -171,7 +198,7 @@ static void await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_
 
 void rig_await_round(const struct mover_pair *pair, uint64_t round)
 {
-	await_stat(pair, WH_STAT_ROUND, round);
+	rig_await_stat(pair, WH_STAT_ROUND, round);
 }
 
 uint64_t rig_behind(const struct mover_pair *pair)
@@ -185,11 +212,6 @@ uint64_t rig_read_by_rdma(const struct mover_pair *pair)
 	return wh_stat_get(pair->target.stats, WH_STAT_RDMA_READ_BYTES);
 }
 
-bool rig_has_rdma(void)
-{
-	return transport == WH_TRANSPORT_RDMA;
-}
-
 uint64_t rig_rdma_packets(const struct rig *rig)
 {
 	const uint64_t now = sent_packets();
@@ -197,20 +219,22 @@ uint64_t rig_rdma_packets(const struct rig *rig)
 	return now > rig->sent_packets ? now - rig->sent_packets : 0; /* a new device begins at 0 */
 }
 
-static void print_stats(const struct rig *rig, const struct mover_pair *pair)
+static void take_stats(struct rig *rig, const struct mover_pair *pair)
 {
 	const struct wh_stats *source = pair->source.stats;
 
+	rig->page_bytes = wh_stat_get(source, WH_STAT_PAGE_BYTES);
+	rig->rdma_bytes = wh_stat_get(source, WH_STAT_RDMA_BYTES);
 	print_message("# %" PRIu64 " rounds, %" PRIu64 " KiB of pages, %" PRIu64
-	              " KiB behind the guest, %" PRIu64 " packets of RDMA; %s\n",
-	              wh_stat_get(source, WH_STAT_ROUND),
-	              wh_stat_get(source, WH_STAT_PAGE_BYTES) >> 10, rig_behind(pair) >> 10,
-	              rig_rdma_packets(rig), pair->source.carries.why.text);
+	              " KiB behind the guest, %" PRIu64 " KiB in %" PRIu64 " packets of RDMA; %s\n",
+	              wh_stat_get(source, WH_STAT_ROUND), rig->page_bytes >> 10,
+	              rig_behind(pair) >> 10, rig->rdma_bytes >> 10, rig_rdma_packets(rig),
+	              pair->source.carries.why.text);
 }
 
 void rig_done(struct rig *rig, struct mover_pair *pair)
 {
-	print_stats(rig, pair);
+	take_stats(rig, pair);
 	assert_int_equal(mover_pair_done(pair), 0);
 	assert_false(has_vm_flag(rig->after.pid, "um"));
 	assert_false(has_userfaultfd(rig->after.pid));
@@ -221,13 +245,53 @@ void rig_done(struct rig *rig, struct mover_pair *pair)
 	assert_int_equal(late_guest_wrong_pages(&rig->after), 0);
 }
 
-void rig_finish(struct rig *rig, struct mover_pair *pair)
+void rig_stop(struct rig *rig, struct mover_pair *pair)
 {
 	assert_int_equal(mover_pair_switch(pair, WH_SWITCH_PAUSE), 0);
 	assert_int_equal(mover_pair_await_converged(pair), 0);
 	assert_true(early_guest_stop(&rig->before));
+}
+
+void rig_land(struct rig *rig, struct mover_pair *pair)
+{
 	assert_int_equal(mover_pair_finish(pair), 0);
 	rig_done(rig, pair);
+}
+
+void rig_finish(struct rig *rig, struct mover_pair *pair)
+{
+	rig_stop(rig, pair);
+	rig_land(rig, pair);
+}
+
+void rig_move_behind(struct rig *rig, const struct mover_pair_config *cfg)
+{
+	struct mover_pair pair;
+
+	rig_start(rig, &pair, cfg);
+	assert_int_equal(mover_pair_switch(&pair, WH_SWITCH_POSTCOPY), 0);
+	assert_int_equal(mover_pair_await_converged(&pair), 0);
+	assert_true(early_guest_stop(&rig->before));
+	assert_int_equal(mover_pair_await_postcopy(&pair, cfg), 0);
+	late_guest_run(&rig->after);
+	assert_int_equal(mover_pair_await_arrived(&pair), 0);
+	assert_true(rig_behind(&pair) >= RIG_BYTES / 4);
+	print_message("# %" PRIu64 " KiB read by RDMA\n", rig_read_by_rdma(&pair) >> 10);
+	assert_int_equal(rig_read_by_rdma(&pair) > 0, transport == WH_TRANSPORT_RDMA);
+	rig_done(rig, &pair);
+}
+
+/* A packet of the device's has a page at most. */
+void rig_assert_carried(const struct rig *rig)
+{
+	if (transport == WH_TRANSPORT_TCP) {
+		assert_int_equal(rig->rdma_bytes, 0);
+		assert_int_equal(rig_rdma_packets(rig), 0);
+		return;
+	}
+	assert_true(rig->page_bytes > 0);
+	assert_true(rig->rdma_bytes > rig->page_bytes / 10 * 9);
+	assert_true(rig_rdma_packets(rig) >= rig->rdma_bytes / WH_PAGE_SIZE);
 }
 
 void rig_assert_untouched(const struct rig *rig)
@@ -257,11 +321,16 @@ int rig_run(const char *name, const char *by, const char *mover, const struct CM
             size_t count)
 {
 	char group[64];
+	int failed;
 
 	mover_path = mover;
 	transport = strcmp(by, "rdma") == 0 ? WH_TRANSPORT_RDMA : WH_TRANSPORT_TCP;
 	if (make_leaf() < 0)
 		return 1;
 	(void)snprintf(group, sizeof(group), "%s_%s", name, by);
-	return _cmocka_run_group_tests(group, tests, count, NULL, NULL);
+	failed = _cmocka_run_group_tests(group, tests, count, NULL, NULL);
+	if (wh_cgroup_remove(leaf, NULL) < 0)
+		print_message("# a test has left somebody in the cgroup\n");
+	leaf = wh_cgroup_close(leaf);
+	return failed;
 }

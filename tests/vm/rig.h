@@ -32,8 +32,9 @@ struct rig {
 	struct early_guest before; /* at the source */
 	struct late_guest after;   /* at the destination, where it uses what has not come yet */
 	struct wh_rate_bpf *rate;
-	pid_t movers[2];       /* that a test which failed has left running */
-	uint64_t sent_packets; /* by the source's RDMA device before the move */
+	pid_t movers[2];                 /* that a test which failed has left running */
+	uint64_t sent_packets;           /* by the source's RDMA device before the move */
+	uint64_t page_bytes, rdma_bytes; /* as the source's mover said in the end */
 };
 
 /*
@@ -61,6 +62,15 @@ void rig_limit(struct rig *rig);
 /* Start both movers, which end with the test in any case. */
 void rig_start(struct rig *rig, struct mover_pair *pair, const struct mover_pair_config *cfg);
 
+/* Have the wire between the two, or not. */
+void rig_network(bool up);
+
+/* Have both sides' RDMA devices as new, whatever became of them. */
+void rig_new_devices(void);
+
+/* Wait until the source says that @stat is @least. */
+void rig_await_stat(const struct mover_pair *pair, enum wh_stat stat, uint64_t least);
+
 /* Wait until the source has begun @round. */
 void rig_await_round(const struct mover_pair *pair, uint64_t round);
 
@@ -73,14 +83,24 @@ uint64_t rig_behind(const struct mover_pair *pair);
 /* Of them, what the target's device has read from the source's memory. */
 uint64_t rig_read_by_rdma(const struct mover_pair *pair);
 
-/* Whether there is such a device. */
-bool rig_has_rdma(void);
+/* End the rounds, and have the guest stand still. */
+void rig_stop(struct rig *rig, struct mover_pair *pair);
 
-/* End the rounds, send the rest with the guest standing still, and look at the memory. */
+/* Send the rest then, and look at the memory. */
+void rig_land(struct rig *rig, struct mover_pair *pair);
+
+/* Both. */
 void rig_finish(struct rig *rig, struct mover_pair *pair);
 
 /* Both have done their part: end them, and look at the memory. */
 void rig_done(struct rig *rig, struct mover_pair *pair);
+
+/* Move with the guest going on at the destination as soon as can be, and look at the memory. Takes a limit, so
+ * that the first round is not over before the rounds are to end. With RDMA pages must have been read by it. */
+void rig_move_behind(struct rig *rig, const struct mover_pair_config *cfg);
+
+/* After a precopy: the transport of all tests carried the pages, as mover and device say. */
+void rig_assert_carried(const struct rig *rig);
 
 /* The guest at the source goes on, and nothing is left in its process. */
 void rig_assert_untouched(const struct rig *rig);

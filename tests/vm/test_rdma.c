@@ -52,23 +52,22 @@ static void assert_by_tcp(const struct mover *mover)
 /* The rest of a move whose pages TCP carries by now. */
 static void finish_by_tcp(struct rig *rig, struct mover_pair *pair)
 {
+	uint64_t page_bytes, rdma_bytes;
+
 	assert_int_equal(wh_rate_bpf_set(rig->rate, 0, NULL), 0);
-	rig_finish(rig, pair);
+	rig_stop(rig, pair);
 	assert_by_tcp(&pair->source);
+	page_bytes = wh_stat_get(pair->source.stats, WH_STAT_PAGE_BYTES);
+	rdma_bytes = wh_stat_get(pair->source.stats, WH_STAT_RDMA_BYTES);
+	rig_land(rig, pair);
 	assert_by_tcp(&pair->target);
+	assert_true(rig->page_bytes > page_bytes);
+	assert_int_equal(rig->rdma_bytes, rdma_bytes);
 }
 
 static int setup_devices(void **state)
 {
-	/* Those that are there already cannot be made. */
-	(void)rig_command("rdma link add rxea type rxe netdev va");
-	(void)rig_command("rdma link add rxeb type rxe netdev vb");
-	for (int i = 0; i < 600 && !(rig_command("grep -rqs 0a00:0001 "
-	                                         "/sys/class/infiniband/rxea/ports/1/gids") &&
-	                             rig_command("grep -rqs 0a00:0002 "
-	                                         "/sys/class/infiniband/rxeb/ports/1/gids"));
-	     i++)
-		(void)poll(NULL, 0, 100);
+	rig_new_devices();
 	return rig_setup(state);
 }
 
@@ -76,20 +75,24 @@ static int setup_devices(void **state)
 
 static void tcp_carries_on_when_the_source_loses_its_device(void **state)
 {
+	struct rig *rig = *state;
 	struct mover_pair pair;
 
-	begin(*state, &pair);
+	begin(rig, &pair);
 	assert_true(rig_command("rdma link del rxea"));
-	finish_by_tcp(*state, &pair);
+	finish_by_tcp(rig, &pair);
+	assert_true(rig->rdma_bytes > 0 && rig->rdma_bytes < rig->page_bytes);
 }
 
 static void tcp_carries_on_when_the_destination_loses_its_device(void **state)
 {
+	struct rig *rig = *state;
 	struct mover_pair pair;
 
-	begin(*state, &pair);
+	begin(rig, &pair);
 	assert_true(rig_command("rdma link del rxeb"));
-	finish_by_tcp(*state, &pair);
+	finish_by_tcp(rig, &pair);
+	assert_true(rig->rdma_bytes > 0 && rig->rdma_bytes < rig->page_bytes);
 }
 
 static void tcp_carries_all_where_there_is_no_device(void **state)
@@ -104,6 +107,7 @@ static void tcp_carries_all_where_there_is_no_device(void **state)
 	cfg = rig_config(rig, PAIRS, false);
 	rig_start(rig, &pair, &cfg);
 	finish_by_tcp(rig, &pair);
+	assert_int_equal(rig->rdma_bytes, 0);
 }
 
 /* Not root's own privilege, but what a unit file allows. */
@@ -118,6 +122,7 @@ static void tcp_carries_all_where_no_memory_may_be_pinned(void **state)
 	cfg.memlock_bytes = UINT64_C(8) << 20;
 	rig_start(rig, &pair, &cfg);
 	finish_by_tcp(rig, &pair);
+	assert_int_equal(rig->rdma_bytes, 0);
 	assert_non_null(strstr(pair.source.carries.why.text, "MEMLOCK"));
 }
 
@@ -184,11 +189,9 @@ static void the_guest_stays_if_the_source_mover_is_killed(void **state)
 	rig_assert_untouched(*state);
 }
 
-/* Its routes go as well, so nothing comes back by itself. */
 static int teardown_down(void **state)
 {
-	assert_true(rig_command("ip link set va up"));
-	assert_true(rig_command("ip route replace 10.0.0.2 dev va table 100"));
+	rig_network(true);
 	return rig_teardown(state);
 }
 
@@ -197,7 +200,7 @@ static void the_guest_stays_if_the_network_is_down(void **state)
 	struct mover_pair pair;
 
 	begin(*state, &pair);
-	assert_true(rig_command("ip link set va down"));
+	rig_network(false);
 	assert_int_equal(mover_pair_await_failed(&pair, &pair.source), 0);
 	assert_int_equal(mover_pair_done(&pair), -1);
 	assert_true(WIFEXITED(pair.source.status));
