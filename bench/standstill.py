@@ -14,12 +14,15 @@ TIMEOUT_S = 30
 class Standstill:
 	"""From STOP at the source to RESUME at the target, as the two QEMUs date these events.
 
-	Both are on this machine, so it is one clock. Make it once both monitors are there and before the
-	guest stops.
+	Both are on this machine, so it is one clock. Make it before the guest is told to move, and watch
+	the target as soon as its monitor is there.
 	"""
 
-	def __init__(self, source, target):
+	def __init__(self, source):
 		self.source = Qmp(source)
+		self.target = None
+
+	def watch_target(self, target):
 		self.target = Qmp(target)
 
 	def read_ms(self):

@@ -115,7 +115,9 @@ def move(options):
 			configure(qmp, options)
 		uri = f"tcp:{options.address}:{PORT}"
 		target.execute("migrate-incoming", {"uri": uri})
-		standstill = Standstill(*options.watch) if options.watch else None
+		standstill = Standstill(options.watch[0]) if options.watch else None
+		if standstill:
+			standstill.watch_target(options.watch[1])
 
 		sent = sent_bytes(options.source[1])
 		meter = Meter(source=options.source[1], target=options.target[1])

@@ -76,13 +76,15 @@ def clocks(job):
 
 
 def move(wherryd, options):
+	standstill = Standstill(options.watch[0]) if options.watch else None
 	migration = wherryd.ask(command="migrate", vm="vm", to="b")["migration"]
 	job = wherryd.look(migration)
 	while job["moving_ns"] == 0:
 		job = wherryd.look(migration)
 	meter = Meter()
 	sent = sent_bytes(options.daemon)
-	standstill = Standstill(*options.watch) if options.watch else None
+	if standstill:
+		standstill.watch_target(options.watch[1])
 	samples = []
 	movers = Movers([options.daemon, options.watch_movers]) if options.watch_movers else None
 	programs = None

@@ -144,6 +144,13 @@ static int make_chunks(struct lend *l)
 	return r;
 }
 
+/* Set how much may be enrolled at once. Return: 0 or -EPERM. */
+static int set_room(struct lend *l, bool on_demand, struct wh_error *err)
+{
+	return wh_rdma_room(l->way.options.pinned_bytes_max, l->way.options.chunk_bytes, on_demand,
+	                    &l->chunks.pinned_bytes_max, err);
+}
+
 static int begin(struct lend *l, uint16_t port, struct wh_error *err)
 {
 	const struct wh_verbs_config cfg = {
@@ -156,10 +163,11 @@ static int begin(struct lend *l, uint16_t port, struct wh_error *err)
 		.marks = 1,
 		.token = l->way.token,
 	};
+	int r = set_room(l, l->way.options.odp, err);
 
-	if (make_chunks(l) < 0)
-		return wh_fail(err, -ENOMEM, "out of memory");
-	return wh_verbs_open(&l->verbs, &cfg, err);
+	if (r == 0 && make_chunks(l) < 0)
+		r = wh_fail(err, -ENOMEM, "out of memory");
+	return r < 0 ? r : wh_verbs_open(&l->verbs, &cfg, err);
 }
 
 static int on_offer(struct lend *l, const uint8_t *payload)
@@ -323,27 +331,24 @@ static int take_chunks(struct lend *l, struct wh_urgent *urgent)
 
 /* --- going on --------------------------------------------------------------------------------- */
 
-static void come_up(struct lend *l)
+/* Return: 0, -ENOMEM or -EPERM. */
+static int come_up(struct lend *l, struct wh_error *err)
 {
 	const struct wh_verbs_caps *caps = wh_verbs_caps(l->verbs);
 	const bool on_demand = l->way.options.odp && caps->on_demand;
-	struct wh_error err = { "" };
+	int r = set_room(l, on_demand, err); /* now the device is known */
 
-	if (wh_rdma_room(l->way.options.pinned_bytes_max, l->way.options.chunk_bytes, on_demand,
-	                 &l->chunks.pinned_bytes_max, &err) < 0) {
-		give_up(l, err.text);
-		return;
-	}
+	if (r < 0)
+		return r;
 	l->enroll = wh_rdma_enroll_new(l->verbs);
-	if (!l->enroll) {
-		give_up(l, "out of memory");
-		return;
-	}
+	if (!l->enroll)
+		return wh_fail(err, -ENOMEM, "out of memory");
 	watch(l, wh_rdma_enroll_fd(l->enroll));
 	l->chunks.enroll = l->enroll;
 	l->chunks.rights = WH_VERBS_REMOTE_READ | (on_demand ? WH_VERBS_ON_DEMAND : 0u);
 	l->rate.kernel_charges = caps->in_kernel;
 	l->state = UP;
+	return 0;
 }
 
 static void advance(struct lend *l)
@@ -352,10 +357,10 @@ static void advance(struct lend *l)
 	int r = wh_verbs_advance(l->verbs, &err);
 
 	if (r > 0)
-		come_up(l);
-	else if (r < 0)
+		r = come_up(l, &err);
+	if (r < 0)
 		give_up(l, err.text);
-	else if (wh_now_ns(l->cfg.clock) >= l->give_up_ns)
+	else if (l->state == CONNECTING && wh_now_ns(l->cfg.clock) >= l->give_up_ns)
 		give_up(l, "the destination cannot be reached by RDMA");
 }
 

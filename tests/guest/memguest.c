@@ -12,7 +12,7 @@
  *	wherry.pattern=seq	or random, zipf: the order of rewriting, see cursor.h
  *	wherry.touch=4096	bytes that change when a page is rewritten: 8, 16, 32, ... or all
  *	wherry.check=0		MiB/s to check; 0 is as fast as possible
- *	wherry.report=1000	ms between two lines of totals
+ *	wherry.report=200	ms between two lines of totals
  *	wherry.waits=0		1: measure how long each access takes, and print it after each pass
  *
  * It prints, for a test to read on the serial console:
@@ -314,7 +314,7 @@ static void rest(const struct pages *p, struct totals *t)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .mib = 512, .report_ms = 1000, .touch_bytes = PAGE_BYTES };
+	struct options o = { .mib = 512, .report_ms = 200, .touch_bytes = PAGE_BYTES };
 	struct pages pages = { 0 };
 	struct totals totals = { .start_ns = now_ns() };
 	static struct waits waits;

@@ -100,14 +100,25 @@ libvirtd_of() { cat "$(host_dir "$1")/libvirtd.pid"; }
 
 libvirt_answers() { virsh_on "$1" version > /dev/null 2>&1; }
 
-# start_libvirtd HOST - or start it again: domains go on meanwhile
+# start_libvirtd HOST... - or start it again: domains go on meanwhile
+#
+# What it asks QEMU takes it some seconds when it starts for the first time: several may do so at once.
 start_libvirtd() {
+	local host
+
+	for host; do launch_libvirtd "$host"; done
+	for host; do
+		wait_until 40 libvirt_answers "$host" ||
+			fail "no libvirtd: $(tail -n 20 "$(host_dir "$host")/libvirt-log/"libvirtd.*)"
+	done
+}
+
+launch_libvirtd() {
 	exec_on_host "$1" env DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent \
 		libvirtd --listen --pid-file "$(host_dir "$1")/own.pid" \
 		>> "$(host_dir "$1")/libvirt-log/libvirtd.out" 2>&1 < /dev/null &
 	echo $! > "$(host_dir "$1")/libvirtd.pid"
 	disown # bash would announce its death by SIGKILL
-	wait_until 20 libvirt_answers "$1" || fail "no libvirtd: $(tail -n 20 "$(host_dir "$1")/libvirt-log/"libvirtd.*)"
 }
 
 # stop_libvirtd HOST - its domains go on

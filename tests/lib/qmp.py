@@ -4,7 +4,7 @@
 
 	qmp.py SOCKET COMMAND [ARGUMENTS]	run one command; ARGUMENTS is a JSON object
 	qmp.py --status SOCKET			print the run state, such as "running"
-	qmp.py --capabilities SOCKET		print the migration capabilities that are on
+	qmp.py --state SOCKET			the same, and the migration capabilities that are on
 
 Prints what QEMU returned, as JSON. Exits 1 with QEMU's reason if it refused.
 """
@@ -104,9 +104,9 @@ def main(argv):
 		if argv[0] == "--status":
 			with Qmp(argv[1]) as qmp:
 				print(qmp.execute("query-status")["status"])
-		elif argv[0] == "--capabilities":
+		elif argv[0] == "--state":
 			with Qmp(argv[1]) as qmp:
-				print("\n".join(qmp.capabilities()))
+				print(qmp.execute("query-status")["status"], *qmp.capabilities())
 		else:
 			arguments = json.loads(argv[2]) if len(argv) > 2 else {}
 			with Qmp(argv[0]) as qmp:

@@ -30,10 +30,10 @@ group_of() { echo "$(cgroup2_mount)/wherry-$name-$1"; }
 
 # wherry NODE COMMAND... - the CLI of one node
 wherry() {
-	local node=$1
+	local socket=$HOSTS_RUN/$name-$1/wherryd.sock # without a shell of its own: this is what is waited with
 
 	shift
-	"$build/control/wherry" --socket "$(socket_of "$node")" "$@"
+	"$build/control/wherry" --socket "$socket" "$@"
 }
 
 # begin_test [MTU] [SIZE] - make both hosts, as make_hosts does
@@ -158,21 +158,20 @@ what_is_left() {
 	find "$(dir_of a)/state/migrations" "$(dir_of b)/state/migrations" -type f \
 		-printf 'journal %p\n'
 	find "$(group_of a)" "$(group_of b)" -mindepth 1 -type d -printf 'cgroup %p\n'
-	for node in a b; do
-		find "/proc/$(daemon_of "$node")/fd" -lname '*bpf*' -o -lname '*memfd*' \
-			-o -lname '*userfaultfd*' -o -lname '*.ram*' | sed 's/^/descriptor /'
-		find_processes "$node" '^wherry-mover'
-	done
-	find_processes "$there" '^qemu'
+	find "/proc/$(daemon_of a)/fd" "/proc/$(daemon_of b)/fd" "(" -lname '*bpf*' -o -lname '*memfd*' \
+		-o -lname '*userfaultfd*' -o -lname '*.ram*' ")" -printf 'descriptor %p\n'
+	find_processes "$node" '^wherry-mover'
+	find_processes "$there" '^wherry-mover\|^qemu'
 }
 
-# find_processes NODE NAME - those of a node, by the beginning of their name
+# find_processes NODE PATTERN - those of a node, by their names
 find_processes() {
-	local pid
+	local pids
 
-	for pid in $(ip netns pids "$name-$1"); do
-		grep -s "$2" "/proc/$pid/comm" | sed "s/^/process $pid /" || true
-	done
+	mapfile -t pids < <(ip netns pids "$name-$1")
+	[ ${#pids[@]} -gt 0 ] || return 0
+	pids=("${pids[@]/#//proc/}")
+	grep -sH "$2" "${pids[@]/%//comm}" | sed 's,^/proc/\([0-9]*\)/comm:,process \1 ,'
 }
 
 # remember_machine FILE - what expect_nothing_left compares with
@@ -216,13 +215,17 @@ checks_of() {
 
 checked_more() { [ "$(checks_of "$1")" -gt "$2" ]; }
 
-# expect_good_memory NODE - the guest goes on there, and neither console tells of an error
+# How many pages the guest uses, by the console at a, where it was started.
+guest_pages() { sed -n 's/^memguest: ready pages=\([0-9]*\).*/\1/p' "$(ram_of a)/$vm.console"; }
+
+# expect_good_memory NODE - the guest goes on there until it has checked each page, and neither console tells of an
+# error
 expect_good_memory() {
 	local before node
 
 	before=$(checks_of "$(other "$1")")
 	if [ "$(checks_of "$1")" -gt "$before" ]; then before=$(checks_of "$1"); fi
-	wait_until 30 checked_more "$1" "$before" || give_up "the guest at $1 does not go on"
+	wait_until 60 checked_more "$1" "$((before + $(guest_pages)))" || give_up "the guest at $1 does not go on"
 	for node in a b; do
 		if [ -s "$(ram_of "$node")/$vm.console" ]; then
 			guest_verdict "$(ram_of "$node")/$vm.console" > /dev/null ||
@@ -278,7 +281,7 @@ stop_daemons() {
 
 # field NODE MIGRATION PATH - of "wherry status --json": "state", "stats.rounds"
 field() {
-	wherry "$1" status "$2" --json | python3 -c '
+	wherry "$1" status "$2" --json | python3 -I -S -c '
 import functools, json, sys
 print(functools.reduce(dict.__getitem__, sys.argv[1].split("."), json.load(sys.stdin)[0]))' "$3"
 }
