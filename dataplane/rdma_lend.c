@@ -76,13 +76,22 @@ static void watch(struct lend *l, int fd)
 	(void)epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event); /* else it is looked at less often */
 }
 
+/* A device that is removed may keep the descriptor's file open. */
+static void unwatch(struct lend *l, int fd)
+{
+	(void)epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 static void take_down(struct lend *l)
 {
 	if (!l->verbs)
 		return;
+	unwatch(l, wh_verbs_fd(l->verbs));
 	wh_verbs_cut(l->verbs);
+	if (l->enroll)
+		unwatch(l, wh_rdma_enroll_fd(l->enroll));
 	l->enroll = wh_rdma_enroll_free(l->enroll);
 	wh_rdma_chunks_expel(&l->chunks, l->verbs);
 	l->verbs = wh_verbs_close(l->verbs);

@@ -25,11 +25,11 @@
 
 #include "wherry/limits.h"
 
-#define CHUNK_PAGES 16u
+#define CHUNK_PAGES UINT64_C(16)
 #define CHUNK_BYTES (CHUNK_PAGES * WH_PAGE_SIZE)
 #define CHUNKS      6u
 #define PAGES       (CHUNKS * CHUNK_PAGES)
-#define BYTES       ((uint64_t)PAGES * WH_PAGE_SIZE)
+#define BYTES       (PAGES * WH_PAGE_SIZE)
 #define RING        (1u << 20)
 #define START_NS    (100 * WH_NSEC_PER_SEC)
 

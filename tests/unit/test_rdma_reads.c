@@ -26,11 +26,11 @@
 #include "wherry/limits.h"
 #include "wherry/worker.h"
 
-#define CHUNK_PAGES 16u
+#define CHUNK_PAGES UINT64_C(16)
 #define CHUNK_BYTES (CHUNK_PAGES * WH_PAGE_SIZE)
 #define CHUNKS      5u /* the last one is half of one */
 #define PAGES       (CHUNKS * CHUNK_PAGES - CHUNK_PAGES / 2)
-#define BYTES       ((uint64_t)PAGES * WH_PAGE_SIZE)
+#define BYTES       (PAGES * WH_PAGE_SIZE)
 #define PEERS_ID    7u /* what the source calls the region */
 
 struct fixture {
@@ -215,7 +215,7 @@ static void a_page_of_a_lent_chunk_is_read(void **state)
 	assert_int_equal(read.run.first, CHUNK_PAGES + 3);
 	assert_int_equal(read.run.count, 2);
 	assert_memory_equal(read.contents, f->memory + (CHUNK_PAGES + 3) * WH_PAGE_SIZE,
-	                    2 * WH_PAGE_SIZE);
+	                    2 * (size_t)WH_PAGE_SIZE);
 	assert_false(f->reads->ops->take(f->reads, &read));
 	urgent_peer_expect_nothing(&f->urgent); /* it is not placed yet */
 
@@ -322,7 +322,7 @@ static void reads_that_are_flushed_have_failed(void **state)
 
 	come_up(f);
 	for (uint32_t i = 0; i < 3; i++)
-		assert_int_equal(ask(f, CHUNK_PAGES + 2 * i, 1), 0);
+		assert_int_equal(ask(f, CHUNK_PAGES + 2 * (uint64_t)i, 1), 0);
 	(void)fake_verbs_step(f->target, 0);
 	fake_verbs_fail(f->target, 0, -ETIMEDOUT);
 	fake_verbs_run(f->target);

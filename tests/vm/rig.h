@@ -96,7 +96,7 @@ void rig_finish(struct rig *rig, struct mover_pair *pair);
 void rig_done(struct rig *rig, struct mover_pair *pair);
 
 /* Move with the guest going on at the destination as soon as can be, and look at the memory. Takes a limit, so
- * that the first round is not over before the rounds are to end. */
+ * that the first round is not over before the rounds are to end. With RDMA pages must have been read by it. */
 void rig_move_behind(struct rig *rig, const struct mover_pair_config *cfg);
 
 /* After a precopy: the transport of all tests carried the pages, as mover and device say. */
