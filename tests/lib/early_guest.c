@@ -90,7 +90,7 @@ static void run(const struct early_guest *guest)
 	uint32_t next = 0;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	wh_assert(ram != MAP_FAILED);
+	wh_assert(ram != MAP_FAILED && guest->pages > 0);
 	for (uint32_t i = 0; guest->filled && i < guest->pages; i++)
 		fill(page_at(ram, i), (uint64_t)i << 32 | 1);
 	atomic_store(&control->ready, true);
