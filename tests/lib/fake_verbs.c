@@ -92,6 +92,9 @@ static void leave(pthread_mutex_t **lock)
 	(void)pthread_mutex_unlock(*lock);
 }
 
+/* To the end of the block. */
+#define in_fabric wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter()
+
 void fake_verbs_set_seed(uint64_t seed)
 {
 	fabric_seed = seed;
@@ -124,7 +127,7 @@ static void tell(struct wh_verbs *v, const struct wh_completion *c, uint64_t fre
 
 void fake_verbs_deliver(struct wh_verbs *v, const struct wh_completion *c)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	tell(v, c, 0);
 }
@@ -165,14 +168,14 @@ static void end_connection(struct wh_verbs *v, int code, const char *why)
 
 void fake_verbs_remove(struct wh_verbs *v, int code)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	end_connection(v, code, "the test removed the device");
 }
 
 void fake_verbs_fail(struct wh_verbs *v, uint32_t pair, int error)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	v->pairs[pair].fails = error;
 }
@@ -205,7 +208,7 @@ static void add_ghost(struct wh_verbs *v, uint32_t key, const uint8_t *addr)
 
 void fake_verbs_detach(struct wh_verbs *v, const void *addr)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	for (uint32_t i = 1; i < KEYS_MAX; i++) {
 		const struct key *k = &v->keys[i];
@@ -316,7 +319,7 @@ static void mark_peer(struct wh_verbs *v, uint32_t number, uint32_t value)
 
 bool fake_verbs_step(struct wh_verbs *v, uint32_t number)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	struct pair *pair = &v->pairs[number];
 	const struct fake_work *work = &pair->works[pair->performed % WH_RDMA_DEPTH_MAX];
 	int r = 0;
@@ -339,7 +342,7 @@ bool fake_verbs_step(struct wh_verbs *v, uint32_t number)
 
 void fake_verbs_run(struct wh_verbs *v)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	for (uint32_t i = 0; i < v->cfg.pairs; i++) {
 		while (fake_verbs_step(v, i))
@@ -370,7 +373,7 @@ static void listen_at_some_port(struct wh_verbs *v)
 
 int wh_verbs_open(struct wh_verbs **ret, const struct wh_verbs_config *cfg, struct wh_error *err)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	struct wh_verbs *v;
 
 	wh_assert(cfg->pairs >= 1 && cfg->pairs <= PAIRS_MAX && cfg->depth <= WH_RDMA_DEPTH_MAX);
@@ -412,7 +415,7 @@ static struct wh_verbs *find_listener(uint16_t port)
 
 int wh_verbs_advance(struct wh_verbs *v, struct wh_error *err)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	struct wh_verbs *peer;
 
 	if (v->cfg.passive || v->peer)
@@ -447,7 +450,7 @@ int wh_verbs_enroll(struct wh_verbs *v, const void *addr, uint64_t bytes, uint32
                     struct wh_verbs_key *ret)
 {
 	const uint32_t written = WH_VERBS_LOCAL_WRITE | WH_VERBS_REMOTE_WRITE;
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	uint32_t i = 1;
 	int r = 0;
 
@@ -483,7 +486,7 @@ static void assert_unused(const struct wh_verbs *v, uint32_t key)
 
 void wh_verbs_expel(struct wh_verbs *v, struct wh_verbs_key *key)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	struct key *k = key->handle;
 
 	if (!k)
@@ -510,7 +513,7 @@ static int post(struct wh_verbs *v, uint32_t number, const struct fake_work *wor
 
 int wh_verbs_write(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work *w)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	wh_assert(w->len >= 1 && w->len <= v->caps.write_len_max);
 	return post(v, pair, &(struct fake_work){ .kind = FAKE_WRITE, .w = *w });
@@ -518,7 +521,7 @@ int wh_verbs_write(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work
 
 int wh_verbs_read(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work *w)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	wh_assert(w->len >= 1 && w->len <= v->caps.write_len_max);
 	return post(v, pair, &(struct fake_work){ .kind = FAKE_READ, .w = *w });
@@ -526,7 +529,7 @@ int wh_verbs_read(struct wh_verbs *v, uint32_t pair, const struct wh_verbs_work 
 
 int wh_verbs_mark(struct wh_verbs *v, uint32_t pair, uint32_t value, uint64_t cookie)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	const struct fake_work work = {
 		.kind = FAKE_MARK,
 		.value = value,
@@ -552,7 +555,7 @@ static struct wh_completion take_news(struct wh_verbs *v)
 
 int wh_verbs_poll(struct wh_verbs *v, struct wh_completion *completions, uint32_t max)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	uint32_t n = 0;
 
 	wh_assert(!v->cut);
@@ -577,7 +580,7 @@ int wh_verbs_fd(const struct wh_verbs *v)
 
 int wh_verbs_arm(struct wh_verbs *v)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 	const int was_armed = v->armed;
 
 	v->armed = true;
@@ -586,7 +589,7 @@ int wh_verbs_arm(struct wh_verbs *v)
 
 void wh_verbs_cut(struct wh_verbs *v)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	if (v->cut)
 		return;
@@ -598,7 +601,7 @@ void wh_verbs_cut(struct wh_verbs *v)
 
 struct wh_verbs *wh_verbs_close(struct wh_verbs *v)
 {
-	wh_cleanup(leave) __attribute__((unused)) pthread_mutex_t *lock = enter();
+	in_fabric;
 
 	if (!v)
 		return NULL;
