@@ -125,7 +125,7 @@ int await_at(struct link_end *end, struct wh_event *ret)
 
 void await_frame_at(struct link_end *end, const void *data, uint32_t len)
 {
-	struct wh_event event;
+	struct wh_event event = { .type = WH_EVENT_CLOSED };
 
 	assert_int_equal(await_at(end, &event), 1);
 	assert_int_equal(event.type, WH_EVENT_FRAME);
