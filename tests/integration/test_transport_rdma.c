@@ -284,7 +284,8 @@ static void nothing_is_sent_again_that_had_landed_when_memory_was_taken_back(voi
 		assert_int_equal(await_at(&p->source, &event), 1);
 		assert_int_equal(event.type, i ? WH_EVENT_FRAME : WH_EVENT_WRITTEN);
 	}
-	assert_memory_equal(p->target.memory.addr, p->source.memory.addr, (size_t)512 * WH_PAGE_SIZE);
+	assert_memory_equal(p->target.memory.addr, p->source.memory.addr,
+	                    (size_t)512 * WH_PAGE_SIZE);
 	assert_in_range(wh_transport_sent(p->source.link).bytes - before.bytes, 512 * WH_PAGE_SIZE,
 	                513 * WH_PAGE_SIZE);
 }
