@@ -30,7 +30,7 @@
 #include "wherry/log.h"
 
 /* The guest stands still meanwhile. */
-#define LOOK_NS WH_NSEC_PER_MSEC
+#define LOOK_NS (WH_NSEC_PER_MSEC / 4)
 
 static uint64_t now(void)
 {

@@ -6,6 +6,9 @@
 
 #include "wherry/assert.h"
 
+/* A timer may be for less than a millisecond: a guest may stand still until it fires. */
+#define ACCURACY_US 1
+
 static int on_ready(sd_event_source *source, int fd, uint32_t events, void *ctx)
 {
 	struct wh_watch *w = ctx;
@@ -48,7 +51,7 @@ void wh_timer_start(struct wh_timer *t, sd_event *loop, uint64_t after_ns)
 {
 	wh_timer_stop(t);
 	wh_assert(sd_event_add_time_relative(loop, &t->source, CLOCK_MONOTONIC, after_ns / 1000,
-	                                     1000, on_fired, t) >= 0);
+	                                     ACCURACY_US, on_fired, t) >= 0);
 }
 
 void wh_timer_stop(struct wh_timer *t)
