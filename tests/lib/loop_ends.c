@@ -25,6 +25,17 @@ struct wh_transport *open_loop_end(bool passive)
 	return link;
 }
 
+struct wh_rdma_options small_rdma_options(uint32_t pairs, bool little_room)
+{
+	const uint64_t chunk_bytes = UINT64_C(16) * WH_PAGE_SIZE;
+
+	return (struct wh_rdma_options){
+		.pairs = pairs,
+		.chunk_bytes = chunk_bytes,
+		.pinned_bytes_max = little_room ? 3 * chunk_bytes : UINT64_MAX,
+	};
+}
+
 struct wh_transport *open_rdma_end(bool passive, const struct wh_rdma_options *options,
                                    void (*carries)(void *context, enum wh_transport_kind kind,
                                                    const char *why),

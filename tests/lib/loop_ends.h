@@ -23,6 +23,9 @@ struct wh_transport *open_rdma_end(bool passive, const struct wh_rdma_options *o
                                                    const char *why),
                                    void *context);
 
+/* What RDMA may use: chunks so small that little memory has many, and with @little_room only three at a time. */
+struct wh_rdma_options small_rdma_options(uint32_t pairs, bool little_room);
+
 /* Lend all of @ram, mapped, to the source's end: regions by their number. */
 void lend_to_loop(struct wh_transport *link, const struct wh_ram *ram);
 

@@ -53,11 +53,6 @@
 /* So long a read takes at most, by seed; and less than a millisecond at least. */
 #define READ_MS_MAX 6u
 
-/* Chunks that are known to a device at once, by both ends, if there is room for few. */
-#define FEW_CHUNKS 3u
-
-#define CHUNK_BYTES (UINT64_C(16) * WH_PAGE_SIZE)
-
 const struct wh_transport_ops *const wh_transports[] = { &wh_transport_loop, &wh_transport_rdma,
 	                                                 NULL };
 const struct wh_transport_ops *const wh_rdma_beside = &wh_transport_loop;
@@ -285,12 +280,8 @@ static void set_up_target(struct world *w, uint64_t pages)
 static struct wh_transport *open_end(struct world *w, bool passive)
 {
 	static struct wh_transport_ops lapsing;
-	const struct wh_rdma_options options = {
-		.pairs = 1 + (uint32_t)(w->seed % 4),
-		.chunk_bytes = CHUNK_BYTES,
-		.pinned_bytes_max = w->rdma == RDMA_LITTLE_ROOM ? FEW_CHUNKS * CHUNK_BYTES
-		                                                : UINT64_MAX,
-	};
+	const struct wh_rdma_options options =
+		small_rdma_options(1 + (uint32_t)(w->seed % 4), w->rdma == RDMA_LITTLE_ROOM);
 	struct wh_transport *link;
 
 	if (w->rdma == NO_RDMA)

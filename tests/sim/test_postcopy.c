@@ -57,10 +57,6 @@
 /* Failures of one run, at most; then it is left in peace. */
 #define LOSSES_MAX 6u
 
-/* For RDMA: chunks are small, so that there are some, and a walk is not all in one. */
-#define CHUNK_BYTES (UINT64_C(16) * WH_PAGE_SIZE)
-#define FEW_CHUNKS  3u
-
 /* Turns of the threads that serve faults by RDMA, while the link makes one. */
 #define TURNS_MAX 12u
 
@@ -399,12 +395,8 @@ static void close_world(struct world *w)
 
 static struct wh_transport *open_end(struct world *w, bool passive)
 {
-	const struct wh_rdma_options options = {
-		.pairs = 1 + pick(w, 2),
-		.chunk_bytes = CHUNK_BYTES,
-		.pinned_bytes_max = w->rdma == RDMA_LITTLE_ROOM ? FEW_CHUNKS * CHUNK_BYTES
-		                                                : UINT64_MAX,
-	};
+	const struct wh_rdma_options options =
+		small_rdma_options(1 + pick(w, 2), w->rdma == RDMA_LITTLE_ROOM);
 	struct wh_transport *link;
 
 	if (w->rdma == NO_RDMA)
