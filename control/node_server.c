@@ -183,7 +183,8 @@ static void on_resume(struct caller *c, const struct wh_node_message *msg)
 	struct wh_job *job = job_of(c, msg);
 
 	if (job && job->domain)
-		wh_domain_resumed(job); /* the source has been told, by a wherryd that did not live to note it */
+		wh_domain_resumed(
+			job); /* the source has been told, by a wherryd that did not live to note it */
 	if (job && wh_target_is_owed(job)) {
 		hand_job_to(c, job);
 		wh_owed_resume(job, c->peer);
