@@ -96,7 +96,7 @@ static bool runs(const struct wh_job *job)
 {
 	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
 
-	return domain && domain->active && !domain->paused;
+	return domain && domain->running;
 }
 
 static void on_resume(void *ctx, const char *text, const char *error)

@@ -368,7 +368,7 @@ static void a_guest_that_libvirt_had_let_run_was_here(void **state)
 /* libvirt refuses to resume it. */
 static void a_guest_that_runs_needs_not_be_resumed(void **state)
 {
-	static const struct wh_domain domain = { .name = "vm", .active = true };
+	static const struct wh_domain domain = { .name = "vm", .active = true, .running = true };
 	struct left_domain *f = *state;
 	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_DONE);
 
