@@ -78,7 +78,7 @@ static void end_vmm(void *ctx)
 	struct wh_job *job = ctx;
 	struct wh_job_domain *d = job->domain;
 
-	if (!d->frozen || d->vmm_gone)
+	if (!d->frozen || d->vmm_gone || d->killed)
 		return;
 	if (d->went_well && wh_ways_was_read(job)) {
 		wh_domain_thaw(job);
