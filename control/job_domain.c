@@ -125,8 +125,8 @@ static void remove_sockets(const struct wh_job *job)
 		(void)unlink(path); /* of a wherryd that was killed */
 	if (!*job->record.directory)
 		return;
-	if (!target && job->domain->moved && *job->domain->old_monitor)
-		(void)unlink(job->domain->old_monitor);
+	if (!target && job->domain->moved && *job->record.monitor)
+		(void)unlink(job->record.monitor);
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".sock");
 	unlink_ours(job, WH_DOMAIN_SOCKET_PREFIX, ".disks");
 	if (target && !needs_monitor(job))
@@ -141,7 +141,7 @@ void wh_domain_close(struct wh_job *job)
 		return;
 	wh_libvirt_forget(job->daemon->libvirt, job);
 	wh_timer_stop(&d->again);
-	wh_timer_stop(&d->finish_due);
+	wh_timer_stop(&d->read_due);
 	wh_timer_stop(&d->vmm_again);
 	wh_watch_stop(&d->vmm_watch);
 	wh_closep(&d->vmm_pidfd);

@@ -18,23 +18,29 @@
  *	QEMU's stream   ~~ held back
  *	the guest stands still: last pass
  *	                                   <-  landed
- *	the stream is let go  ~~~~~~~~~~~~~~~~~~~> QEMU has loaded; the domain is paused
- *	libvirt hears that: journal: done
- *	run                                ->      journal: done     the commit
- *	                                           resumes the domain
+ *	the stream is let go  ~~~~~~~~~~~~~~~~~~~> QEMU has loaded
+ *	libvirt calls Finish:
+ *	QEMU is frozen
+ *	                ~~~~~~~~~~~~~~~~~~~~~~~~~> QEMU is frozen; libvirt hears the call
+ *	                                           journal: done     the commit
+ *	                                           QEMU is thawed, libvirt lets the guest run
  *	                                   <-  running
+ *	libvirt hears that all went well
+ *	journal: done; QEMU is thawed, and libvirt ends it
  *
- * libvirt resumes the guest at the source unless it hears that the target's half went well. So only
- * once it has read that, or the source's QEMU is gone, is the domain resumed at the target, and no
- * failure, of whomever, lets it run on both.
+ * libvirt resumes the guest at the source unless it hears that the target's half went well. A QEMU that is
+ * frozen does not do that before it is known that the guest does not run at the target: so no failure, of
+ * whomever, lets it run on both.
  *
  *	job_domain.c          what both sides share
  *	job_domain_ways.c     sockets that lead to the other node, and what goes through them
  *	job_domain_disks.c    disks that are not shared
- *	job_domain_source.c   a source, until libvirt has ended it
+ *	job_domain_source.c   a source, until its stream is let go
+ *	job_domain_finish.c   from there until libvirt has ended it
  *	job_domain_undo.c     or until all is as it was
  *	job_domain_native.c   a source whose memory QEMU moves
- *	job_domain_target.c   a target
+ *	job_domain_target.c   a target, until its memory has landed
+ *	job_domain_commit.c   from there until the guest runs
  *	job_domain_recover.c  what an earlier wherryd left in the journal
  */
 
@@ -78,29 +84,36 @@ struct wh_job_domain {
 	struct wh_timer vmm_again; /* it could not be watched so far */
 	int vmm_pidfd;
 	bool vmm_gone;
-	unsigned due; /* calls to libvirt whose answers come to this job */
+	unsigned due;             /* calls to libvirt whose answers come to this job */
+	struct wh_timer again;    /* something of libvirt's is to be tried again */
+	bool rpc_ended;           /* libvirt's own connection */
+	bool recovered;           /* by a later wherryd */
+	void (*ended)(void *ctx); /* to be called when libvirt is done; NULL for nothing */
 
 	/* Source. */
 	struct wh_node_disk files[WH_DISKS_MAX]; /* that may have to be copied */
 	uint32_t file_count;
-	struct wh_timer finish_due; /* once the stream is let go: whether that is answered */
-	bool recovered;             /* by a later wherryd */
-	bool migrating;             /* libvirt is at it; counted in @due */
-	bool moved;                 /* the guest has, and the target is to let it run */
-	void (*ended)(void *ctx);   /* to be called when libvirt is done; NULL for nothing */
-	bool ignoring;              /* x-ignore-shared may be on */
+	bool migrating;           /* libvirt is at it; counted in @due */
+	bool finishing;           /* it is, or may be, about to let the guest run at the target */
+	bool frozen;              /* QEMU, by us */
+	bool went_well;           /* is what the target's libvirt has answered */
+	bool asked;               /* the target, who knew */
+	bool moved;               /* the guest has */
+	struct wh_timer read_due; /* then: whether our libvirtd has read so */
+	bool killed;              /* QEMU, by us */
+	bool by_libvirt;          /* it knows that the guest has moved, and has forgotten it */
+	bool ignoring;            /* x-ignore-shared may be on */
 	bool persistent;
-	char old_monitor[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of our last move */
 	char *live_xml;
 	char *persistent_xml;
 	char *disks; /* to be copied, "vda,vdb"; NULL if none is */
 	bool leaves; /* they are */
-	struct wh_timer again;
 
 	/* Target. */
 	struct wh_hook *hook;
 	bool proceeded; /* libvirt rules from here on */
 	bool leaving;   /* the guest is at the source: what came is being removed */
+	bool passed_on; /* an earlier wherryd has told libvirt to let the guest run */
 };
 
 /* job_domain.c */
@@ -140,12 +153,12 @@ void wh_ways_arrive(struct wh_job *job, const struct wh_target_tunnel *tunnel);
  */
 bool wh_ways_hold_replies(struct wh_job *job);
 void wh_ways_release_replies(struct wh_job *job);
-/*
- * Source: wait for the next reply of the target's libvirtd. Then: whether our libvirtd has read one that
- * says that all went well.
- */
-void wh_ways_await_reply(struct wh_job *job);
-bool wh_ways_was_good_reply_read(const struct wh_job *job);
+/* Pass on the call of Finish, or its answer, that waits. */
+void wh_ways_go_on(struct wh_job *job);
+/* Source: whether our libvirtd has read all that the target's has said. */
+bool wh_ways_was_read(const struct wh_job *job);
+/* Whether libvirt's connection is there. */
+bool wh_ways_has_rpc(const struct wh_job *job);
 /* Let go what is held back, now or when it comes. */
 void wh_ways_release(struct wh_job *job);
 /* Close all of them, both ends, and listen no more. */
@@ -181,10 +194,23 @@ const char *wh_domain_choose(struct wh_job *job, const char *why);
 void wh_domain_begin(struct wh_job *job);  /* described, and in the journal */
 void wh_domain_near(struct wh_job *job);   /* all but its disks */
 void wh_domain_leaves(struct wh_job *job); /* QEMU begins to send: its disks are there */
+void wh_domain_nears_stop(struct wh_job *job);
 void wh_domain_converged(struct wh_job *job);
 void wh_domain_event(struct wh_job *job, const char *name, const char *status);
 void wh_domain_landed(struct wh_job *job);
-void wh_domain_moved(struct wh_job *job); /* its QEMU is gone here */
+
+/* job_domain_finish.c */
+void wh_domain_finish(struct wh_job *job);              /* libvirt calls for it */
+void wh_domain_finished(struct wh_job *job, bool well); /* and it is answered */
+void wh_domain_rpc_ended(struct wh_job *job);
+void wh_domain_moved(struct wh_job *job);                /* the guest runs at the target */
+void wh_domain_ask(struct wh_job *job, const char *why); /* or not: who knows */
+/* The target does; @owed: and lacks some of its memory. */
+void wh_domain_told(struct wh_job *job, bool runs_there, bool owed);
+void wh_domain_thaw(struct wh_job *job); /* does nothing if it is not frozen */
+void wh_domain_kill(struct wh_job *job); /* it is frozen, and the guest has moved */
+/* Whether libvirt, or its definition of the domain, has still to end; then @ended is called later. */
+bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx));
 
 /* job_domain_undo.c */
 /* Each call to libvirt that answers to a source ends with this. Return: whether the job goes on. */
@@ -195,8 +221,6 @@ void wh_domain_monitor_lost(struct wh_job *job, const char *why);
 /* What only domains have. Return: whether it was that. */
 bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg);
 void wh_domain_target_failed(struct wh_job *job, const char *why); /* after it was let go */
-/* Whether libvirt has still to do; then @ended is called later. */
-bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx));
 
 /* job_domain_native.c */
 /* Start the process that carries what is large, in the migration's cgroup. 0 or -errno. */
@@ -214,10 +238,6 @@ wh_must_check int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer 
 /* Its QEMU is the one that was expected: go on. */
 void wh_domain_target_described(struct wh_job *job);
 void wh_domain_proceed(struct wh_job *job, bool running);
-/* The source says that the guest is gone there. Does nothing if that is known. */
-void wh_domain_run(struct wh_job *job, struct wh_peer *peer);
-/* Committed: resume it, and go on trying until it is. */
-void wh_domain_let_run(struct wh_job *job);
 void wh_domain_target_undo(struct wh_job *job);
 /* Whether it may be the guest's place, by the source's word only: nothing else undoes it. */
 bool wh_domain_is_claimed(const struct wh_job *job);
@@ -226,9 +246,25 @@ void wh_domain_give_up(struct wh_job *job, const char *why);
 /* The guest is at the source, for good: remove what came, and tell @peer when that is done. */
 void wh_domain_stay(struct wh_job *job, struct wh_peer *peer);
 
+/* job_domain_commit.c */
+void wh_domain_target_finish(struct wh_job *job); /* the source's libvirt calls for it */
+void wh_domain_target_finished(struct wh_job *job, bool well); /* and ours has answered */
+void wh_domain_target_rpc_ended(struct wh_job *job);
+void wh_domain_resumed(
+	struct wh_job *job); /* committed: the guest runs, or stands still as it did */
+/* Committed, and that is not known: find out, and go on trying. */
+void wh_domain_let_run(struct wh_job *job);
+/* The source asks where the guest is: committed, or failed sooner or later. */
+void wh_domain_target_ask(struct wh_job *job, struct wh_peer *peer);
+/* Its QEMU has ended, or the monitor of one that has. */
+void wh_domain_target_gone(struct wh_job *job);
+/* Whether libvirt's connection is still needed; then @ended is called later. */
+bool wh_domain_target_is_ending(struct wh_job *job, void (*ended)(void *ctx));
+
 /* job_domain_recover.c */
 void wh_domain_recover_begun(struct wh_job *job);  /* a source that is to be undone */
 void wh_domain_recover_source(struct wh_job *job); /* in phase asking */
+void wh_domain_recover_moved(struct wh_job *job);  /* in phase done or postcopy */
 void wh_domain_recover_target(struct wh_job *job);
 void wh_domain_recover_owed(struct wh_job *job); /* a target in post-copy */
 

@@ -141,8 +141,8 @@ static void on_tick(void *ctx)
 {
 	struct wh_job *job = ctx;
 
-	if (!job->domain->migrating)
-		return;
+	if (!job->domain->migrating || job->domain->frozen)
+		return; /* what libvirt asks of a QEMU that is frozen is not answered */
 	wh_libvirt_job(job->daemon->libvirt, job->record.vm, on_job, job);
 	wh_timer_start(&job->tick, job->daemon->loop, TICK_NS);
 }

@@ -4,8 +4,8 @@
  * What an earlier wherryd, which was killed, left of domains.
  *
  * Its tunnels died with it, so libvirt's migration has failed, unless it was over but for its end
- * here. What counts is the source's QEMU, and libvirt may be about to end it: so its process is
- * looked at only once libvirt has no job in the domain any more.
+ * here. A source's QEMU that is frozen, or gone, says that libvirt was about to let the guest run at the target: the target
+ * is asked. Any other is the guest's place, once libvirt has no job in the domain any more.
  */
 
 #include "job_domain.h"
@@ -38,7 +38,7 @@ static void on_libvirt_job(void *ctx, const struct wh_libvirt_job *libvirt, cons
 
 	(void)error;
 	job->domain->due--;
-	if (job->domain->moved)
+	if (job->domain->finishing)
 		return;
 	if (!libvirt || libvirt->active)
 		look_again(job);
@@ -56,6 +56,16 @@ static void look(void *ctx)
 	wh_libvirt_job(job->daemon->libvirt, job->record.vm, on_libvirt_job, job);
 }
 
+/* Frozen, or gone. */
+static void ask(struct wh_job *job)
+{
+	if (job->domain->moved)
+		return;
+	job->domain->finishing = true;
+	job->domain->rpc_ended = true;
+	wh_domain_ask(job, job->reason.text);
+}
+
 static void on_vmm_gone(void *ctx, uint32_t events)
 {
 	struct wh_job *job = ctx;
@@ -66,7 +76,7 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	if (job->state == WH_JOB_CANCELLING)
 		wh_domain_undo(job); /* there is nothing left to undo in it */
 	else
-		wh_domain_moved(job);
+		ask(job);
 }
 
 void wh_domain_recover_begun(struct wh_job *job)
@@ -81,10 +91,23 @@ void wh_domain_recover_begun(struct wh_job *job)
 void wh_domain_recover_source(struct wh_job *job)
 {
 	job->continued = true; /* as far as we know */
+	job->domain->recovered = true;
 	job->domain->ignoring = job->record.engine == WH_ENGINE_OFFLOAD;
 	wh_domain_watch_vmm(job, on_vmm_gone);
-	if (!job->domain->vmm_gone)
+	if (job->domain->vmm_gone)
+		return;
+	job->domain->frozen = wh_process_is_frozen(&job->record.vmm);
+	if (job->domain->frozen)
+		ask(job);
+	else
 		look(job);
+}
+
+void wh_domain_recover_moved(struct wh_job *job)
+{
+	job->domain->recovered = job->domain->moved = true;
+	if (wh_process_is_frozen(&job->record.vmm))
+		wh_domain_kill(job);
 }
 
 static void on_target_gone(void *ctx, uint32_t events)
@@ -94,22 +117,31 @@ static void on_target_gone(void *ctx, uint32_t events)
 	(void)events;
 	wh_watch_stop(&job->domain->vmm_watch);
 	job->domain->vmm_gone = true;
-	if (!wh_phase_is_committed(job->record.phase))
-		wh_job_fail(job, WH_OUTCOME_FAILED, job->reason.text);
+	wh_domain_target_gone(job);
+}
+
+/* The last of the one that was killed may have been to freeze it. */
+static void begin_target(struct wh_job *job)
+{
+	job->domain->recovered = job->domain->rpc_ended = true;
+	job->domain->passed_on = wh_phase_is_committed(job->record.phase);
+	if (wh_process_is_frozen(&job->record.vmm))
+		(void)wh_process_thaw(&job->record.vmm);
+	wh_domain_watch_vmm(job, on_target_gone);
 }
 
 void wh_domain_recover_target(struct wh_job *job)
 {
 	job->domain->proceeded = true;
 	job->landed_here = true; /* if it had not, libvirt ends this QEMU */
-	wh_domain_watch_vmm(job, on_target_gone);
+	begin_target(job);
 	if (wh_phase_is_committed(job->record.phase))
 		wh_domain_let_run(job);
 }
 
 void wh_domain_recover_owed(struct wh_job *job)
 {
-	wh_domain_watch_vmm(job, on_target_gone);
+	begin_target(job);
 	if (job->resuming)
 		wh_domain_let_run(job);
 }

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A source whose guest is a domain - from the target's leave to begin until libvirt has ended it.
+ * A source whose guest is a domain - from the target's leave to begin until the device state may go.
  *
  *	expected  -> sockets that lead there -> x-ignore-shared on -> XML -> libvirt begins
  *	ready     -> mover, as ever
  *	converged -> journal: asking -> proceed -> QEMU's stream comes, and is held back
  *	          -> the guest stands still and its I/O is drained: FINISH to the mover
- *	landed    -> the stream is let go -> libvirtd has read that all went well at the target
- *	          -> journal: done or postcopy -> run
+ *	landed    -> the stream is let go: job_domain_finish.c
  *
  * libvirt rules: it stops the guest, and resumes it if its migration fails. What is undone here is
- * what was done here. After the stream was let go only that libvirtd has read so, or the end of QEMU's
- * process, says that the guest has moved, and only the end of libvirt's migration that it has not.
+ * what was done here.
  */
 
 #include <errno.h>
@@ -29,9 +27,6 @@
 #include "wherry/clock.h"
 #include "wherry/log.h"
 
-/* The guest stands still meanwhile. */
-#define LOOK_NS (WH_NSEC_PER_MSEC / 4)
-
 static uint64_t now(void)
 {
 	return wh_now_ns(&wh_clock_monotonic);
@@ -40,34 +35,6 @@ static uint64_t now(void)
 static void fail(struct wh_job *job, const char *why)
 {
 	wh_job_fail(job, WH_OUTCOME_FAILED, why);
-}
-
-/* The guest has moved. */
-
-static void send_run(struct wh_job *job)
-{
-	struct wh_node_message msg = { .type = WH_NODE_RUN };
-
-	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
-	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
-	wh_peer_send(job->peer, &msg);
-}
-
-void wh_domain_moved(struct wh_job *job)
-{
-	struct wh_error err;
-
-	job->domain->moved = true;
-	if (job->state == WH_JOB_PRECOPY || job->state == WH_JOB_PAUSED)
-		wh_job_move(job, WH_JOB_HAND_OVER); /* its last moments were missed */
-	/* Without this record the next wherryd finds QEMU gone, and knows as much. */
-	if (wh_job_record(job, job->postcopy ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0)
-		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
-		       WH_STR("reason", err.text));
-	if (job->peer)
-		send_run(job);
-	else
-		wh_asking_enter(job, "the connection to the target is lost");
 }
 
 static void on_vmm_gone(void *ctx, uint32_t events)
@@ -79,30 +46,14 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	job->domain->vmm_gone = true;
 	if (job->domain->moved)
 		return; /* as was known */
-	if (job->state == WH_JOB_CANCELLING)
+	if (job->state == WH_JOB_CANCELLING) {
 		wh_domain_undo_further(job);
-	else if (job->continued)
-		wh_domain_moved(job);
-	else
+	} else if (job->domain->finishing) {
+		wh_domain_ask(job, "the source's QEMU is gone");
+	} else {
+		job->continued = false;
 		fail(job, "the source's QEMU is gone");
-}
-
-/*
- * After the stream was let go, the next call to the target's libvirtd is Finish. Our libvirtd resumes the
- * guest if that fails, or if its answer does not come. One that has read that all went well only
- * ends its QEMU; if it is killed before it has, its successor leaves the guest paused for somebody
- * to decide, and we have. QEMU itself takes its time to end: it gives back the guest's memory first.
- */
-static void on_finish_due(void *ctx)
-{
-	struct wh_job *job = ctx;
-
-	if (job->domain->moved || job->state == WH_JOB_CANCELLING)
-		return;
-	if (wh_ways_was_good_reply_read(job))
-		wh_domain_moved(job);
-	else
-		wh_timer_start(&job->domain->finish_due, job->daemon->loop, LOOK_NS);
+	}
 }
 
 /* libvirt. */
@@ -113,6 +64,7 @@ static void on_migrated(void *ctx, const char *text, const char *error)
 	struct wh_error err;
 
 	job->domain->migrating = false;
+	job->domain->by_libvirt = text != NULL;
 	if (!wh_domain_answered(job)) {
 		wh_domain_undo_further(job);
 		return;
@@ -124,6 +76,10 @@ static void on_migrated(void *ctx, const char *text, const char *error)
 	if (text || job->domain->vmm_gone || job->domain->moved)
 		return; /* the end of its QEMU leads on */
 	(void)wh_fail(&err, 0, "libvirt: %s", error);
+	if (job->domain->finishing) {
+		wh_domain_ask(job, err.text);
+		return;
+	}
 	job->continued = false; /* QEMU lives, and libvirt lets the guest go on in it */
 	fail(job, err.text);
 }
@@ -143,14 +99,10 @@ static void migrate(struct wh_job *job)
 		.live_xml = d->live_xml,
 		.persistent_xml = d->persistent_xml,
 		.persistent = d->persistent,
-		.paused = true,
 	};
 	const bool native = job->record.engine == WH_ENGINE_NATIVE;
 
-	/* Post-copy is a guest that runs there while QEMU here still has its memory. */
 	m.postcopy = native && job->may_postcopy;
-	m.paused = !m.postcopy;
-
 	(void)snprintf(destination, sizeof(destination), "qemu+unix:///system?socket=%s",
 	               d->leads[WH_STREAM_LIBVIRT].path);
 	(void)snprintf(memory, sizeof(memory), "unix://%s", d->leads[WH_STREAM_MEMORY].path);
@@ -322,8 +274,8 @@ static void note_old_monitor(struct wh_job *job, const char *xml)
 
 	while (path && path > xml && path[-1] != ':' && path[-1] != '\'' && path[-1] != '"')
 		path--;
-	if (path && *path == '/' && strcspn(path, ",") < sizeof(job->domain->old_monitor))
-		(void)snprintf(job->domain->old_monitor, sizeof(job->domain->old_monitor), "%.*s",
+	if (path && *path == '/' && strcspn(path, ",") < sizeof(job->record.monitor))
+		(void)snprintf(job->record.monitor, sizeof(job->record.monitor), "%.*s",
 		               (int)strcspn(path, ","), path);
 }
 
@@ -397,14 +349,14 @@ bool wh_domain_message(struct wh_job *job, const struct wh_node_message *msg)
 {
 	const bool preparing = job->state == WH_JOB_PREPARING;
 
+	if (msg->type == WH_NODE_RUNNING && job->domain->finishing)
+		wh_domain_moved(job); /* what follows from that is not for domains only */
 	if (preparing && msg->type == WH_NODE_WELCOME)
 		expect(job);
 	else if (preparing && msg->type == WH_NODE_EXPECTED && !*job->record.directory)
 		on_expected(job, msg);
 	else if (preparing && msg->type == WH_NODE_READY && job->domain->migrating && !job->worker)
 		on_ready(job, msg);
-	else if (job->state == WH_JOB_ASKING && msg->type == WH_NODE_RUNNING)
-		wh_asking_answer(job, true, job->postcopy);
 	else
 		return false;
 	return true;
@@ -418,8 +370,11 @@ void wh_domain_target_failed(struct wh_job *job, const char *why)
 	(void)snprintf(job->reason.text, sizeof(job->reason.text), "%s", why);
 	wh_log(WH_LOG_ERROR, "migration.target-failed", WH_STR("migration", job->record.id),
 	       WH_STR("vm", job->record.vm), WH_STR("reason", why));
-	if (!moved)
-		return; /* libvirt has the next word */
+	if (!moved) { /* libvirt has the next word */
+		job->domain->finishing = false;
+		wh_domain_thaw(job);
+		return;
+	}
 	job->outcome = WH_OUTCOME_FAILED;
 	wh_job_move(job, WH_JOB_CANCELLING);
 	wh_undo_source(job);
@@ -456,7 +411,6 @@ static void proceed(struct wh_job *job)
 	}
 	if (job->peer)
 		wh_peer_send(job->peer, &msg);
-	wh_job_record_ahead(job, WH_PHASE_DONE); /* while the guest still runs */
 }
 
 /* The disks come before QEMU's stream, and the mover lingers for as long. */
@@ -474,6 +428,16 @@ void wh_domain_leaves(struct wh_job *job)
 	job->domain->leaves = true;
 	job->disks.value[WH_STAT_LEFT_BYTES] = 0;
 	if (wh_worker_switch(job->worker, WH_SWITCH_PAUSE, &err) < 0)
+		fail(job, err.text);
+}
+
+/* QEMU is about to stop the guest, within milliseconds: send what that has written since the last round. */
+void wh_domain_nears_stop(struct wh_job *job)
+{
+	struct wh_error err;
+
+	if (job->worker && job->state == WH_JOB_HAND_OVER && job->switching == WH_SWITCH_NONE &&
+	    wh_worker_again(job->worker, &err) < 0)
 		fail(job, err.text);
 }
 
@@ -536,16 +500,5 @@ void wh_domain_landed(struct wh_job *job)
 		return;
 	job->times.landed_ns = now();
 	job->continued = true;
-	job->domain->finish_due = (struct wh_timer){ .fired = on_finish_due, .ctx = job };
-	wh_timer_start(&job->domain->finish_due, job->daemon->loop, LOOK_NS);
-	wh_ways_await_reply(job);
 	wh_ways_release(job);
-}
-
-bool wh_domain_is_ending(struct wh_job *job, void (*ended)(void *ctx))
-{
-	if (!job->domain || !job->domain->migrating)
-		return false;
-	job->domain->ended = ended;
-	return true;
 }

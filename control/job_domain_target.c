@@ -9,11 +9,10 @@
  *	hook      -> libvirtd's answer is to be held -> our monitor -> compare RAM
  *	          -> x-ignore-shared on -> the hook is let go -> mover -> ready
  *	proceed   -> journal: asking -> the answer is let go
- *	landed    -> its QEMU loads the device state; libvirt leaves the domain paused
- *	run       -> journal: done or postcopy (the commit) -> resume the domain -> running
+ *	landed    -> its QEMU loads the device state: job_domain_commit.c
  *
- * From proceed on the domain may be the guest's only place, and whether it is, the source alone
- * knows. So nothing but its word, or the end of the QEMU here, ends what is not yet committed.
+ * From proceed on libvirt rules. So nothing but the source's word, or the end of the QEMU here, ends what is
+ * not committed.
  */
 
 #include <errno.h>
@@ -39,7 +38,6 @@ static void fail(struct wh_job *job, const char *why)
 	wh_job_fail(job, WH_OUTCOME_FAILED, why);
 }
 
-/* The end of its QEMU before it was ever the guest's. */
 static void on_vmm_gone(void *ctx, uint32_t events)
 {
 	struct wh_job *job = ctx;
@@ -47,10 +45,7 @@ static void on_vmm_gone(void *ctx, uint32_t events)
 	(void)events;
 	wh_watch_stop(&job->domain->vmm_watch);
 	job->domain->vmm_gone = true;
-	if (job->state == WH_JOB_CANCELLING)
-		wh_domain_target_undo(job);
-	else if (!wh_phase_is_committed(job->record.phase))
-		fail(job, "libvirt has ended the domain here");
+	wh_domain_target_gone(job);
 }
 
 /* The hook. */
@@ -105,12 +100,15 @@ static bool runs(const struct wh_daemon *daemon, const char *name)
 	return wh_qmp_domain_pid(&pid, daemon->config->libvirt->pids, name, &err) == 0;
 }
 
-static int check(struct wh_daemon *daemon, const struct wh_node_message *expect,
-                 struct wh_error *err)
+static int check(struct wh_daemon *daemon, const struct wh_peer *source,
+                 const struct wh_node_message *expect, struct wh_error *err)
 {
 	const struct wh_domain *domain;
 	struct wh_error why;
 
+	if (!wh_peer_knows_domains(source))
+		return wh_fail(err, -EPROTO,
+		               "the source's wherryd is too old to move domains here");
 	if (!daemon->libvirt)
 		return wh_fail(err, -ENOENT, "its configuration has no 'libvirt'");
 	if (!wh_libvirt_connected(daemon->libvirt, &why))
@@ -160,7 +158,7 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
                          struct wh_error *err)
 {
 	struct wh_job *job;
-	int r = check(daemon, expect, err);
+	int r = check(daemon, peer, expect, err);
 
 	if (r < 0)
 		return wh_context(err, r, "domain '%s' cannot come to node %s", expect->vm,
@@ -191,13 +189,13 @@ void wh_domain_proceed(struct wh_job *job, bool running)
 		return;
 	}
 	job->domain->proceeded = true;
+	wh_job_record_ahead(job, WH_PHASE_DONE); /* while the guest still runs */
 	if (native) {
 		wh_job_move(job, WH_JOB_PRECOPY);
 		wh_domain_watch_vmm(job, on_vmm_gone);
 		return;
 	}
 	wh_ways_release_replies(job);
-	wh_job_record_ahead(job, WH_PHASE_DONE); /* while the guest still runs */
 }
 
 bool wh_domain_is_claimed(const struct wh_job *job)
@@ -306,74 +304,6 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 		undefine(job);
 	else
 		wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);
-}
-
-/* The guest's place is here. */
-
-static void on_retry(void *ctx)
-{
-	wh_domain_let_run(ctx);
-}
-
-static void on_resumed(void *ctx, const char *text, const char *error)
-{
-	struct wh_job *job = ctx;
-
-	job->domain->due--;
-	if (text || job->domain->vmm_gone) {
-		wh_target_settle(job);
-		return;
-	}
-	/* libvirt may not have ended its own part yet, or be away. */
-	(void)wh_fail(&job->note, 0, "the guest waits to be resumed here: %s", error);
-	job->domain->again = (struct wh_timer){ .fired = on_retry, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
-}
-
-void wh_domain_let_run(struct wh_job *job)
-{
-	job->resuming = true;
-	if (!job->record.running) {
-		wh_target_settle(job);
-		return;
-	}
-	job->domain->due++;
-	wh_libvirt_resume(job->daemon->libvirt, job->record.vm, on_resumed, job);
-}
-
-static void on_run_again(void *ctx)
-{
-	struct wh_job *job = ctx;
-
-	wh_domain_run(job, job->peer);
-}
-
-void wh_domain_run(struct wh_job *job, struct wh_peer *peer)
-{
-	const bool owed = job->postcopy && !job->arrived;
-	struct wh_error err;
-
-	job->peer = peer;
-	if (job->resuming)
-		return; /* it hears of it soon */
-	wh_timer_stop(&job->domain->again);
-	if (wh_phase_is_committed(job->record.phase)) {
-		wh_target_tell(job, WH_NODE_RUNNING);
-		return;
-	}
-	if (job->state == WH_JOB_PRECOPY && job->record.engine == WH_ENGINE_NATIVE)
-		wh_job_move(job, WH_JOB_HAND_OVER); /* QEMU has all of it */
-	if (job->state != WH_JOB_HAND_OVER)
-		return; /* the end of its QEMU ends this */
-	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {
-		wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", job->record.id),
-		       WH_STR("reason", err.text));
-		job->domain->again = (struct wh_timer){ .fired = on_run_again, .ctx = job };
-		wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
-		return;
-	}
-	wh_timer_stop(&job->timer);
-	wh_domain_let_run(job);
 }
 
 /* Undoing: what libvirt has made, libvirt takes away. */

@@ -162,6 +162,7 @@ void wh_domain_undo(struct wh_job *job)
 {
 	/* libvirt's migration fails for want of its ways, and the guest goes on if it stood still. */
 	wh_ways_close(job);
+	wh_domain_thaw(job);
 	if (job->times.stopped_ns || !job->worker ||
 	    !wh_worker_stop(job->worker, SIGTERM, go_on, job))
 		go_on(job);

@@ -73,6 +73,34 @@ static bool is_held(const struct wh_way *way)
 	return way->stream == WH_STREAM_MEMORY && way->job->record.role == WH_ROLE_SOURCE;
 }
 
+static void on_gate(void *ctx, enum wh_tunnel_gate gate)
+{
+	struct wh_way *way = ctx;
+	struct wh_job *job = way->job;
+	const bool source = job->record.role == WH_ROLE_SOURCE;
+
+	if (gate == WH_GATE_CALL && source)
+		wh_domain_finish(job);
+	else if (gate == WH_GATE_CALL)
+		wh_domain_target_finish(job);
+	else if (source)
+		wh_domain_finished(job, gate == WH_GATE_GOOD);
+	else
+		wh_domain_target_finished(job, gate == WH_GATE_GOOD);
+}
+
+static void on_rpc_ended(void *ctx, int result)
+{
+	struct wh_way *way = ctx;
+	struct wh_job *job = way->job;
+
+	(void)result;
+	if (job->record.role == WH_ROLE_SOURCE)
+		wh_domain_rpc_ended(job);
+	else
+		wh_domain_target_rpc_ended(job);
+}
+
 static void carry(struct wh_way *way, int to, const struct wh_target_tunnel *from)
 {
 	struct wh_job_domain *d = way->job->domain;
@@ -81,6 +109,11 @@ static void carry(struct wh_way *way, int to, const struct wh_target_tunnel *fro
 		                        .b = to };
 
 	cfg.mode = way->mode;
+	if (way->mode == WH_TUNNEL_RPC) {
+		cfg.at_gate = on_gate;
+		cfg.said_all = on_rpc_ended;
+		cfg.ctx = way;
+	}
 	if (from) {
 		cfg.early = from->early;
 		cfg.early_len = from->early_len;
@@ -230,6 +263,7 @@ static void on_accept(void *ctx, uint32_t events)
 	if (is_held(way)) {
 		way->mode = WH_TUNNEL_HOLD_ALL;
 		wh_domain_leaves(job);
+		wh_domain_nears_stop(job);
 		wh_qmp_call(job->qmp, "query-migrate-capabilities", NULL, on_capabilities, job);
 	}
 	connect_way(way);
@@ -337,19 +371,24 @@ bool wh_ways_hold_replies(struct wh_job *job)
 	return way != NULL;
 }
 
-void wh_ways_await_reply(struct wh_job *job)
+bool wh_ways_has_rpc(const struct wh_job *job)
+{
+	return rpc_way(job) != NULL;
+}
+
+bool wh_ways_was_read(const struct wh_job *job)
+{
+	const struct wh_way *way = rpc_way(job);
+
+	return way && wh_tunnel_was_read(way->tunnel);
+}
+
+void wh_ways_go_on(struct wh_job *job)
 {
 	struct wh_way *way = rpc_way(job);
 
 	if (way)
-		wh_tunnel_await_reply(way->tunnel);
-}
-
-bool wh_ways_was_good_reply_read(const struct wh_job *job)
-{
-	const struct wh_way *way = rpc_way(job);
-
-	return way && wh_tunnel_was_good_reply_read(way->tunnel);
+		wh_tunnel_go_on(way->tunnel);
 }
 
 void wh_ways_release_replies(struct wh_job *job)

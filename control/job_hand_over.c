@@ -170,7 +170,7 @@ static void end_precopy(struct wh_job *job)
 
 void wh_hand_over_converged(struct wh_job *job)
 {
-	if (!job->stopped)
+	if (!job->stopped && !job->domain)
 		stop_guest(job);
 }
 
@@ -290,9 +290,8 @@ void wh_hand_over_landed(struct wh_job *job)
 
 static void send_ask(struct wh_job *job)
 {
-	const enum wh_node_type question = job->domain ? WH_NODE_RUN : WH_NODE_ASK;
 	const enum wh_node_type end = job->staying ? WH_NODE_STAY : WH_NODE_FINISHED;
-	struct wh_node_message msg = { .type = job->closing ? end : question };
+	struct wh_node_message msg = { .type = job->closing ? end : WH_NODE_ASK };
 
 	memcpy(msg.migration, job->record.id, WH_NAME_MAX);
 	memcpy(msg.token, job->record.token, WH_TOKEN_BYTES);
@@ -353,6 +352,8 @@ void wh_asking_welcome(struct wh_job *job)
 
 void wh_asking_answer(struct wh_job *job, bool committed, bool owed)
 {
+	if (job->domain)
+		wh_domain_told(job, committed, owed);
 	if (committed && owed && !job->arrived) {
 		wh_postcopy_owed(job);
 		return;
@@ -423,7 +424,8 @@ static void retire(struct wh_job *job)
 		.vmm = job->record.vmm,
 		.qmp = completed && job->qmp_ready ? job->qmp : NULL,
 		.qmp_path = job->vm ? job->vm->qmp : "",
-		.kill = !completed && !job->domain, /* libvirt ends its own */
+		.kill = !completed,
+		.leave = job->domain != NULL, /* libvirt ends its own */
 		.ram = &job->record.ram,
 		.done = on_retired,
 		.ctx = job,

@@ -259,7 +259,7 @@ void wh_postcopy_owed(struct wh_job *job)
 		job->times.running_ns = now();
 	wh_timer_stop(&job->timer);
 	wh_job_drop_worker(job);
-	job->postcopy = true;
+	job->postcopy = job->may_postcopy = true;
 	job->reason.text[0] = '\0';
 	job->retry_ns = RETRY_FIRST_NS;
 	if (wh_job_record(job, WH_PHASE_POSTCOPY, &err) < 0)

@@ -105,10 +105,16 @@ static void recover_source(struct wh_daemon *daemon, const struct wh_record *rec
 			recover_asking(job);
 		return;
 	case WH_PHASE_POSTCOPY:
-		recover_postcopy(new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED));
+		job = new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED);
+		if (job->domain)
+			wh_domain_recover_moved(job);
+		recover_postcopy(job);
 		return;
 	case WH_PHASE_DONE:
-		wh_finish_enter(new_job(daemon, record, WH_JOB_ASKING));
+		job = new_job(daemon, record, WH_JOB_ASKING);
+		if (job->domain)
+			wh_domain_recover_moved(job);
+		wh_finish_enter(job);
 		return;
 	case WH_PHASES:
 		break;

@@ -355,7 +355,7 @@ static void on_lost(void *ctx, const char *why)
 	(void)wh_fail(&err, 0, "the connection to node %s is lost: %s", job->record.peer, why);
 	if (wh_job_in_postcopy(job))
 		wh_postcopy_peer_lost(job, err.text);
-	else if (job->domain && job->continued && !job->domain->moved)
+	else if (job->domain && job->continued && !job->domain->moved && !job->domain->finishing)
 		wh_log(WH_LOG_WARNING, "peer.lost", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text)); /* libvirt has the next word */
 	else if (job->state == WH_JOB_ASKING || job->closing)

@@ -118,6 +118,20 @@ static void restore_by_a_new_monitor(struct wh_job *job)
 		on_all_done(job, NULL, err.text);
 }
 
+static void finish(void *ctx)
+{
+	struct wh_job *job = ctx;
+
+	if (wh_domain_target_is_ending(job, finish))
+		return;
+	if (job->record.engine == WH_ENGINE_NATIVE)
+		wh_job_end(job, WH_JOB_SUCCEEDED); /* libvirt had the capabilities */
+	else if (job->qmp_ready)
+		wh_target_restore(job, on_all_done);
+	else
+		restore_by_a_new_monitor(job);
+}
+
 void wh_target_finish(struct wh_job *job)
 {
 	struct wh_error err;
@@ -125,12 +139,7 @@ void wh_target_finish(struct wh_job *job)
 	if (wh_job_record(job, WH_PHASE_DONE, &err) < 0)
 		wh_log(WH_LOG_WARNING, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
-	if (job->record.engine == WH_ENGINE_NATIVE)
-		wh_job_end(job, WH_JOB_SUCCEEDED); /* libvirt had the capabilities */
-	else if (job->qmp_ready)
-		wh_target_restore(job, on_all_done);
-	else
-		restore_by_a_new_monitor(job);
+	finish(job);
 }
 
 /* The guest is here for good. */
@@ -370,6 +379,8 @@ static void on_qmp_event(void *ctx, const char *name, const json_t *data)
 	const char *status = wh_json_text(data, "status");
 	struct wh_job *job = ctx;
 
+	if (job->domain && !strcmp(name, "RESUME"))
+		wh_domain_resumed(job); /* it says so before it does */
 	if (strcmp(name, "MIGRATION") != 0 || job->retiring)
 		return;
 	if (!strcmp(status, "completed")) {
@@ -392,6 +403,11 @@ static void on_qmp_closed(void *ctx, const char *why)
 	if (job->retiring)
 		return;
 	(void)wh_fail(&err, 0, "the incoming QEMU is lost: %s", why);
+	if (job->domain && job->resuming) {
+		if (job->domain->vmm_gone)
+			wh_domain_target_gone(job);
+		return;
+	}
 	if (job->record.phase == WH_PHASE_POSTCOPY) {
 		wh_owed_monitor_lost(job, err.text);
 		return;
@@ -605,6 +621,10 @@ void wh_target_tunnel(struct wh_job *job, const struct wh_target_tunnel *t)
 
 void wh_target_ask(struct wh_job *job, struct wh_peer *peer)
 {
+	if (job->domain && wh_domain_is_claimed(job)) {
+		wh_domain_target_ask(job, peer);
+		return;
+	}
 	if (job->resuming) {
 		job->peer = peer;
 		job->asked = true;
@@ -624,7 +644,10 @@ void wh_target_lost(struct wh_job *job, const char *why)
 
 	job->peer = NULL;
 	(void)wh_fail(&err, 0, "the connection to node %s is lost: %s", job->record.peer, why);
-	if (!wh_domain_is_claimed(job)) /* else the source has the next word, and calls again */
+	if (job->domain && job->domain->ended)
+		wh_domain_target_rpc_ended(job);
+	else if (!wh_domain_is_claimed(
+			 job)) /* else the source has the next word, and calls again */
 		fail(job, err.text);
 }
 

@@ -143,7 +143,8 @@ void wh_owed_lost(struct wh_job *job, const char *why)
 
 	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
 	wh_job_drop_worker(job);
-	if (is_gone(job)) {
+	if (is_gone(job) &&
+	    !(job->domain && job->resuming)) { /* libvirt may have refused to let it run */
 		guest_gone(job, msg.reason);
 		return;
 	}

@@ -82,13 +82,14 @@ static char *format(const struct wh_record *rec)
 
 	wh_node_token_format(token, rec->token);
 	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:i, s:s, "
-	                 "s:b, s:o}",
+	                 "s:b, s:s, s:o}",
 	                 "id", rec->id, "vm", rec->vm, "peer", rec->peer, "role", roles[rec->role],
 	                 "phase", phases[rec->phase], "engine", engines[rec->engine], "directory",
 	                 rec->directory, "running", rec->running, "token", token, "vmm",
 	                 put_process(&rec->vmm), "launcher", put_process(&rec->launcher), "ram",
 	                 put_ram(&rec->ram), "vmm_uffd", (int)rec->vmm_uffd, "missing",
-	                 rec->missing, "defined", rec->defined, "made", put_made(rec));
+	                 rec->missing, "defined", rec->defined, "monitor", rec->monitor, "made",
+	                 put_made(rec));
 	return json ? wh_json_line(json) : NULL;
 }
 
@@ -202,6 +203,8 @@ static int get_domain(const json_t *json, struct wh_record *rec, struct wh_error
 		r = get_made(json_array_get(made, i), &rec->made[rec->made_count++], err);
 	if (r == 0 && json_object_get(json, "defined"))
 		r = wh_json_bool(json, "defined", &rec->defined, err);
+	if (r == 0 && json_object_get(json, "monitor"))
+		r = wh_json_string(json, "monitor", rec->monitor, sizeof(rec->monitor), err);
 	return r;
 }
 

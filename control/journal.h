@@ -17,8 +17,8 @@
  *
  * For a domain of libvirt, whose life libvirt rules, asking means that libvirt may move it now:
  *
- *	asking    here if its QEMU lives: undo; else     may come: wait for the source's word, or for
- *	          moved: let it run at the target        the end of its QEMU
+ *	asking    QEMU is frozen, or gone: ask the       may come: wait for the source's word, or for
+ *	          target; else it is here: undo          the end of its QEMU
  *
  * From postcopy on the guest is at the target for good, and what is here of its memory at the
  * source is the only copy of some of it.
@@ -58,6 +58,9 @@ enum wh_engine {
 /* Room for the path of a missing file. */
 #define WH_MISSING_PATH_MAX 256
 
+/* Room for the path of a unix socket. */
+#define WH_MONITOR_PATH_MAX 108
+
 /* "DIR/.wherry-ID" beside a disk. */
 #define WH_MADE_PATH_MAX (WH_DISK_PATH_MAX + WH_NAME_MAX + 16u)
 
@@ -83,11 +86,12 @@ struct wh_record {
 	bool running;                     /* the guest ran before the migration */
 	uint8_t token[WH_TOKEN_BYTES];
 	struct wh_process vmm;
-	struct wh_process launcher;             /* target: what "incoming" started */
-	struct wh_ram ram;                      /* names, paths and inodes; not opened */
-	int32_t vmm_uffd;                       /* target: worker.h; -1 but in post-copy */
-	char missing[WH_MISSING_PATH_MAX];      /* target: the missing file; "" if there is none */
-	bool defined;                           /* target: a domain that libvirt knew here before */
+	struct wh_process launcher;        /* target: what "incoming" started */
+	struct wh_ram ram;                 /* names, paths and inodes; not opened */
+	int32_t vmm_uffd;                  /* target: worker.h; -1 but in post-copy */
+	char missing[WH_MISSING_PATH_MAX]; /* target: the missing file; "" if there is none */
+	bool defined;                      /* target: a domain that libvirt knew here before */
+	char monitor[WH_MONITOR_PATH_MAX]; /* source: our monitor of its QEMU, of the move before */
 	struct wh_made_file made[WH_DISKS_MAX]; /* source: marks; target: places for disks */
 	uint32_t made_count;
 };

@@ -139,7 +139,6 @@ struct wh_libvirt_migration {
 	uint64_t disk_bps; /* bytes per second, 0 for no limit; libvirt rounds it up to MiB,
 	                               and holds QEMU's stream to it as well */
 	bool persistent;   /* define it there, and undefine it here */
-	bool paused;       /* do not let it run at the destination: somebody else will */
 	bool postcopy;     /* it may be switched */
 	bool auto_converge;
 };

@@ -58,8 +58,6 @@ static unsigned flags_of(const struct wh_libvirt_migration *m)
 		flags |= VIR_MIGRATE_NON_SHARED_DISK;
 	if (m->persistent)
 		flags |= VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE;
-	if (m->paused)
-		flags |= VIR_MIGRATE_PAUSED;
 	if (m->postcopy)
 		flags |= VIR_MIGRATE_POSTCOPY;
 	if (m->auto_converge)

@@ -55,7 +55,6 @@ static const struct {
 	[WH_NODE_READY] = { "ready", PORT, NO_RDMA },
 	[WH_NODE_PROCEED] = { "proceed", RUN, 0 },
 	[WH_NODE_LANDED] = { "landed", 0, 0 },
-	[WH_NODE_RUN] = { "run", MIGRATION | TOKEN, 0 },
 	[WH_NODE_STAY] = { "stay", MIGRATION | TOKEN, 0 },
 	[WH_NODE_RUNNING] = { "running", 0, 0 },
 	[WH_NODE_FAILED] = { "failed", REASON, 0 },

@@ -23,16 +23,16 @@
 
 /* The versions spoken here; a hello offers them, and the answer picks one. */
 #define WH_NODE_VERSION_MIN 1u
-#define WH_NODE_VERSION_MAX 4u
+#define WH_NODE_VERSION_MAX 5u
 
 /* The first one that knows post-copy. */
 #define WH_NODE_VERSION_POST_COPY 2u
 
-/* The first one that knows domains of libvirt. */
-#define WH_NODE_VERSION_DOMAINS 3u
-
 /* The first one that knows RDMA. */
 #define WH_NODE_VERSION_RDMA 4u
+
+/* The first one that moves domains of libvirt as it is done now. */
+#define WH_NODE_VERSION_DOMAINS 5u
 
 enum wh_node_type {
 	WH_NODE_HELLO,    /* caller's first line on a control connection */
@@ -45,7 +45,6 @@ enum wh_node_type {
 	WH_NODE_READY,    /* target: the mover listens at this port */
 	WH_NODE_PROCEED,  /* source: the target's libvirt may go on, and receive the device state */
 	WH_NODE_LANDED,   /* target: its memory is complete */
-	WH_NODE_RUN,      /* source: the domain is gone here, let it run */
 	WH_NODE_STAY,     /* source: the domain is here for good, remove what came */
 	WH_NODE_RUNNING,  /* target: committed, and the guest runs if it ran before */
 	WH_NODE_FAILED,   /* target: it will never run the guest */

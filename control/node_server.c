@@ -177,31 +177,11 @@ static void on_stay(struct caller *c, const struct wh_node_message *msg)
 	wh_domain_stay(job, c->peer);
 }
 
-/* Of a domain: the guest's only place is here now. */
-static void on_run(struct caller *c, const struct wh_node_message *msg)
-{
-	struct wh_node_message answer = { .type = WH_NODE_RUNNING };
-	struct wh_job *job = job_of(c, msg);
-
-	if (job && job->domain) {
-		hand_job_to(c, job);
-		wh_domain_run(job, c->peer);
-		return;
-	}
-	if (!is_committed(c, msg)) {
-		answer.type = WH_NODE_FAILED;
-		(void)snprintf(answer.reason, sizeof(answer.reason), "it does not have the domain");
-	}
-	wh_peer_send(c->peer, &answer);
-}
-
 static void on_resume(struct caller *c, const struct wh_node_message *msg)
 {
 	struct wh_node_message answer = { .type = WH_NODE_ANSWER };
 	struct wh_job *job = job_of(c, msg);
 
-	if (job && job->domain) /* nothing is resumed before it has moved */
-		wh_domain_run(job, c->peer);
 	if (job && wh_target_is_owed(job)) {
 		hand_job_to(c, job);
 		wh_owed_resume(job, c->peer);
@@ -217,13 +197,6 @@ static void on_finished(struct caller *c, const struct wh_node_message *msg)
 	struct wh_job *job = job_of(c, msg);
 	struct wh_error err;
 
-	if (job && job->domain && !wh_phase_is_committed(job->record.phase)) {
-		hand_job_to(c, job);
-		wh_domain_run(job, c->peer);
-		/* The word of a source that forgets is not given twice. */
-		if (!wh_phase_is_committed(job->record.phase) && wh_domain_is_claimed(job))
-			return;
-	}
 	if (job && wh_phase_is_committed(job->record.phase)) {
 		job->closing = true; /* the record goes with it, at its end */
 		/* Its mover has heard that all has arrived; ours may not have lived to tell. */
@@ -261,8 +234,6 @@ static void on_message(void *ctx, const struct wh_node_message *msg)
 		on_prepare(c, msg);
 	else if (msg->type == WH_NODE_PROCEED)
 		on_proceed(c, msg);
-	else if (msg->type == WH_NODE_RUN)
-		on_run(c, msg);
 	else if (msg->type == WH_NODE_STAY)
 		on_stay(c, msg);
 	else if (msg->type == WH_NODE_ASK)

@@ -5,20 +5,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "files.h"
 
 #include "wherry/fdpass.h"
 
-/* The field "starttime" is the 20th after the command's name in parentheses. */
-static int start_time(pid_t pid, uint64_t *ret)
+/* A process that is about to run stops before it does; one in the kernel may take its time. */
+#define FREEZE_LOOK_NS 20000
+#define FREEZE_LOOKS   500
+
+/* /proc/PID/stat behind the command's name in parentheses, which may hold any character. Return: 0 or -errno. */
+static int read_stat(pid_t pid, char *text, size_t size, const char **ret)
 {
 	wh_cleanup(wh_closep) int fd = -1;
-	char text[1024];
 	char path[64];
 	ssize_t n;
 	char *s;
@@ -27,14 +32,31 @@ static int start_time(pid_t pid, uint64_t *ret)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
-	n = read(fd, text, sizeof(text) - 1);
+	n = read(fd, text, size - 1);
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
 	s = strrchr(text, ')');
-	for (int i = 0; s && i < 20; i++)
-		s = strchr(s + 1, ' ');
-	if (!s || sscanf(s + 1, "%" SCNu64, ret) != 1) /* NOLINT(cert-err34-c): the kernel's */
+	if (!s || s[1] != ' ')
+		return -EPROTO;
+	*ret = s + 2;
+	return 0;
+}
+
+/* The field "starttime" is the 20th there. */
+static int start_time(pid_t pid, uint64_t *ret)
+{
+	char text[1024];
+	const char *s;
+	int r = read_stat(pid, text, sizeof(text), &s);
+
+	if (r < 0)
+		return r;
+	for (int i = 1; s && i < 20; i++) {
+		s = strchr(s, ' ');
+		s = s ? s + 1 : NULL;
+	}
+	if (!s || sscanf(s, "%" SCNu64, ret) != 1) /* NOLINT(cert-err34-c): the kernel's */
 		return -EPROTO;
 	return 0;
 }
@@ -76,4 +98,34 @@ int wh_process_kill(const struct wh_process *process, int signal)
 	if (fd < 0)
 		return fd;
 	return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+bool wh_process_is_frozen(const struct wh_process *process)
+{
+	wh_cleanup(wh_closep) int fd = wh_process_open(process);
+	char text[1024];
+	const char *state;
+
+	return fd >= 0 && read_stat(process->pid, text, sizeof(text), &state) == 0 && *state == 'T';
+}
+
+int wh_process_freeze(const struct wh_process *process)
+{
+	const struct timespec moment = { .tv_nsec = FREEZE_LOOK_NS };
+	int r = wh_process_kill(process, SIGSTOP);
+
+	for (int i = 0; r == 0 && i < FREEZE_LOOKS; i++) {
+		if (wh_process_is_frozen(process))
+			return 0;
+		(void)nanosleep(&moment, NULL);
+	}
+	if (r < 0)
+		return r;
+	(void)wh_process_thaw(process);
+	return -ETIMEDOUT;
+}
+
+int wh_process_thaw(const struct wh_process *process)
+{
+	return wh_process_kill(process, SIGCONT);
 }

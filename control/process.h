@@ -7,6 +7,7 @@
 #ifndef WH_PROCESS_H
 #define WH_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,5 +26,15 @@ wh_must_check int wh_process_open(const struct wh_process *process);
 
 /* Send @signal if the process is still there. Return: 0, -ESRCH if it is gone, or -errno. */
 int wh_process_kill(const struct wh_process *process, int signal);
+
+/*
+ * Have it stand still, by SIGSTOP: once this is 0, it has made its last step until it is thawed. Waits for that,
+ * some 50 us; if it takes longer than 10 ms the process goes on, and it is -ETIMEDOUT. Return: 0, -ESRCH, or -errno.
+ */
+wh_must_check int wh_process_freeze(const struct wh_process *process);
+int wh_process_thaw(const struct wh_process *process);
+
+/* Whether it stands still like this, whoever did it. */
+bool wh_process_is_frozen(const struct wh_process *process);
 
 #endif

@@ -74,6 +74,8 @@ void wh_retire_start(struct wh_retire *t, sd_event *loop)
 		return;
 	}
 	wh_timer_start(&t->timer, loop, WH_QUIT_NS);
+	if (t->leave)
+		return;
 	if (t->qmp)
 		wh_qmp_call(t->qmp, "quit", NULL, NULL, NULL);
 	else /* gone already: then the watch says so */

@@ -4,7 +4,7 @@
  * Retire - end a hypervisor whose guest lives elsewhere, and remove what it leaves.
  *
  * That is the source's after its guest has moved, and a destination that came to nothing. The
- * process gets WH_QUIT_NS to end by itself, unless it is to be killed. Then its RAM files and its QMP
+ * process gets WH_QUIT_NS to end, unless it is to be killed. Then its RAM files and its QMP
  * socket are removed.
  *
  * Threads: the loop's own.
@@ -25,6 +25,7 @@ struct wh_retire {
 	struct wh_qmp *qmp;         /* borrowed; NULL if there is no connection */
 	const char *qmp_path;       /* borrowed */
 	bool kill;                  /* it must not do anything more, not even in order to end */
+	bool leave;                 /* somebody else is about to end it */
 	const struct wh_ram *ram;   /* borrowed until done */
 	void (*done)(void *ctx);    /* may be called before wh_retire_start() returns */
 	void *ctx;

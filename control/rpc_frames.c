@@ -6,11 +6,18 @@
 #include <errno.h>
 #include <string.h>
 
+#define REMOTE_PROGRAM 0x20008086u
+
 /* "keep" */
 #define KEEP_ALIVE_PROGRAM 0x6b656570u
 
+/* REMOTE_PROC_DOMAIN_MIGRATE_FINISH3_PARAMS */
+#define PROCEDURE_FINISH 306u
+
 enum type {
+	TYPE_CALL = 0,
 	TYPE_REPLY = 1,
+	TYPE_CALL_WITH_FDS = 4,
 	TYPE_REPLY_WITH_FDS = 5,
 	TYPES = 6,
 };
@@ -27,6 +34,7 @@ int wh_rpc_frame_read(struct wh_rpc_frame *ret, const void *data, size_t len)
 {
 	const uint8_t *frame = data;
 	uint32_t type;
+	bool alive;
 
 	if (len < WH_RPC_HEADER_BYTES)
 		return 0;
@@ -34,8 +42,17 @@ int wh_rpc_frame_read(struct wh_rpc_frame *ret, const void *data, size_t len)
 	ret->bytes = word(frame, 0);
 	if (ret->bytes < WH_RPC_HEADER_BYTES || ret->bytes > WH_RPC_FRAME_MAX || type >= TYPES)
 		return -EPROTO;
-	ret->reply = (type == TYPE_REPLY || type == TYPE_REPLY_WITH_FDS) &&
-	             word(frame, 1) != KEEP_ALIVE_PROGRAM;
+	alive = word(frame, 1) == KEEP_ALIVE_PROGRAM;
+	ret->call = (type == TYPE_CALL || type == TYPE_CALL_WITH_FDS) && !alive;
+	ret->reply = (type == TYPE_REPLY || type == TYPE_REPLY_WITH_FDS) && !alive;
+	ret->finish = (ret->call || ret->reply) && word(frame, 1) == REMOTE_PROGRAM &&
+	              word(frame, 3) == PROCEDURE_FINISH;
 	ret->good = word(frame, 6) == 0;
 	return 1;
+}
+
+bool wh_rpc_is_cancelled(const void *data, size_t len)
+{
+	return word(data, len / sizeof(uint32_t) - 1) !=
+	       0; /* its last argument; XDR has words only */
 }

@@ -7,7 +7,10 @@
  * big-endian, and the rest. Replies to calls can be held back, while keep-alive and events go on: a client
  * that waits for an answer waits on, and does not think the other side dead.
  *
- * Source: libvirt, src/rpc/virnetprotocol.x.
+ * One call is known by its number: Finish, by which the source's libvirt tells the target's that the guest is to
+ * run there, or, if its last word says so, that it is not.
+ *
+ * Source: libvirt, src/rpc/virnetprotocol.x, src/remote/remote_protocol.x.
  */
 
 #ifndef WH_RPC_FRAMES_H
@@ -27,13 +30,18 @@
 /* One frame's beginning. */
 struct wh_rpc_frame {
 	uint32_t bytes; /* of the whole frame */
-	bool reply;     /* to a call, and not of the keep-alive */
-	bool good;      /* what was called did not fail */
+	bool call;      /* not of the keep-alive, as what follows */
+	bool reply;
+	bool finish; /* the one or the other, of Finish */
+	bool good;   /* reply: what was called did not fail */
 };
 
 /*
  * Read the beginning of a frame. Return: 1; 0 if there are too few bytes to tell; -EPROTO if it is none.
  */
 wh_must_check int wh_rpc_frame_read(struct wh_rpc_frame *ret, const void *data, size_t len);
+
+/* Whether a call of Finish, of which all is there, says that the guest stays where it is. */
+bool wh_rpc_is_cancelled(const void *data, size_t len);
 
 #endif

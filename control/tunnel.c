@@ -36,14 +36,17 @@ struct pipe {
 	char *data;
 	size_t start;
 	size_t end;
-	size_t ready; /* what is sorted: the rest may not pass yet */
-	bool sorted;  /* else all is ready as it comes */
-	size_t limit; /* that @end may reach */
-	bool hold;    /* take what is there and no more */
-	bool held;    /* nothing was */
-	bool shut;    /* until the release nothing is passed on */
-	bool ended;   /* no more to read */
-	bool closed;  /* and the writing side was told */
+	size_t ready;         /* what is sorted: the rest may not pass yet */
+	size_t passing_bytes; /* of the frame that passes */
+	bool sorted;          /* else all is ready as it comes */
+	bool at_gate;         /* a frame waits to be let through */
+	bool told;            /* and that was said */
+	size_t limit;         /* that @end may reach */
+	bool hold;            /* take what is there and no more */
+	bool held;            /* nothing was */
+	bool shut;            /* until the release nothing is passed on */
+	bool ended;           /* no more to read */
+	bool closed;          /* and the writing side was told */
 };
 
 struct wh_tunnel {
@@ -55,12 +58,12 @@ struct wh_tunnel {
 	struct wh_return_path return_path;
 	bool await_ack;
 	bool hold_replies;
-	size_t passing_bytes; /* of the frame that passes */
-	bool await_reply;
-	bool good_reply; /* it came */
-	char *held;      /* frames; NULL but for WH_TUNNEL_RPC */
+	bool finishing; /* Finish was passed on, and is not answered */
+	bool good;      /* the answer that waits */
+	char *held;     /* frames; NULL but for WH_TUNNEL_RPC */
 	size_t held_bytes;
 	void (*said_all)(void *ctx, int result); /* NULL once called */
+	void (*at_gate)(void *ctx, enum wh_tunnel_gate gate);
 	void *ctx;
 };
 
@@ -86,6 +89,17 @@ static int fill(struct pipe *p, int fd)
 	return 0;
 }
 
+static void make_room(struct pipe *p)
+{
+	if (p->start == p->end)
+		p->start = p->end = p->ready = 0;
+	if (!p->sorted || p->start < p->ready || p->start == 0)
+		return;
+	memmove(p->data, p->data + p->start, p->end - p->start);
+	p->end -= p->start;
+	p->start = p->ready = 0;
+}
+
 static int drain(struct pipe *p, int fd)
 {
 	const size_t end = p->sorted ? p->ready : p->end;
@@ -100,9 +114,7 @@ static int drain(struct pipe *p, int fd)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		p->start += (size_t)n;
 	}
-	if (p->start == p->end)
-		p->start = p->end = p->ready =
-			0; /* at once: whether there is room decides what is watched */
+	make_room(p); /* at once: whether there is room decides what is watched */
 	if (p->ended && p->start == p->end) {
 		(void)shutdown(fd, SHUT_WR); /* fails only if the other end is gone already */
 		p->closed = true;
@@ -176,41 +188,87 @@ static int take_out(struct wh_tunnel *t, size_t bytes)
 	return 1;
 }
 
-/* Look at one frame, or at the rest of one. Return: 1, 0 if there is too little of it, or -errno. */
-static int sort_one(struct wh_tunnel *t)
+/* The frame passes. */
+static void let_through(struct pipe *p, size_t bytes)
 {
-	struct pipe *p = &t->pipe[1];
+	p->passing_bytes = bytes;
+	p->at_gate = p->told = false;
+}
+
+/* Whether the next frame of pipe @i is one to stop before: 1, 0, or -errno. */
+static int is_gate(const struct wh_tunnel *t, int i, const struct wh_rpc_frame *frame)
+{
+	const struct pipe *p = &t->pipe[i];
+	const size_t len = p->end - p->ready;
+
+	if (!t->at_gate || !frame->finish)
+		return 0;
+	if (i == 1)
+		return frame->reply && t->finishing;
+	if (frame->bytes > WH_TUNNEL_BYTES)
+		return -EMSGSIZE; /* a few KiB are usual */
+	return frame->call && len >= frame->bytes &&
+	       !wh_rpc_is_cancelled(p->data + p->ready, frame->bytes);
+}
+
+/* A call of Finish is looked at once all of it is there. */
+static bool is_partial(const struct wh_tunnel *t, int i, const struct wh_rpc_frame *frame)
+{
+	const struct pipe *p = &t->pipe[i];
+
+	return t->at_gate && i == 0 && frame->finish && p->end - p->ready < frame->bytes;
+}
+
+/* What to do with the next frame. Return: 1, 0 if it is to stay where it is, or -errno. */
+static int sort_frame(struct wh_tunnel *t, int i, const struct wh_rpc_frame *frame)
+{
+	struct pipe *p = &t->pipe[i];
+	int r = is_gate(t, i, frame);
+
+	if (i == 1 && t->hold_replies && frame->reply)
+		return take_out(t, frame->bytes);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		p->at_gate = true;
+		t->good = frame->good;
+		return 0;
+	}
+	if (is_partial(t, i, frame))
+		return 0;
+	let_through(p, frame->bytes);
+	return 1;
+}
+
+/* Look at one frame, or at the rest of one. Return: 1, 0 if there is too little of it, or -errno. */
+static int sort_one(struct wh_tunnel *t, int i)
+{
+	struct pipe *p = &t->pipe[i];
 	const size_t len = p->end - p->ready;
 	struct wh_rpc_frame frame;
 	int r;
 
-	if (t->passing_bytes > 0) {
-		const size_t n = len < t->passing_bytes ? len : t->passing_bytes;
+	if (p->passing_bytes > 0) {
+		const size_t n = len < p->passing_bytes ? len : p->passing_bytes;
 
 		p->ready += n;
-		t->passing_bytes -= n;
+		p->passing_bytes -= n;
 		return n > 0;
 	}
-	if (t->held_bytes > 0 && !t->hold_replies)
+	if (p->at_gate)
+		return 0;
+	if (i == 1 && t->held_bytes > 0 && !t->hold_replies)
 		insert_held(t);
 	r = wh_rpc_frame_read(&frame, p->data + p->ready, p->end - p->ready);
-	if (r > 0 && t->hold_replies && frame.reply)
-		return take_out(t, frame.bytes);
-	if (r > 0)
-		t->passing_bytes = frame.bytes;
-	if (r > 0 && t->await_reply && frame.reply) {
-		t->await_reply = false;
-		t->good_reply = frame.good;
-	}
-	return r;
+	return r > 0 ? sort_frame(t, i, &frame) : r;
 }
 
-static int sort(struct wh_tunnel *t)
+static int sort(struct wh_tunnel *t, int i)
 {
 	int r = 1;
 
-	while (t->pipe[1].sorted && r > 0)
-		r = sort_one(t);
+	while (t->pipe[i].sorted && r > 0)
+		r = sort_one(t, i);
 	return r > 0 ? 0 : r;
 }
 
@@ -230,8 +288,8 @@ static int carry(struct wh_tunnel *t, int i)
 			p->ended = true;
 		if (r == 0 && i == 1 && p->end > end)
 			r = look_for_ack(t, end);
-		if (r == 0 && i == 1)
-			r = sort(t);
+		if (r == 0)
+			r = sort(t, i);
 		if (r == 0)
 			r = drain(p, t->fd[1 - i]);
 	} while (r == 0 && t->gone[i] && !p->ended && !p->closed && p->end < p->limit);
@@ -245,6 +303,19 @@ static void tell(struct wh_tunnel *t, int result)
 	t->said_all = NULL;
 	if (said_all)
 		said_all(t->ctx, result);
+}
+
+/* Return: whether somebody was told, who may have ended the life of @t. */
+static bool tell_of_gate(struct wh_tunnel *t)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!t->pipe[i].at_gate || t->pipe[i].told)
+			continue;
+		t->pipe[i].told = true;
+		t->at_gate(t->ctx, i == 0 ? WH_GATE_CALL : t->good ? WH_GATE_GOOD : WH_GATE_BAD);
+		return true;
+	}
+	return false;
 }
 
 /* May end the life of @t. */
@@ -265,7 +336,7 @@ static void move(struct wh_tunnel *t)
 	}
 	watch_for(t, 0);
 	watch_for(t, 1);
-	if (t->pipe[0].ended)
+	if (!tell_of_gate(t) && t->pipe[0].ended)
 		tell(t, 0);
 }
 
@@ -278,6 +349,8 @@ static void lose(struct wh_tunnel *t, int i)
 	t->gone[i] = true;
 	t->pipe[i].hold = t->pipe[i].held = false;
 	to->start = to->end = to->ready = 0;
+	to->passing_bytes = 0;
+	to->at_gate = to->told = false;
 	to->closed = true;
 }
 
@@ -313,7 +386,7 @@ static int make_pipes(struct wh_tunnel *t, enum wh_tunnel_mode mode)
 		shut(&t->pipe[0]);
 	if (mode != WH_TUNNEL_RPC)
 		return 0;
-	t->pipe[1].sorted = true;
+	t->pipe[0].sorted = t->pipe[1].sorted = true;
 	t->held = malloc(WH_TUNNEL_BYTES);
 	return t->held ? 0 : -ENOMEM;
 }
@@ -340,6 +413,7 @@ int wh_tunnel_open(struct wh_tunnel **ret, const struct wh_tunnel_config *cfg)
 	t->fd[0] = wh_steal_fd(&a);
 	t->fd[1] = wh_steal_fd(&b);
 	t->said_all = cfg->said_all;
+	t->at_gate = cfg->at_gate;
 	t->ctx = cfg->ctx;
 	r = make_pipes(t, cfg->mode);
 	if (r == 0)
@@ -371,18 +445,28 @@ void wh_tunnel_hold_replies(struct wh_tunnel *t)
 	t->hold_replies = true;
 }
 
-void wh_tunnel_await_reply(struct wh_tunnel *t)
+void wh_tunnel_go_on(struct wh_tunnel *t)
 {
-	t->await_reply = true;
+	for (int i = 0; i < 2; i++) {
+		struct pipe *p = &t->pipe[i];
+		struct wh_rpc_frame frame;
+
+		if (!p->at_gate ||
+		    wh_rpc_frame_read(&frame, p->data + p->ready, p->end - p->ready) <= 0)
+			continue;
+		let_through(p, frame.bytes);
+		t->finishing = i == 0;
+	}
+	move(t);
 }
 
-bool wh_tunnel_was_good_reply_read(const struct wh_tunnel *t)
+bool wh_tunnel_was_read(const struct wh_tunnel *t)
 {
 	const struct pipe *p = &t->pipe[1];
 	int unread = 0;
 
 	/* Of a unix socket this is what the other end has not taken yet. */
-	return t->good_reply && t->fd[0] >= 0 && t->passing_bytes == 0 && p->start == p->end &&
+	return t->fd[0] >= 0 && !t->gone[0] && p->passing_bytes == 0 && p->start == p->end &&
 	       ioctl(t->fd[0], SIOCOUTQ, &unread) == 0 && unread == 0;
 }
 

@@ -10,7 +10,7 @@
  * @b can, and can close, and @a hears of that at once: a QEMU that cannot learn that the other is gone
  * would keep its guest paused.
  *
- * Threads: the loop's own. The callback may close the tunnel.
+ * Threads: the loop's own. The callbacks may close the tunnel.
  */
 
 #ifndef WH_TUNNEL_H
@@ -31,6 +31,13 @@ enum wh_tunnel_mode {
 	WH_TUNNEL_RPC,      /* @b is a libvirtd, and its replies may be held */
 };
 
+/* Where a tunnel stops, and says so. */
+enum wh_tunnel_gate {
+	WH_GATE_CALL, /* before Finish is passed on to @b */
+	WH_GATE_GOOD, /* before its answer is passed on to @a: it went well */
+	WH_GATE_BAD,  /* or failed */
+};
+
 struct wh_tunnel_config {
 	sd_event *loop;
 	enum wh_tunnel_mode mode;
@@ -43,6 +50,11 @@ struct wh_tunnel_config {
 	 * are closed: -errno. At most once; may be NULL.
 	 */
 	void (*said_all)(void *ctx, int result);
+	/*
+	 * WH_TUNNEL_RPC: @a calls for Finish, with a guest that is to run, or @b has answered that. Nothing more
+	 * comes from there until wh_tunnel_go_on(). NULL: all passes.
+	 */
+	void (*at_gate)(void *ctx, enum wh_tunnel_gate gate);
 	void *ctx;
 };
 
@@ -67,12 +79,11 @@ void wh_tunnel_hold(struct wh_tunnel *tunnel, bool hold);
  */
 void wh_tunnel_hold_replies(struct wh_tunnel *tunnel);
 
-/*
- * WH_TUNNEL_RPC: wait for the next reply that @b gives. Then: whether that came, said that the call did not fail,
- * and has been read by who is at the other end of @a, to the last byte.
- */
-void wh_tunnel_await_reply(struct wh_tunnel *tunnel);
-bool wh_tunnel_was_good_reply_read(const struct wh_tunnel *tunnel);
+/* Go on after @at_gate. May call it, and @said_all. */
+void wh_tunnel_go_on(struct wh_tunnel *tunnel);
+
+/* Whether who is at the other end of @a has read all that @b has said so far, to the last byte. */
+bool wh_tunnel_was_read(const struct wh_tunnel *tunnel);
 
 /*
  * WH_TUNNEL_HOLD_ALL, before the release: pass on what @a says until @b, an incoming QEMU, has said that @a's guest

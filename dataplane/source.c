@@ -58,6 +58,9 @@
 /* Rounds after that one are made if they take no longer than this. */
 #define AGAIN_NS (100 * WH_NSEC_PER_MSEC)
 
+/* The guest runs on until they have ended, or even beside them: so less to send pays, too. */
+#define AGAIN_WORTH_NS (WH_NSEC_PER_MSEC / 4)
+
 /*
  * Rounds are no shorter than this part of the wait for reads with O_DIRECT: what has still to be sent
  * because of them does not become less sooner, and each scan costs the guest faults.
@@ -301,7 +304,7 @@ static int run_rounds(struct wh_source *source, struct wh_precopy *p)
 static bool round_again_helps(const struct wh_source *source, const struct wh_precopy *p,
                               uint64_t before_bytes, uint64_t left_bytes)
 {
-	if (!wh_round_helps(before_bytes, left_bytes, source->rate_bps, WH_ROUND_WORTH_NS) ||
+	if (!wh_round_helps(before_bytes, left_bytes, source->rate_bps, AGAIN_WORTH_NS) ||
 	    !wh_converged(left_bytes, source->rate_bps, AGAIN_NS))
 		return false;
 	return !wh_converged(left_bytes, source->rate_bps, source->downtime_target_ns) ||

@@ -163,6 +163,7 @@ static void every_phase_is_read_as_it_was_written(void **state)
 	(void)state;
 	rec.vmm_uffd = 23;
 	memcpy(rec.missing, "/run/m", sizeof("/run/m"));
+	memcpy(rec.monitor, "/run/q", sizeof("/run/q"));
 	for (enum wh_phase p = 0; p < WH_PHASES; p++) {
 		rec.phase = p;
 		assert_int_equal(wh_journal_write(dir, &rec, &err), 0);
@@ -170,6 +171,7 @@ static void every_phase_is_read_as_it_was_written(void **state)
 		assert_int_equal(back.phase, p);
 		assert_int_equal(back.vmm_uffd, 23);
 		assert_string_equal(back.missing, "/run/m");
+		assert_string_equal(back.monitor, "/run/q");
 		wh_record_done(&back);
 	}
 	wh_record_done(&rec);
@@ -193,6 +195,7 @@ static void a_record_of_an_earlier_version_has_no_post_copy_and_no_domain(void *
 
 	assert_int_equal(back.vmm_uffd, -1);
 	assert_string_equal(back.missing, "");
+	assert_string_equal(back.monitor, "");
 	assert_int_equal(back.engine, WH_ENGINE_QMP);
 	assert_string_equal(back.directory, "");
 	wh_record_done(&back);

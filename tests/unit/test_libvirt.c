@@ -256,7 +256,6 @@ static void what_a_driver_cannot_do_is_told_in_words(void **state)
 		.live_xml = "<domain/>",
 		.persistent_xml = "<domain/>",
 		.persistent = true,
-		.paused = true,
 	};
 	struct fixture *f = *state;
 	struct answer *answers = f->answers;

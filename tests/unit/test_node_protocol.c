@@ -85,12 +85,12 @@ static void reads_what_it_writes(void **state)
 static void writes_these_very_bytes(void **state)
 {
 	struct wh_node_message msg = {
-		.type = WH_NODE_HELLO, .version_min = 1, .version_max = 4, .node = "a"
+		.type = WH_NODE_HELLO, .version_min = 1, .version_max = 5, .node = "a"
 	};
 	char *line = wh_node_format(&msg);
 
 	(void)state;
-	assert_string_equal(line, "{\"type\":\"hello\",\"min\":1,\"max\":4,\"node\":\"a\"}");
+	assert_string_equal(line, "{\"type\":\"hello\",\"min\":1,\"max\":5,\"node\":\"a\"}");
 	free(line);
 }
 
@@ -204,8 +204,6 @@ static void a_domain_is_announced_in_these_very_bytes(void **state)
 	assert_line(&msg, "{\"type\":\"proceed\",\"running\":false}");
 	msg.type = WH_NODE_STAY;
 	assert_line(&msg, "{\"type\":\"stay\",\"migration\":\"m\",\"token\":\"" TOKEN "\"}");
-	msg.type = WH_NODE_RUN;
-	assert_line(&msg, "{\"type\":\"run\",\"migration\":\"m\",\"token\":\"" TOKEN "\"}");
 }
 
 static void each_stream_of_a_tunnel_but_the_first_has_a_name(void **state)
@@ -304,8 +302,8 @@ static void refuses_what_cannot_be_of_a_domain(void **state)
 		{ EXPECT ",\"copy\":[\"vda\"]}", "should not have" },
 		{ "{\"type\":\"proceed\"}", "'running'" },
 		{ "{\"type\":\"proceed\",\"running\":1}", "'running'" },
-		{ "{\"type\":\"run\",\"migration\":\"m\"}", "'token'" },
-		{ "{\"type\":\"run\",\"token\":\"" TOKEN "\"}", "'migration'" },
+		{ "{\"type\":\"stay\",\"migration\":\"m\"}", "'token'" },
+		{ "{\"type\":\"stay\",\"token\":\"" TOKEN "\"}", "'migration'" },
 	};
 
 	(void)state;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A libvirtd's replies are held until they are released; its keep-alive and its events go on. */
+/*
+ * A libvirtd's replies are held until they are released; its keep-alive and its events go on. Finish and its answer
+ * wait until somebody lets them through.
+ */
 
 #include "rpc_frames.h"
 #include "tunnel.h"
@@ -35,6 +38,9 @@ struct fixture {
 	struct wh_tunnel *tunnel;
 	int client;  /* the source's libvirtd */
 	int libvirt; /* ours */
+	enum wh_tunnel_gate gate;
+	int gates; /* how often it was told of one */
+	int ends;
 };
 
 struct frame {
@@ -51,11 +57,42 @@ static struct frame frame(uint32_t program, enum type type, const char *body)
 	return f;
 }
 
+/* REMOTE_PROC_DOMAIN_MIGRATE_FINISH3_PARAMS, which says whether it is cancelled in its last word. */
+#define FINISH 306u
+
+static struct frame finish(enum type type, uint32_t last)
+{
+	struct frame f = frame(REMOTE, type, "body");
+
+	f.header[3] = htonl(FINISH);
+	last = htonl(last);
+	memcpy(f.body, &last, sizeof(last));
+	return f;
+}
+
+static void note_gate(void *ctx, enum wh_tunnel_gate gate)
+{
+	struct fixture *f = ctx;
+
+	f->gate = gate;
+	f->gates++;
+}
+
+static void note_end(void *ctx, int result)
+{
+	struct fixture *f = ctx;
+
+	(void)result;
+	f->ends++;
+}
+
 static int begin(void **state)
 {
 	static struct fixture f;
 	const int flags = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-	struct wh_tunnel_config cfg = { .mode = WH_TUNNEL_RPC };
+	struct wh_tunnel_config cfg = {
+		.mode = WH_TUNNEL_RPC, .at_gate = note_gate, .said_all = note_end, .ctx = &f
+	};
 	int a[2], b[2];
 
 	f = (struct fixture){ 0 };
@@ -217,13 +254,14 @@ static void replies_keep_their_order(void **state)
 static void the_client_is_heard_meanwhile(void **state)
 {
 	struct fixture *f = *state;
-	char in[4];
+	const struct frame ping = frame(KEEP_ALIVE, MESSAGE, "ping");
+	struct frame in;
 
 	wh_tunnel_hold_replies(f->tunnel);
 	say(f, REMOTE, REPLY, "held");
-	assert_int_equal(send(f->client, "ping", 4, MSG_NOSIGNAL), 4);
+	assert_int_equal(send(f->client, &ping, sizeof(ping), MSG_NOSIGNAL), sizeof(ping));
 	turn_until_idle(f);
-	assert_int_equal(recv(f->libvirt, in, sizeof(in), MSG_DONTWAIT), sizeof(in));
+	assert_int_equal(recv(f->libvirt, &in, sizeof(in), MSG_DONTWAIT), sizeof(in));
 }
 
 static void what_is_held_is_dropped_when_libvirtd_ends(void **state)
@@ -238,52 +276,197 @@ static void what_is_held_is_dropped_when_libvirtd_ends(void **state)
 	assert_int_equal(recv(f->client, &byte, 1, MSG_DONTWAIT), 0);
 }
 
-static void a_good_reply_counts_once_it_was_read(void **state)
-{
-	struct fixture *f = *state;
+/* The other way. */
 
-	say(f, REMOTE, REPLY, "old ");
-	assert_client_hears(f, "old ");
-	wh_tunnel_await_reply(f->tunnel);
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
-	say(f, KEEP_ALIVE, REPLY, "pong");
-	assert_client_hears(f, "pong");
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
-	say(f, REMOTE, REPLY, "good");
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
-	assert_client_hears(f, "good");
-	assert_true(wh_tunnel_was_good_reply_read(f->tunnel));
+static void call_part(const struct fixture *f, const struct frame *said, size_t from, size_t to)
+{
+	const char *bytes = (const char *)said;
+
+	assert_int_equal(send(f->client, bytes + from, to - from, MSG_NOSIGNAL), to - from);
+	turn_until_idle(f);
 }
 
-static void a_part_of_a_reply_is_none(void **state)
+static void call(const struct fixture *f, const struct frame *said)
+{
+	call_part(f, said, 0, sizeof(*said));
+}
+
+static void assert_libvirt_hears(const struct fixture *f, const struct frame *said)
+{
+	struct frame heard;
+
+	assert_int_equal(recv(f->libvirt, &heard, sizeof(heard), MSG_DONTWAIT), sizeof(heard));
+	assert_memory_equal(&heard, said, sizeof(heard));
+}
+
+static void assert_libvirt_hears_nothing(const struct fixture *f)
+{
+	char byte;
+
+	assert_int_equal(recv(f->libvirt, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void assert_at_gate(const struct fixture *f, enum wh_tunnel_gate gate, int times)
+{
+	assert_int_equal(f->gate, gate);
+	assert_int_equal(f->gates, times);
+}
+
+static void finish_and_its_answer_wait(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame asked = finish(CALL, 0), after = frame(REMOTE, CALL, "next");
+	const struct frame answered = finish(REPLY, 0);
+	struct frame heard;
+
+	call(f, &asked);
+	assert_at_gate(f, WH_GATE_CALL, 1);
+	call(f, &after);
+	assert_libvirt_hears_nothing(f);
+	assert_at_gate(f, WH_GATE_CALL, 1);
+	wh_tunnel_go_on(f->tunnel);
+	turn_until_idle(f);
+	assert_libvirt_hears(f, &asked);
+	assert_libvirt_hears(f, &after);
+
+	say(f, KEEP_ALIVE, REPLY, "pong");
+	assert_client_hears(f, "pong");
+	say_part(f, &answered, 0, sizeof(answered));
+	assert_at_gate(f, WH_GATE_GOOD, 2);
+	assert_client_hears_nothing(f);
+	wh_tunnel_go_on(f->tunnel);
+	turn_until_idle(f);
+	assert_int_equal(recv(f->client, &heard, sizeof(heard), MSG_DONTWAIT), sizeof(heard));
+	assert_memory_equal(&heard, &answered, sizeof(heard));
+	say(f, REMOTE, REPLY, "next");
+	assert_client_hears(f, "next");
+	assert_int_equal(f->gates, 2);
+}
+
+static void finish_is_looked_at_once_all_of_it_is_there(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame asked = finish(CALL, 0);
+
+	for (size_t i = 0; i < sizeof(asked); i++) {
+		assert_int_equal(f->gates, 0);
+		call_part(f, &asked, i, i + 1);
+	}
+	assert_at_gate(f, WH_GATE_CALL, 1);
+	assert_libvirt_hears_nothing(f);
+}
+
+static void finish_of_what_has_failed_passes(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame asked = finish(CALL, 1);
+	struct frame answered = finish(REPLY, 0), heard;
+
+	answered.header[6] = htonl(1);
+	call(f, &asked);
+	assert_libvirt_hears(f, &asked);
+	say_part(f, &answered, 0, sizeof(answered));
+	assert_int_equal(recv(f->client, &heard, sizeof(heard), MSG_DONTWAIT), sizeof(heard));
+	assert_int_equal(f->gates, 0);
+}
+
+static void an_answer_that_says_no_is_told(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame asked = finish(CALL, 0);
+	struct frame answered = finish(REPLY, 0);
+
+	call(f, &asked);
+	wh_tunnel_go_on(f->tunnel);
+	answered.header[6] = htonl(1);
+	say_part(f, &answered, 0, sizeof(answered));
+	assert_at_gate(f, WH_GATE_BAD, 2);
+}
+
+static void other_calls_pass(void **state)
+{
+	struct fixture *f = *state;
+	struct frame asked = frame(REMOTE, CALL, "body");
+
+	call(f, &asked);
+	assert_libvirt_hears(f, &asked);
+	asked = finish(CALL, 0);
+	asked.header[1] = htonl(KEEP_ALIVE);
+	call(f, &asked);
+	assert_libvirt_hears(f, &asked);
+	assert_int_equal(f->gates, 0);
+}
+
+static void finish_that_is_too_long_ends_both(void **state)
+{
+	struct fixture *f = *state;
+	struct frame asked = finish(CALL, 0);
+	char byte;
+
+	asked.header[0] = htonl(WH_TUNNEL_BYTES + 4);
+	call(f, &asked);
+	assert_int_equal(recv(f->libvirt, &byte, 1, MSG_DONTWAIT), 0);
+	assert_int_equal(f->ends, 1);
+}
+
+static void the_end_is_told_though_finish_waits(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame asked = finish(CALL, 0);
+
+	call(f, &asked);
+	wh_closep(&f->client);
+	turn_until_idle(f);
+	assert_int_equal(f->ends, 1);
+	wh_tunnel_go_on(f->tunnel);
+	turn_until_idle(f);
+	assert_libvirt_hears(f, &asked);
+}
+
+static void what_was_said_counts_once_it_was_read(void **state)
 {
 	struct fixture *f = *state;
 	const struct frame reply = frame(REMOTE, REPLY, "good");
 	char in[sizeof(reply)];
 
-	wh_tunnel_await_reply(f->tunnel);
+	assert_true(wh_tunnel_was_read(f->tunnel));
 	say_part(f, &reply, 0, 30);
+	assert_false(wh_tunnel_was_read(f->tunnel));
 	assert_int_equal(recv(f->client, in, sizeof(in), MSG_DONTWAIT), 30);
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	assert_false(wh_tunnel_was_read(f->tunnel)); /* there is more of it to come */
 	say_part(f, &reply, 30, sizeof(reply));
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	assert_false(wh_tunnel_was_read(f->tunnel));
 	assert_int_equal(recv(f->client, in, sizeof(in), MSG_DONTWAIT), sizeof(reply) - 30);
-	assert_true(wh_tunnel_was_good_reply_read(f->tunnel));
+	assert_true(wh_tunnel_was_read(f->tunnel));
 }
 
-static void a_reply_that_says_no_does_not_count(void **state)
+static void nobody_reads_what_is_said_to_one_that_is_gone(void **state)
 {
 	struct fixture *f = *state;
-	struct frame reply = frame(REMOTE, REPLY, "bad ");
 
-	wh_tunnel_await_reply(f->tunnel);
-	reply.header[6] = htonl(1);
-	say_part(f, &reply, 0, sizeof(reply));
-	assert_client_hears(f, "bad ");
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
-	say(f, REMOTE, REPLY, "next");
-	assert_client_hears(f, "next");
-	assert_false(wh_tunnel_was_good_reply_read(f->tunnel));
+	say(f, REMOTE, REPLY, "good");
+	wh_closep(&f->client);
+	turn_until_idle(f);
+	assert_false(wh_tunnel_was_read(f->tunnel));
+}
+
+/* More than the buffer holds, in frames that do not fit into it evenly. */
+static void much_passes_in_pieces(void **state)
+{
+	struct fixture *f = *state;
+	const struct frame one = frame(REMOTE, CALL, "many");
+	size_t heard = 0;
+	struct frame in;
+
+	for (size_t i = 0; i < 3 * (size_t)WH_TUNNEL_BYTES / sizeof(one); i++) {
+		call(f, &one);
+		if (i % 64 == 63)
+			for (int n = 0; n < 64; n++, heard++)
+				assert_int_equal(recv(f->libvirt, &in, sizeof(in), MSG_DONTWAIT),
+				                 sizeof(in));
+	}
+	assert_true(heard * sizeof(one) > 2 * (size_t)WH_TUNNEL_BYTES);
 }
 
 static void what_is_no_frame_ends_both(void **state)
@@ -309,6 +492,17 @@ static void frames_are_told_by_their_header(void **state)
 	said = frame(REMOTE, CALL, "body");
 	assert_int_equal(wh_rpc_frame_read(&read, &said, sizeof(said)), 1);
 	assert_false(read.reply);
+	assert_true(read.call);
+	assert_false(read.finish);
+	said = finish(CALL, 0);
+	assert_int_equal(wh_rpc_frame_read(&read, &said, sizeof(said)), 1);
+	assert_true(read.finish);
+	assert_false(wh_rpc_is_cancelled(&said, sizeof(said)));
+	said = finish(CALL, 1);
+	assert_true(wh_rpc_is_cancelled(&said, sizeof(said)));
+	said = finish(MESSAGE, 0);
+	assert_int_equal(wh_rpc_frame_read(&read, &said, sizeof(said)), 1);
+	assert_false(read.finish);
 	said.header[0] = htonl(WH_RPC_FRAME_MAX + 1);
 	assert_int_equal(wh_rpc_frame_read(&read, &said, sizeof(said)), -EPROTO);
 	said = frame(REMOTE, 6, "body");
@@ -328,9 +522,16 @@ int main(void)
 		RPC(replies_keep_their_order),
 		RPC(the_client_is_heard_meanwhile),
 		RPC(what_is_held_is_dropped_when_libvirtd_ends),
-		RPC(a_good_reply_counts_once_it_was_read),
-		RPC(a_part_of_a_reply_is_none),
-		RPC(a_reply_that_says_no_does_not_count),
+		RPC(finish_and_its_answer_wait),
+		RPC(finish_is_looked_at_once_all_of_it_is_there),
+		RPC(finish_of_what_has_failed_passes),
+		RPC(an_answer_that_says_no_is_told),
+		RPC(other_calls_pass),
+		RPC(finish_that_is_too_long_ends_both),
+		RPC(the_end_is_told_though_finish_waits),
+		RPC(what_was_said_counts_once_it_was_read),
+		RPC(nobody_reads_what_is_said_to_one_that_is_gone),
+		RPC(much_passes_in_pieces),
 		RPC(what_is_no_frame_ends_both),
 		cmocka_unit_test(frames_are_told_by_their_header),
 	};

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The end of a target whose guest is a domain - from libvirt's call that is to let the guest run here.
+ *
+ *	Finish is called    -> QEMU here is frozen -> the call is passed on
+ *	                    -> journal: done or postcopy (the commit) -> QEMU is thawed
+ *	QEMU says RESUME, or libvirt answers that all went well   -> running
+ *	QEMU is gone, and has not said that the guest ran         -> journal: asking -> failed
+ *
+ * libvirt needs a moment before it tells QEMU to resume the guest, in which the record is written. The call is passed on
+ * first: what libvirtd has read it does, even if its client, or wherryd, dies. So a record says that libvirt was told, and there is
+ * none that says so too early. That the guest does not run before the record is on disk is what QEMU is frozen for.
+ */
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "job_domain.h"
+
+#include "wherry/clock.h"
+#include "wherry/fdpass.h"
+#include "wherry/log.h"
+
+#define AGAIN_NS WH_NSEC_PER_SEC
+
+static void again(struct wh_job *job, void (*fired)(void *ctx))
+{
+	job->domain->again = (struct wh_timer){ .fired = fired, .ctx = job };
+	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
+}
+
+static int commit(struct wh_job *job)
+{
+	const bool owed = job->postcopy && !job->arrived;
+	struct wh_error err;
+	int r = wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err);
+
+	if (r < 0)
+		wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+	job->resuming = r == 0;
+	return r;
+}
+
+void wh_domain_target_finish(struct wh_job *job)
+{
+	if (job->state == WH_JOB_PRECOPY && job->record.engine == WH_ENGINE_NATIVE)
+		wh_job_move(job, WH_JOB_HAND_OVER); /* QEMU has all of it */
+	/* If not, libvirt ends its QEMU. */
+	if (job->state != WH_JOB_HAND_OVER || wh_phase_is_committed(job->record.phase) ||
+	    wh_process_freeze(&job->record.vmm) < 0) {
+		wh_ways_close(job);
+		return;
+	}
+	wh_ways_go_on(job);
+	if (commit(job) < 0)
+		(void)wh_process_kill(&job->record.vmm,
+		                      SIGKILL); /* the guest goes on at the source */
+	(void)wh_process_thaw(&job->record.vmm);
+}
+
+void wh_domain_target_finished(struct wh_job *job, bool well)
+{
+	if (well)
+		wh_domain_resumed(job);
+	wh_ways_go_on(job);
+}
+
+void wh_domain_resumed(struct wh_job *job)
+{
+	if (!job->resuming)
+		return;
+	wh_timer_stop(&job->domain->again);
+	wh_timer_stop(&job->timer);
+	wh_target_settle(job);
+}
+
+/* No answer of libvirt's has come. */
+
+static void on_again(void *ctx)
+{
+	wh_domain_let_run(ctx);
+}
+
+static void try_again(struct wh_job *job, const char *why)
+{
+	if (job->domain->vmm_gone)
+		return; /* which is an answer, too */
+	(void)wh_fail(&job->note, 0, "waits for libvirt to let the guest run here: %s", why);
+	again(job, on_again);
+}
+
+/* libvirt refuses to resume a domain that runs. */
+static bool runs(const struct wh_job *job)
+{
+	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
+
+	return domain && domain->active && !domain->paused;
+}
+
+static void on_resume(void *ctx, const char *text, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	job->domain->due--;
+	if (text || runs(job))
+		wh_domain_resumed(job);
+	else if (job->resuming)
+		try_again(job, error);
+}
+
+/* A guest that stood still before stays so: its place is here once libvirt has done its part. */
+static void on_libvirt_job(void *ctx, const struct wh_libvirt_job *libvirt, const char *error)
+{
+	struct wh_job *job = ctx;
+
+	job->domain->due--;
+	if (libvirt && !libvirt->active)
+		wh_domain_resumed(job);
+	else if (job->resuming)
+		try_again(job, libvirt ? "it is still at it" : error);
+}
+
+/* libvirt does neither for as long as its migration goes on. */
+void wh_domain_let_run(struct wh_job *job)
+{
+	job->resuming = true;
+	job->domain->due++;
+	if (job->record.running)
+		wh_libvirt_resume(job->daemon->libvirt, job->record.vm, on_resume, job);
+	else
+		wh_libvirt_job(job->daemon->libvirt, job->record.vm, on_libvirt_job, job);
+}
+
+void wh_domain_target_rpc_ended(struct wh_job *job)
+{
+	struct wh_job_domain *d = job->domain;
+	void (*ended)(void *ctx) = d->ended;
+
+	d->rpc_ended = true;
+	d->ended = NULL;
+	if (ended)
+		ended(job);
+	else if (job->resuming)
+		wh_domain_let_run(job);
+}
+
+bool wh_domain_target_is_ending(struct wh_job *job, void (*ended)(void *ctx))
+{
+	if (!job->domain || job->domain->rpc_ended || !job->peer || !wh_ways_has_rpc(job))
+		return false;
+	job->domain->ended = ended;
+	return true;
+}
+
+/* The source asks. */
+
+static bool is_alive(const struct wh_job *job)
+{
+	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
+
+	return fd >= 0;
+}
+
+void wh_domain_target_ask(struct wh_job *job, struct wh_peer *peer)
+{
+	job->peer = peer;
+	job->asked = true;
+	if (wh_phase_is_committed(job->record.phase))
+		return; /* answered once it is known */
+	if (!job->domain->recovered || !is_alive(job)) {
+		wh_ways_close(job); /* libvirt has not been told to let it run, and ends its QEMU */
+		return;
+	}
+	/* An earlier wherryd may have passed that on in its last moment. */
+	if (commit(job) == 0)
+		wh_domain_let_run(job);
+}
+
+/* The end of its QEMU. */
+
+static void take_back(void *ctx)
+{
+	struct wh_job *job = ctx;
+	struct wh_error err;
+
+	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0) {
+		wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", job->record.id),
+		       WH_STR("reason", err.text));
+		again(job, take_back);
+		return;
+	}
+	job->resuming = false;
+	wh_job_fail(job, WH_OUTCOME_FAILED,
+	            "libvirt has ended the domain here before the guest ran");
+}
+
+void wh_domain_target_gone(struct wh_job *job)
+{
+	const bool committed = wh_phase_is_committed(job->record.phase);
+
+	if (job->state == WH_JOB_CANCELLING)
+		wh_domain_target_undo(job);
+	else if (!committed)
+		wh_job_fail(job, WH_OUTCOME_FAILED, "libvirt has ended the domain here");
+	else if (!job->resuming || job->qmp)
+		return; /* it was the guest's; or its last words are still to come, and may say so */
+	else if (job->domain->passed_on)
+		wh_domain_resumed(
+			job); /* so the guest ran, and what became of it, became of it here */
+	else
+		take_back(job);
+}
