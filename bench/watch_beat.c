@@ -9,6 +9,7 @@
  * its count is looked at in both files, and with the first beat after a SIGTERM a line of JSON says:
  *
  *	gap_ms		the longest time between two beats
+ *	handover_ms	the time between the last beat in FROM and the first one in TO; 0 if there was none
  *	beat_ms		within which half of all beats came
  *	beat_p999_ms	and all of them but one in a thousand
  *	look_ms		the longest time between two looks: by so much gap_ms may be wrong
@@ -52,6 +53,7 @@ struct watch {
 	int to;              /* -1: there is none */
 	off_t offset;        /* of the count, in either */
 	uint64_t count;      /* the highest seen */
+	uint64_t handover_ns;
 	struct waits beats;
 	uint64_t look_ns; /* when it was last looked at */
 	uint64_t look_ns_max;
@@ -139,16 +141,18 @@ static void look_for_file(struct watch *w)
 
 /*
  * The count is @count now. If it has gone on by more than one, looking was late: before each of the others
- * the guest has slept, and that was no gap.
+ * the guest has slept, and that was no gap. Return: the gap.
  */
-static void note_beats(struct watch *w, uint64_t count, uint64_t now)
+static uint64_t note_beats(struct watch *w, uint64_t count, uint64_t now)
 {
 	const uint64_t passed_ns = now - w->beats.last_ns;
 	const uint64_t slept_ns = (count - w->count - 1) * BEAT_NS;
+	const uint64_t gap_ns = slept_ns < passed_ns ? passed_ns - slept_ns : 0;
 
-	waits_note(&w->beats, now - (slept_ns < passed_ns ? slept_ns : passed_ns));
+	waits_note(&w->beats, w->beats.last_ns + gap_ns);
 	waits_begin(&w->beats, now);
 	w->count = count;
+	return gap_ns;
 }
 
 /* Return: whether the guest has beaten since the look before. */
@@ -159,17 +163,19 @@ static bool look(struct watch *w)
 	const uint64_t from = count_in(w->from, w->offset);
 	const uint64_t now = now_ns();
 	const uint64_t count = to > from ? to : from;
+	uint64_t gap_ns;
 
 	if (w->look_ns > 0 && now - w->look_ns > w->look_ns_max)
 		w->look_ns_max = now - w->look_ns;
 	w->look_ns = now;
+	if (count <= w->count)
+		return false;
+	gap_ns = note_beats(w, count, now);
 	if (w->from >= 0 && from > 0 && to > from) {
 		(void)close(w->from); /* it was only read */
 		w->from = -1;
+		w->handover_ns = gap_ns;
 	}
-	if (count <= w->count)
-		return false;
-	note_beats(w, count, now);
 	return true;
 }
 
@@ -213,10 +219,11 @@ static double ms(uint64_t ns)
 
 static void print(const struct watch *w, double cpu)
 {
-	printf("{\"gap_ms\": %.2f, \"beat_ms\": %.3f, \"beat_p999_ms\": %.3f, "
+	printf("{\"gap_ms\": %.2f, \"handover_ms\": %.2f, \"beat_ms\": %.3f, \"beat_p999_ms\": %.3f, "
 	       "\"look_ms\": %.3f, \"look_cpu\": %.3f}\n",
-	       ms(w->beats.passes[0].worst_ns), ms(waits_all_but_ns(&w->beats, 2)),
-	       ms(waits_all_but_ns(&w->beats, 1000)), ms(w->look_ns_max), cpu);
+	       ms(w->beats.passes[0].worst_ns), ms(w->handover_ns),
+	       ms(waits_all_but_ns(&w->beats, 2)), ms(waits_all_but_ns(&w->beats, 1000)),
+	       ms(w->look_ns_max), cpu);
 }
 
 /* Return: 0; or -errno, after the reason was said. */
