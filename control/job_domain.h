@@ -113,7 +113,6 @@ struct wh_job_domain {
 	struct wh_hook *hook;
 	bool proceeded; /* libvirt rules from here on */
 	bool leaving;   /* the guest is at the source: what came is being removed */
-	bool passed_on; /* an earlier wherryd has told libvirt to let the guest run */
 };
 
 /* job_domain.c */

@@ -9,8 +9,8 @@
  *	QEMU is gone, and has not said that the guest ran         -> journal: asking -> failed
  *
  * libvirt needs a moment before it tells QEMU to resume the guest, in which the record is written. The call is passed on
- * first: what libvirtd has read it does, even if its client, or wherryd, dies. So a record says that libvirt was told, and there is
- * none that says so too early. That the guest does not run before the record is on disk is what QEMU is frozen for.
+ * first, so that a record says that libvirt was told. That the guest does not run before the record is on disk is what
+ * QEMU is frozen for.
  */
 
 #include <signal.h>
@@ -96,7 +96,7 @@ static bool runs(const struct wh_job *job)
 {
 	const struct wh_domain *domain = wh_libvirt_domain(job->daemon->libvirt, job->record.vm);
 
-	return domain && domain->active && !domain->paused;
+	return domain && domain->running;
 }
 
 static void on_resume(void *ctx, const char *text, const char *error)
@@ -173,7 +173,7 @@ void wh_domain_target_ask(struct wh_job *job, struct wh_peer *peer)
 		wh_ways_close(job); /* libvirt has not been told to let it run, and ends its QEMU */
 		return;
 	}
-	/* An earlier wherryd may have passed that on in its last moment. */
+	/* An earlier wherryd may have told it to in its last moment. */
 	if (commit(job) == 0)
 		wh_domain_let_run(job);
 }
@@ -196,6 +196,26 @@ static void take_back(void *ctx)
 	            "libvirt has ended the domain here before the guest ran");
 }
 
+/*
+ * An earlier wherryd has told libvirt to let the guest run, and nobody was there to hear QEMU. The death of that one cuts
+ * libvirt's connection: a libvirtd that has not read the call by then ends its QEMU. One that has defines the
+ * domain before the guest runs.
+ */
+static void judge(void *ctx)
+{
+	struct wh_job *job = ctx;
+	struct wh_libvirt *libvirt = job->daemon->libvirt;
+	const struct wh_domain *domain = libvirt ? wh_libvirt_domain(libvirt, job->record.vm)
+	                                         : NULL;
+
+	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || (domain && domain->active))
+		again(job, judge); /* it has not seen yet that QEMU is gone */
+	else if (domain && !job->record.defined)
+		wh_domain_resumed(job); /* what became of the guest, became of it here */
+	else
+		take_back(job);
+}
+
 void wh_domain_target_gone(struct wh_job *job)
 {
 	const bool committed = wh_phase_is_committed(job->record.phase);
@@ -206,9 +226,8 @@ void wh_domain_target_gone(struct wh_job *job)
 		wh_job_fail(job, WH_OUTCOME_FAILED, "libvirt has ended the domain here");
 	else if (!job->resuming || job->qmp)
 		return; /* it was the guest's; or its last words are still to come, and may say so */
-	else if (job->domain->passed_on)
-		wh_domain_resumed(
-			job); /* so the guest ran, and what became of it, became of it here */
+	else if (job->domain->recovered)
+		again(job, judge); /* the list of domains may be behind */
 	else
 		take_back(job);
 }

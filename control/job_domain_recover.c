@@ -120,28 +120,23 @@ static void on_target_gone(void *ctx, uint32_t events)
 	wh_domain_target_gone(job);
 }
 
-/* The last of the one that was killed may have been to freeze it. */
-static void begin_target(struct wh_job *job)
-{
-	job->domain->recovered = job->domain->rpc_ended = true;
-	job->domain->passed_on = wh_phase_is_committed(job->record.phase);
-	if (wh_process_is_frozen(&job->record.vmm))
-		(void)wh_process_thaw(&job->record.vmm);
-	wh_domain_watch_vmm(job, on_target_gone);
-}
-
 void wh_domain_recover_target(struct wh_job *job)
 {
-	job->domain->proceeded = true;
+	struct wh_job_domain *d = job->domain;
+
+	d->proceeded = d->recovered = d->rpc_ended = true;
 	job->landed_here = true; /* if it had not, libvirt ends this QEMU */
-	begin_target(job);
-	if (wh_phase_is_committed(job->record.phase))
+	job->resuming = wh_phase_is_committed(job->record.phase);
+	if (job->record.phase == WH_PHASE_POSTCOPY)
+		job->postcopy = job->may_postcopy = job->mover_lost = true;
+	if (wh_process_is_frozen(&job->record.vmm)) /* the last that the one before did */
+		(void)wh_process_thaw(&job->record.vmm);
+	wh_domain_watch_vmm(job, on_target_gone);
+	if (job->resuming && !d->vmm_gone)
 		wh_domain_let_run(job);
 }
 
 void wh_domain_recover_owed(struct wh_job *job)
 {
-	begin_target(job);
-	if (job->resuming)
-		wh_domain_let_run(job);
+	wh_domain_watch_vmm(job, on_target_gone);
 }

@@ -175,25 +175,33 @@ static void recover_committed(struct wh_job *job)
 		on_committed_closed(job, err.text);
 }
 
+/* Of a domain it may not be known whether libvirt has let it run. */
+static bool may_not_run(const struct wh_record *record)
+{
+	return record->phase == WH_PHASE_ASKING ||
+	       (record->engine != WH_ENGINE_QMP && record->phase != WH_PHASE_BEGUN &&
+	        record->running);
+}
+
 static void recover_target(struct wh_daemon *daemon, const struct wh_record *record)
 {
 	struct wh_job *job;
 
-	if (record->phase == WH_PHASE_POSTCOPY) {
+	if (may_not_run(record)) {
+		wh_domain_recover_target(new_job(daemon, record, WH_JOB_HAND_OVER));
+	} else if (record->phase == WH_PHASE_POSTCOPY) {
 		wh_owed_recover(new_job(daemon, record, WH_JOB_POSTCOPY_PAUSED));
-		return;
-	}
-	if (record->phase == WH_PHASE_DONE || record->phase == WH_PHASE_ASKING) {
+	} else if (record->phase == WH_PHASE_DONE) {
 		job = new_job(daemon, record, WH_JOB_HAND_OVER);
 		if (job->domain)
-			wh_domain_recover_target(job);
+			wh_target_finish(job);
 		else
 			recover_committed(job);
-		return;
+	} else {
+		job = new_job(daemon, record, WH_JOB_CANCELLING);
+		job->outcome = WH_OUTCOME_FAILED;
+		wh_target_undo(job);
 	}
-	job = new_job(daemon, record, WH_JOB_CANCELLING);
-	job->outcome = WH_OUTCOME_FAILED;
-	wh_target_undo(job);
 }
 
 static void on_record(void *ctx, const struct wh_record *record)

@@ -40,7 +40,7 @@ struct wh_domain {
 	char name[WH_NAME_MAX];
 	char uuid[WH_UUID_TEXT_MAX];
 	bool active;
-	bool paused; /* active, and its vCPUs do not run */
+	bool running; /* active, and its vCPUs run */
 	bool persistent;
 	uint64_t memory_bytes;
 	const char *metadata; /* its <wherry:vm> element as XML; "" if it has none */

@@ -216,7 +216,7 @@ static int describe(struct wh_domain *ret, virDomainPtr domain)
 		return -1;
 	(void)snprintf(ret->name, sizeof(ret->name), "%s", virDomainGetName(domain));
 	ret->active = info.state != VIR_DOMAIN_SHUTOFF;
-	ret->paused = info.state == VIR_DOMAIN_PAUSED;
+	ret->running = info.state == VIR_DOMAIN_RUNNING || info.state == VIR_DOMAIN_BLOCKED;
 	ret->persistent = persistent == 1;
 	ret->memory_bytes = (uint64_t)info.maxMem << 10;
 	ret->metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,

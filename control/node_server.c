@@ -182,6 +182,9 @@ static void on_resume(struct caller *c, const struct wh_node_message *msg)
 	struct wh_node_message answer = { .type = WH_NODE_ANSWER };
 	struct wh_job *job = job_of(c, msg);
 
+	if (job && job->domain)
+		wh_domain_resumed(
+			job); /* the source has been told, by a wherryd that did not live to note it */
 	if (job && wh_target_is_owed(job)) {
 		hand_job_to(c, job);
 		wh_owed_resume(job, c->peer);
@@ -197,6 +200,9 @@ static void on_finished(struct caller *c, const struct wh_node_message *msg)
 	struct wh_job *job = job_of(c, msg);
 	struct wh_error err;
 
+	if (job && job->domain)
+		wh_domain_resumed(job); /* as above */
+	job = job_of(c, msg);
 	if (job && wh_phase_is_committed(job->record.phase)) {
 		job->closing = true; /* the record goes with it, at its end */
 		/* Its mover has heard that all has arrived; ours may not have lived to tell. */

@@ -49,8 +49,8 @@ static void on_changed(void *ctx)
 		(void)printf("lost %s\n", why.text);
 	for (size_t i = 0; i < count; i++)
 		(void)printf("domain %s %s %llu\n", domains[i].name,
-		             domains[i].paused   ? "paused"
-		             : domains[i].active ? "running"
+		             domains[i].running  ? "running"
+		             : domains[i].active ? "paused"
 		                                 : "off",
 		             (unsigned long long)domains[i].memory_bytes >> 20);
 }

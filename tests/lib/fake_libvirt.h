@@ -2,7 +2,7 @@
 
 /*
  * Fake libvirt - takes the place of control/libvirt.c: keeps what it is asked for, and answers when the
- * test says so. It knows no domain: nothing that is tested with it looks for one.
+ * test says so.
  */
 
 #ifndef WH_FAKE_LIBVIRT_H
@@ -19,6 +19,9 @@ void fake_libvirt_free(struct wh_libvirt *libvirt);
 
 /* "" is connected, which a new one is. */
 void fake_libvirt_connection(struct wh_libvirt *libvirt, const char *why_not);
+
+/* The one domain that is in its list. Borrowed; NULL for none, as in a new one. */
+void fake_libvirt_know(struct wh_libvirt *libvirt, const struct wh_domain *domain);
 
 /* Calls not answered so far, those included that nobody waits for any more. */
 size_t fake_libvirt_due(const struct wh_libvirt *libvirt);

@@ -133,6 +133,63 @@ static void a_frozen_qemu_of_a_guest_that_has_moved_is_killed(void **state)
 	left_run_until(f, was_killed);
 }
 
+/* As if there had been no other wherryd before: libvirt calls Finish. */
+static struct wh_job *begin_finish(struct left_domain *f)
+{
+	struct wh_job *job = left_recover(f, WH_ROLE_SOURCE, WH_PHASE_ASKING);
+
+	left_expect_call(f, "vm job");
+	wh_domain_finish(job);
+	assert_true(left_is_frozen(f));
+	return job;
+}
+
+static void qemu_is_frozen_until_libvirt_hears_that_finish_failed(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	wh_domain_finished(job, false);
+	assert_false(left_is_frozen(f));
+	assert_int_equal(left_phase(), WH_PHASE_ASKING);
+}
+
+static void qemu_is_killed_if_libvirt_does_not_hear_that_finish_went_well(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	wh_domain_finished(job, true);
+	assert_int_equal(left_phase(), WH_PHASE_DONE);
+	assert_true(left_is_frozen(f));
+	wh_domain_rpc_ended(job);
+	left_run_until(f, was_killed);
+}
+
+static void the_target_is_asked_if_nobody_hears_how_finish_went(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	wh_domain_rpc_ended(job);
+	expect_question(f);
+	assert_true(left_is_frozen(f));
+	left_say(f, "{\"type\":\"answer\",\"committed\":true}");
+	left_run_until(f, was_killed);
+	assert_int_equal(left_phase(), WH_PHASE_DONE);
+}
+
+static void a_guest_whose_memory_has_not_landed_is_not_let_go(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = left_recover(f, WH_ROLE_SOURCE, WH_PHASE_ASKING);
+
+	job->continued = false;
+	wh_domain_finish(job);
+	assert_false(left_is_frozen(f));
+	assert_false(job->domain->finishing);
+}
+
 static void a_source_whose_qemu_lives_is_undone_once_libvirt_lets_go_of_it(void **state)
 {
 	struct left_domain *f = *state;
@@ -225,6 +282,10 @@ int main(void)
 		TEST(a_frozen_qemu_is_killed_if_the_guest_runs_at_the_target),
 		TEST(a_frozen_qemu_goes_on_if_the_guest_does_not),
 		TEST(a_frozen_qemu_of_a_guest_that_has_moved_is_killed),
+		TEST(qemu_is_frozen_until_libvirt_hears_that_finish_failed),
+		TEST(qemu_is_killed_if_libvirt_does_not_hear_that_finish_went_well),
+		TEST(the_target_is_asked_if_nobody_hears_how_finish_went),
+		TEST(a_guest_whose_memory_has_not_landed_is_not_let_go),
 		TEST(a_source_whose_qemu_lives_is_undone_once_libvirt_lets_go_of_it),
 		TEST(a_source_that_libvirt_ends_after_all_asks),
 		TEST(a_source_that_had_begun_no_more_leaves_memory_out),

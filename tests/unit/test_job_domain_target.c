@@ -39,6 +39,58 @@ static void a_target_waits_for_the_sources_word_whatever_fails(void **state)
 	assert_int_equal(fake_libvirt_due(f->daemon.libvirt), 0);
 }
 
+/* As if there had been no other wherryd before: the source's libvirt calls Finish. */
+static struct wh_job *begin_finish(struct left_domain *f)
+{
+	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	job->domain->recovered = false;
+	wh_domain_target_finish(job);
+	assert_int_equal(left_phase(), WH_PHASE_DONE);
+	assert_false(left_is_frozen(f)); /* again */
+	assert_true(job->resuming);
+	return job;
+}
+
+static void finish_is_the_commit_and_resume_its_end(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	wh_domain_resumed(job); /* QEMU says so */
+	assert_false(job->resuming);
+	left_run_until(f, left_is_over);
+	assert_int_equal(job->state, WH_JOB_SUCCEEDED);
+	assert_int_equal(left_phase(), WH_PHASE_DONE);
+}
+
+static void a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	wh_domain_target_finished(job, false);
+	assert_false(wh_job_is_over(job->state));
+	left_end_vmm(f);
+	left_run_until(f, left_is_over);
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	assert_int_equal(left_phase(), WH_PHASES);
+}
+
+static void qemu_is_killed_if_the_commit_cannot_be_written(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+	char missing[] = "/tmp/wherry-domain.none/none";
+
+	f->config.state = missing;
+	wh_domain_target_finish(job);
+	f->config.state = left_dir;
+	left_run_until(f, left_is_over);
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	assert_int_equal(left_phase(), WH_PHASES);
+}
+
 /* An earlier wherryd may have told libvirt to let it run, as its last deed. */
 static void a_target_that_is_asked_finds_out(void **state)
 {
@@ -256,7 +308,7 @@ static void a_target_in_post_copy_is_resumed_by_libvirt(void **state)
 	struct left_domain *f = *state;
 	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_POSTCOPY);
 
-	assert_int_equal(job->state, WH_JOB_POSTCOPY_PAUSED);
+	assert_int_equal(job->state, WH_JOB_HAND_OVER);
 	left_expect_call(f, "vm resume");
 	fake_libvirt_answer(f->daemon.libvirt, NULL, "libvirtd is away");
 	left_expect_call(f, "vm resume");
@@ -274,6 +326,55 @@ static void a_target_that_had_committed_resumes_at_once(void **state)
 
 	left_expect_call(f, "vm resume");
 	left_answer(f, "");
+	left_run_until(f, left_is_over);
+	assert_int_equal(job->state, WH_JOB_SUCCEEDED);
+}
+
+/* libvirt has not read that it was to let it run: it knows no such domain. */
+static void a_commit_of_a_guest_that_never_ran_is_taken_back(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job;
+
+	left_end_vmm(f);
+	fake_libvirt_connection(f->daemon.libvirt, "libvirtd is away");
+	job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_POSTCOPY);
+	assert_int_equal(job->state, WH_JOB_HAND_OVER);
+	assert_int_equal(left_phase(), WH_PHASE_POSTCOPY);
+	fake_libvirt_connection(f->daemon.libvirt, "");
+	left_run_until(f, left_is_over);
+
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	assert_int_equal(left_phase(), WH_PHASES);
+}
+
+static void a_guest_that_libvirt_had_let_run_was_here(void **state)
+{
+	static struct wh_domain domain = { .name = "vm", .active = true, .persistent = true };
+	struct left_domain *f = *state;
+	struct wh_job *job;
+
+	left_end_vmm(f);
+	fake_libvirt_know(f->daemon.libvirt, &domain);
+	job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_DONE);
+	assert_false(wh_job_is_over(job->state));
+	domain.active = false; /* as it becomes */
+	left_run_until(f, left_is_over);
+
+	assert_int_equal(job->state, WH_JOB_SUCCEEDED);
+	assert_int_equal(left_phase(), WH_PHASE_DONE);
+}
+
+/* libvirt refuses to resume it. */
+static void a_guest_that_runs_needs_not_be_resumed(void **state)
+{
+	static const struct wh_domain domain = { .name = "vm", .active = true, .running = true };
+	struct left_domain *f = *state;
+	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_DONE);
+
+	left_expect_call(f, "vm resume");
+	fake_libvirt_know(f->daemon.libvirt, &domain);
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "domain is already running");
 	left_run_until(f, left_is_over);
 	assert_int_equal(job->state, WH_JOB_SUCCEEDED);
 }
@@ -309,6 +410,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_target_waits_for_the_sources_word_whatever_fails),
+		TEST(finish_is_the_commit_and_resume_its_end),
+		TEST(a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest),
+		TEST(qemu_is_killed_if_the_commit_cannot_be_written),
 		TEST(a_target_that_is_asked_finds_out),
 		TEST(a_target_whose_libvirt_ends_it_then_takes_that_back),
 		TEST(a_commit_that_cannot_be_written_is_tried_when_asked_again),
@@ -322,6 +426,9 @@ int main(void)
 		TEST(what_libvirt_had_known_before_stays_defined),
 		TEST(a_target_in_post_copy_is_resumed_by_libvirt),
 		TEST(a_target_that_had_committed_resumes_at_once),
+		TEST(a_commit_of_a_guest_that_never_ran_is_taken_back),
+		TEST(a_guest_that_libvirt_had_let_run_was_here),
+		TEST(a_guest_that_runs_needs_not_be_resumed),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
 		TEST(a_target_that_had_begun_is_undone),
 	};
