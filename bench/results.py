@@ -15,6 +15,8 @@ QUANTITIES = (
 	("machine_cpu_s", "CPU, s", lambda value: f"{value:.2f}"),
 	("wire_bytes", "wire, MiB", lambda value: f"{value / (1 << 20):.1f}"),
 	("downtime_ms", "downtime, ms", lambda value: f"{value:.1f}"),
+	("gap_ms", "gap, ms", lambda value: f"{value:.1f}"),
+	("handover_ms", "hand-over, ms", lambda value: f"{value:.1f}"),
 	("worst_ns", "worst, ms", lambda value: f"{value / 1e6:.1f}"),
 	("p999_ns", "p99.9, us", lambda value: f"{value / 1e3:.0f}"),
 	("p99_ns", "p99, us", lambda value: f"{value / 1e3:.0f}"),

@@ -14,6 +14,7 @@
  *	wherry.check=0		MiB/s to check; 0 is as fast as possible
  *	wherry.report=200	ms between two lines of totals
  *	wherry.waits=0		1: measure how long each access takes, and print it after each pass
+ *	wherry.beat=0		1: advance a count all the time, for somebody outside (see beat.h)
  *
  * It prints, for a test to read on the serial console:
  *
@@ -36,6 +37,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "beat.h"
 #include "cursor.h"
 #include "pages.h"
 #include "waits.h"
@@ -70,6 +72,7 @@ struct options {
 	uint32_t report_ms;
 	uint32_t touch_bytes;
 	bool waits;
+	bool beat;
 	enum pattern pattern;
 };
 
@@ -178,6 +181,8 @@ static void take_option(struct options *o, const char *word)
 		o->pattern = (enum pattern)choice(v, pattern_names, PATTERN_COUNT);
 	else if ((v = value_of(word, "wherry.waits")))
 		o->waits = number(v) > 0;
+	else if ((v = value_of(word, "wherry.beat")))
+		o->beat = number(v) > 0;
 	else if ((v = value_of(word, "wherry.touch")))
 		o->touch_bytes = touch_bytes(v);
 	else if ((v = value_of(word, "wherry.mode")))
@@ -325,6 +330,8 @@ int main(int argc, char **argv)
 		take_option(&o, argv[i]);
 	totals.interval_ns = o.report_ms * NS_PER_MS;
 	totals.waits = o.waits ? &waits : NULL;
+	if (o.beat)
+		beat_start();
 
 	if (o.mode != MODE_UNTOUCHED && o.mib > 0) {
 		pages_init(&pages, o.mib * PAGES_PER_MIB, o.touch_bytes);
