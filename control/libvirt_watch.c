@@ -32,7 +32,7 @@
 
 /*
  * Events come in bursts, most of all while a guest stands still to be handed over: libvirtd then has better
- * things to do than to answer a look for each.
+ * things to do than to answer a look. So there is one, a moment after the first of them.
  */
 #define REST_NS (50 * WH_NSEC_PER_MSEC)
 
@@ -315,14 +315,15 @@ static bool set_up(struct wh_libvirt *l)
 /* Return: true if it is time to look again, false if the connection or all is over. */
 static bool wait_for_change(struct wh_libvirt *l, uint64_t until_ns)
 {
-	const uint64_t rest_until_ns = wh_now_ns(&wh_clock_monotonic) + REST_NS;
+	uint64_t rest_until_ns;
 	bool again;
 
 	(void)pthread_mutex_lock(&l->lock);
-	while (!l->lost && !l->closed && wh_libvirt_wait(l, rest_until_ns))
-		; /* not yet */
 	while (!l->stale && !l->lost && !l->closed && wh_libvirt_wait(l, until_ns))
 		; /* something else changed */
+	rest_until_ns = wh_now_ns(&wh_clock_monotonic) + REST_NS;
+	while (l->stale && !l->lost && !l->closed && wh_libvirt_wait(l, rest_until_ns))
+		; /* not yet */
 	again = !l->lost && !l->closed;
 	l->stale = false;
 	(void)pthread_mutex_unlock(&l->lock);
