@@ -20,8 +20,11 @@
 #define FREEZE_LOOK_NS 20000
 #define FREEZE_LOOKS   500
 
-/* /proc/PID/stat behind the command's name in parentheses, which may hold any character. Return: 0 or -errno. */
-static int read_stat(pid_t pid, char *text, size_t size, const char **ret)
+/*
+ * Read /proc/PID/stat. Return: where in @text the fields behind the command's name begin, which is in parentheses and
+ * may hold any character; or -errno.
+ */
+static int read_stat(pid_t pid, char *text, size_t size)
 {
 	wh_cleanup(wh_closep) int fd = -1;
 	char path[64];
@@ -39,19 +42,19 @@ static int read_stat(pid_t pid, char *text, size_t size, const char **ret)
 	s = strrchr(text, ')');
 	if (!s || s[1] != ' ')
 		return -EPROTO;
-	*ret = s + 2;
-	return 0;
+	return (int)(s + 2 - text);
 }
 
 /* The field "starttime" is the 20th there. */
 static int start_time(pid_t pid, uint64_t *ret)
 {
 	char text[1024];
+	int at = read_stat(pid, text, sizeof(text));
 	const char *s;
-	int r = read_stat(pid, text, sizeof(text), &s);
 
-	if (r < 0)
-		return r;
+	if (at < 0)
+		return at;
+	s = text + at;
 	for (int i = 1; s && i < 20; i++) {
 		s = strchr(s, ' ');
 		s = s ? s + 1 : NULL;
@@ -104,9 +107,9 @@ bool wh_process_is_frozen(const struct wh_process *process)
 {
 	wh_cleanup(wh_closep) int fd = wh_process_open(process);
 	char text[1024];
-	const char *state;
+	int at = fd < 0 ? fd : read_stat(process->pid, text, sizeof(text));
 
-	return fd >= 0 && read_stat(process->pid, text, sizeof(text), &state) == 0 && *state == 'T';
+	return at >= 0 && text[at] == 'T';
 }
 
 int wh_process_freeze(const struct wh_process *process)

@@ -121,6 +121,10 @@ launch_libvirtd() {
 	disown # bash would announce its death by SIGKILL
 }
 
+# hears_libvirtd NODE - whether its wherryd, of wherry.sh, is connected: one connects again within a second or two, and does not
+# say before that that there is no such domain
+hears_libvirtd() { wherry "$1" migrate nobody --to "$(other "$1")" 2>&1 | grep 'no such domain' > /dev/null; }
+
 # stop_libvirtd HOST - its domains go on
 stop_libvirtd() { end_process "$(libvirtd_of "$1")"; }
 
