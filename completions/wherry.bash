@@ -15,7 +15,7 @@ _wherry_options() {
 	check) echo "-n --namespace --to --fix-xml --json" ;;
 	label) echo "-n --namespace --namespace-name --json" ;;
 	migrate) echo "-n --namespace --to --priority --engine --transport --wait --detach" ;;
-	cancel) echo "" ;;
+	cancel) echo "--target-is-off" ;;
 	postcopy) echo "" ;;
 	recover) echo "" ;;
 	set-bandwidth) echo "" ;;

@@ -128,10 +128,26 @@ static int cancel(struct wh_job *job, struct wh_error *err)
 	return 0;
 }
 
+/* Somebody knows what the target would say, and that it never will. */
+static int abandon(struct wh_job *job, struct wh_error *err)
+{
+	if (wh_phase_is_committed(job->record.phase))
+		return refuse_cancel(job, err);
+	if (job->state != WH_JOB_ASKING)
+		return wh_fail(err, -EINVAL,
+		               "migration %s is '%s': that its target is off matters only to one "
+		               "that is Asking; cancel it without saying so",
+		               job->record.id, wh_job_state_name(job->state));
+	wh_asking_abandon(job);
+	return 0;
+}
+
 static int do_cancel(struct wh_daemon *d, const json_t *request, json_t *answer,
                      struct wh_error *err)
 {
-	return have_job(d, request, answer, cancel, err);
+	const bool off = json_is_true(json_object_get(request, "target_is_off"));
+
+	return have_job(d, request, answer, off ? abandon : cancel, err);
 }
 
 static int do_postcopy(struct wh_daemon *d, const json_t *request, json_t *answer,

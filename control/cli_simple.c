@@ -9,13 +9,14 @@
 /* A command that only has a migration, as its name in the API is; then say what happens to it. */
 static int ask_about(struct wh_cli *cli, const char *happens)
 {
+	json_t *request = json_pack("{s:s, s:s}", "command", cli->command->name, "migration",
+	                            wh_cli_operand(cli, 0));
 	wh_cleanup(wh_json_unrefp) json_t *answer = NULL;
 	struct wh_error err;
 
-	if (wh_cli_ask(cli,
-	               json_pack("{s:s, s:s}", "command", cli->command->name, "migration",
-	                         wh_cli_operand(cli, 0)),
-	               &answer, &err) < 0)
+	if (wh_cli_option(cli, "target-is-off"))
+		(void)json_object_set_new(request, "target_is_off", json_true());
+	if (wh_cli_ask(cli, request, &answer, &err) < 0)
 		return wh_cli_fail(&err);
 	(void)printf("migration %s %s\n", wh_json_text(answer, "migration"), happens);
 	return WH_EXIT_DONE;

@@ -292,8 +292,9 @@ void wh_asking_lost(struct wh_job *job, const char *why); /* the connection brok
 void wh_asking_welcome(struct wh_job *job);
 /* @owed: committed, but memory has still to follow. */
 void wh_asking_answer(struct wh_job *job, bool committed, bool owed);
-void wh_finish_enter(struct wh_job *job);  /* the guest has moved: remove it here */
-void wh_finish_closed(struct wh_job *job); /* the target has forgotten its record */
+void wh_asking_abandon(struct wh_job *job); /* it will never answer, and does not run the guest */
+void wh_finish_enter(struct wh_job *job);   /* the guest has moved: remove it here */
+void wh_finish_closed(struct wh_job *job);  /* the target has forgotten its record */
 
 /* job_postcopy.c: a source's. */
 /* Tell the mover to end its rounds. Return: 0 or -errno. */

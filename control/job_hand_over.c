@@ -368,6 +368,14 @@ void wh_asking_answer(struct wh_job *job, bool committed, bool owed)
 	wh_undo_source(job);
 }
 
+void wh_asking_abandon(struct wh_job *job)
+{
+	(void)wh_fail(&job->reason, 0, "node %s is off, says the operator", job->record.peer);
+	wh_log(WH_LOG_WARNING, "migration.abandoned", WH_STR("migration", job->record.id),
+	       WH_STR("vm", job->record.vm), WH_STR("peer", job->record.peer));
+	wh_asking_answer(job, false, false);
+}
+
 /* The guest has moved. */
 
 void wh_hand_over_running(struct wh_job *job)

@@ -53,6 +53,7 @@ int wh_rpc_frame_read(struct wh_rpc_frame *ret, const void *data, size_t len)
 
 bool wh_rpc_is_cancelled(const void *data, size_t len)
 {
-	return word(data, len / sizeof(uint32_t) - 1) !=
-	       0; /* its last argument; XDR has words only */
+	const size_t words = len / sizeof(uint32_t); /* XDR has nothing else */
+
+	return word(data, words - 1) != 0;
 }

@@ -326,6 +326,12 @@ class Migrations(WithWherryd):
             self.assertEqual(out, f"migration db1-5f0c2a91 {words}\n")
             self.assertEqual(self.asked(), [{"command": command, "migration": "db1"}])
 
+    def test_that_the_target_is_off_is_said_with_the_cancellation(self):
+        self.fake.answers["cancel"] = {"migration": "db1-5f0c2a91"}
+        self.wherry("cancel", "db1", "--target-is-off")
+        self.assertEqual(self.asked(), [{"command": "cancel", "migration": "db1",
+                                         "target_is_off": True}])
+
     def test_a_limit_is_sent_as_it_was_written(self):
         self.fake.answers["set-bandwidth"] = {"bandwidth_bps": 67108864}
         out, _ = self.wherry("set-bandwidth", "db1", "64Mi")

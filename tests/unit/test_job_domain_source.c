@@ -124,6 +124,21 @@ static void a_frozen_qemu_goes_on_if_the_guest_does_not(void **state)
 	assert_int_equal(job->state, WH_JOB_FAILED);
 }
 
+static void a_frozen_qemu_goes_on_if_the_target_is_off_for_good(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job;
+
+	left_freeze(f);
+	job = left_recover(f, WH_ROLE_SOURCE, WH_PHASE_ASKING);
+	assert_int_equal(job->state, WH_JOB_ASKING);
+	wh_asking_abandon(job);
+	left_expect_call(f, OFF);
+	assert_int_equal(job->state, WH_JOB_CANCELLING);
+	assert_false(left_is_frozen(f));
+	assert_string_equal(job->reason.text, "node b is off, says the operator");
+}
+
 static void a_frozen_qemu_of_a_guest_that_has_moved_is_killed(void **state)
 {
 	struct left_domain *f = *state;
@@ -281,6 +296,7 @@ int main(void)
 		TEST(a_source_whose_qemu_is_gone_asks_the_target),
 		TEST(a_frozen_qemu_is_killed_if_the_guest_runs_at_the_target),
 		TEST(a_frozen_qemu_goes_on_if_the_guest_does_not),
+		TEST(a_frozen_qemu_goes_on_if_the_target_is_off_for_good),
 		TEST(a_frozen_qemu_of_a_guest_that_has_moved_is_killed),
 		TEST(qemu_is_frozen_until_libvirt_hears_that_finish_failed),
 		TEST(qemu_is_killed_if_libvirt_does_not_hear_that_finish_went_well),
