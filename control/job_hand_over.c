@@ -311,11 +311,12 @@ void wh_asking_lost(struct wh_job *job, const char *why)
 {
 	if (job->retry_ns == 0)
 		job->retry_ns = RETRY_FIRST_NS;
-	if (!job->closing)
-		(void)wh_fail(&job->note, 0,
-		              "the guest stays paused until node %s says whether it runs there; "
-		              "asking again in %u s (%s)",
-		              job->record.peer, (unsigned)(job->retry_ns / WH_NSEC_PER_SEC), why);
+	if (!job->closing && !wh_phase_is_committed(job->record.phase))
+		(void)wh_fail(
+			&job->note, 0,
+			"the guest stays paused until node %s says whether it runs there, or "
+			"you that it is off (cancel --target-is-off); asking again in %u s (%s)",
+			job->record.peer, (unsigned)(job->retry_ns / WH_NSEC_PER_SEC), why);
 	wh_log(WH_LOG_WARNING, "migration.asking", WH_STR("migration", job->record.id),
 	       WH_STR("peer", job->record.peer), WH_STR("reason", why));
 	job->timer = (struct wh_timer){ .fired = on_retry, .ctx = job };

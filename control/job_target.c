@@ -187,7 +187,7 @@ static void commit(struct wh_job *job)
 	bool owed;
 
 	if (job->domain || !job->landed_here || !job->loaded || job->state != WH_JOB_HAND_OVER)
-		return; /* a domain waits for the source's word */
+		return; /* of a domain: job_domain_commit.c */
 	owed = job->postcopy && !job->arrived;
 	if (wh_job_record(job, owed ? WH_PHASE_POSTCOPY : WH_PHASE_DONE, &err) < 0) {
 		fail(job, err.text);
