@@ -15,7 +15,7 @@
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
 
-#define WATCH_AGAIN_NS WH_NSEC_PER_SEC
+#define AGAIN_NS WH_NSEC_PER_SEC
 
 bool wh_job_is_domain(const struct wh_job *job)
 {
@@ -173,7 +173,7 @@ static void watch(void *ctx)
 		return;
 	}
 	d->vmm_again = (struct wh_timer){ .fired = watch, .ctx = job };
-	wh_timer_start(&d->vmm_again, job->daemon->loop, WATCH_AGAIN_NS);
+	wh_timer_start(&d->vmm_again, job->daemon->loop, AGAIN_NS);
 }
 
 void wh_domain_watch_vmm(struct wh_job *job, void (*gone)(void *ctx, uint32_t events))
@@ -198,4 +198,13 @@ void wh_domain_ignore_shared(struct wh_job *job, bool on, wh_qmp_reply_fn reply)
 	wh_assert(list);
 	wh_qmp_call(job->qmp, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list),
 	            reply, job);
+}
+
+void wh_domain_again(struct wh_job *job, void (*fired)(void *ctx))
+{
+	struct wh_timer *timer = &job->domain->again;
+
+	wh_timer_stop(timer);
+	*timer = (struct wh_timer){ .fired = fired, .ctx = job };
+	wh_timer_start(timer, job->daemon->loop, AGAIN_NS);
 }

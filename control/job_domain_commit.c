@@ -18,17 +18,8 @@
 
 #include "job_domain.h"
 
-#include "wherry/clock.h"
 #include "wherry/fdpass.h"
 #include "wherry/log.h"
-
-#define AGAIN_NS WH_NSEC_PER_SEC
-
-static void again(struct wh_job *job, void (*fired)(void *ctx))
-{
-	job->domain->again = (struct wh_timer){ .fired = fired, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
-}
 
 static int commit(struct wh_job *job)
 {
@@ -88,7 +79,7 @@ static void try_again(struct wh_job *job, const char *why)
 	if (job->domain->vmm_gone)
 		return; /* which is an answer, too */
 	(void)wh_fail(&job->note, 0, "waits for libvirt to let the guest run here: %s", why);
-	again(job, on_again);
+	wh_domain_again(job, on_again);
 }
 
 /* libvirt refuses to resume a domain that runs. */
@@ -188,7 +179,7 @@ static void take_back(void *ctx)
 	if (wh_job_record(job, WH_PHASE_ASKING, &err) < 0) {
 		wh_log(WH_LOG_ERROR, "journal.failed", WH_STR("migration", job->record.id),
 		       WH_STR("reason", err.text));
-		again(job, take_back);
+		wh_domain_again(job, take_back);
 		return;
 	}
 	job->resuming = false;
@@ -209,7 +200,7 @@ static void judge(void *ctx)
 	                                         : NULL;
 
 	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || (domain && domain->active))
-		again(job, judge); /* it has not seen yet that QEMU is gone */
+		wh_domain_again(job, judge); /* it has not seen yet that QEMU is gone */
 	else if (domain && !job->record.defined)
 		wh_domain_resumed(job); /* what became of the guest, became of it here */
 	else
@@ -227,7 +218,7 @@ void wh_domain_target_gone(struct wh_job *job)
 	else if (!job->resuming || job->qmp)
 		return; /* it was the guest's; or its last words are still to come, and may say so */
 	else if (job->domain->recovered)
-		again(job, judge); /* the list of domains may be behind */
+		wh_domain_again(job, judge); /* the list of domains may be behind */
 	else
 		take_back(job);
 }

@@ -21,8 +21,7 @@
 #include "wherry/clock.h"
 #include "wherry/log.h"
 
-#define LOOK_NS  (2 * WH_NSEC_PER_MSEC)
-#define AGAIN_NS WH_NSEC_PER_SEC
+#define LOOK_NS (2 * WH_NSEC_PER_MSEC)
 
 void wh_domain_thaw(struct wh_job *job)
 {
@@ -78,6 +77,7 @@ static void end_vmm(void *ctx)
 	struct wh_job *job = ctx;
 	struct wh_job_domain *d = job->domain;
 
+	wh_timer_stop(&d->read_due);
 	if (!d->frozen || d->vmm_gone || d->killed)
 		return;
 	if (d->went_well && wh_ways_was_read(job)) {
@@ -167,12 +167,6 @@ static void end_undefine(struct wh_job *job)
 	ended(job);
 }
 
-static void undefine_again(struct wh_job *job)
-{
-	job->domain->again = (struct wh_timer){ .fired = undefine, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
-}
-
 static void on_undefined(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
@@ -180,7 +174,7 @@ static void on_undefined(void *ctx, const char *text, const char *error)
 	(void)error; /* it has done so by itself */
 	job->domain->due--;
 	if (!text && !wh_libvirt_connected(job->daemon->libvirt, NULL))
-		undefine_again(job);
+		wh_domain_again(job, undefine);
 	else
 		end_undefine(job);
 }
@@ -192,12 +186,12 @@ static void undefine(void *ctx)
 	const struct wh_domain *domain;
 
 	if (!libvirt || !wh_libvirt_connected(libvirt, NULL)) {
-		undefine_again(job);
+		wh_domain_again(job, undefine);
 		return;
 	}
 	domain = wh_libvirt_domain(libvirt, job->record.vm);
 	if (domain && domain->active) { /* it has not seen yet that QEMU is gone */
-		undefine_again(job);
+		wh_domain_again(job, undefine);
 		return;
 	}
 	if (!domain) {

@@ -10,18 +10,9 @@
 
 #include "job_domain.h"
 
-#include "wherry/clock.h"
 #include "wherry/log.h"
 
-#define AGAIN_NS WH_NSEC_PER_SEC
-
 static void look(void *ctx);
-
-static void look_again(struct wh_job *job)
-{
-	job->domain->again = (struct wh_timer){ .fired = look, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
-}
 
 /* The guest is here, and libvirt does nothing with it. */
 static void undo(struct wh_job *job)
@@ -41,7 +32,7 @@ static void on_libvirt_job(void *ctx, const struct wh_libvirt_job *libvirt, cons
 	if (job->domain->finishing)
 		return;
 	if (!libvirt || libvirt->active)
-		look_again(job);
+		wh_domain_again(job, look);
 	else
 		undo(job);
 }

@@ -28,8 +28,6 @@
 #include "wherry/fdpass.h"
 #include "wherry/log.h"
 
-#define RETRY_NS WH_NSEC_PER_SEC
-
 /* Longer than any migration; one that nobody cancels shall not hold libvirt for ever. */
 #define HOLD_NS (UINT64_C(604800) * WH_NSEC_PER_SEC)
 
@@ -243,20 +241,14 @@ static void on_leave(void *ctx)
 	wh_domain_stay(job, job->peer);
 }
 
-/* libvirtd is away, or the domain has another job: it cannot be left there, paused. */
-static void leave_again(struct wh_job *job)
-{
-	job->domain->again = (struct wh_timer){ .fired = on_leave, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, RETRY_NS);
-}
-
 static void on_undefined(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
 
 	(void)error; /* libvirt has done it by itself, or had not defined it */
 	if (!text && job->domain && !wh_libvirt_connected(job->daemon->libvirt, NULL))
-		leave_again(job);
+		wh_domain_again(job,
+		                on_leave); /* libvirtd is away, or busy: it cannot stay, paused */
 	else
 		stayed(job);
 }
@@ -284,7 +276,8 @@ static void on_destroyed(void *ctx, const char *text, const char *error)
 
 	(void)error; /* the same */
 	if (!text && job->domain && is_alive(job))
-		leave_again(job);
+		wh_domain_again(job,
+		                on_leave); /* libvirtd is away, or busy: it cannot stay, paused */
 	else if (job->record.defined)
 		stayed(job);
 	else

@@ -15,10 +15,7 @@
 #include "job_domain.h"
 
 #include "wherry/assert.h"
-#include "wherry/clock.h"
 #include "wherry/log.h"
-
-#define AGAIN_NS WH_NSEC_PER_SEC
 
 /* Each call to libvirt that answers to this job ends with this. Return: whether the job goes on. */
 bool wh_domain_answered(struct wh_job *job)
@@ -116,8 +113,7 @@ static void wait_for_monitor(struct wh_job *job)
 	if (job->qmp || wh_source_monitor(job, on_monitor, &err) == 0)
 		return;
 	(void)wh_fail(&job->note, 0, "waits for libvirt, to undo what was prepared: %s", err.text);
-	job->domain->again = (struct wh_timer){ .fired = on_again, .ctx = job };
-	wh_timer_start(&job->domain->again, job->daemon->loop, AGAIN_NS);
+	wh_domain_again(job, on_again);
 }
 
 static void on_aborted(void *ctx, const char *text, const char *error)
