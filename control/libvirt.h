@@ -50,8 +50,8 @@ struct wh_libvirt_handler {
 	/* The list of domains is another one now, or the connection was made or lost. */
 	void (*changed)(void *ctx);
 	/*
-	 * QEMU's own event in the domain: "STOP", "MIGRATION"...; and "CLOSED", without data, when the
-	 * domain is not active any more. @data is borrowed, and may be NULL.
+	 * QEMU's own event in the domain: "STOP", "RESUME", "MIGRATION" or "BLOCK_IO_ERROR"; and "CLOSED",
+	 * without data, when the domain is not active any more. @data is borrowed, and may be NULL.
 	 */
 	void (*event)(void *ctx, const char *domain, const char *event, const json_t *data);
 	void *ctx;

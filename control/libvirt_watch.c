@@ -36,6 +36,13 @@
  */
 #define REST_NS (50 * WH_NSEC_PER_MSEC)
 
+/*
+ * What QEMU tells of that somebody here acts upon. libvirtd sends nothing else: a QEMU that waits for the other side's
+ * leave to stop its guest says MIGRATION_PASS 100,000 times a second, and with those in its queue libvirtd
+ * stops answering anybody.
+ */
+#define QEMU_EVENTS "^(STOP|RESUME|MIGRATION|BLOCK_IO_ERROR)$"
+
 /* What is asked to be told of by one connection. */
 struct listeners {
 	int lifecycle; /* numbers for taking it back; -1 if there is none */
@@ -187,8 +194,9 @@ static int listen_to(struct wh_libvirt *l, virConnectPtr c, struct listeners *re
 	                                               wh_libvirt_ref(l), unref);
 	if (on.metadata < 0)
 		goto fail;
-	on.qemu = virConnectDomainQemuMonitorEventRegister(c, NULL, NULL, on_qemu,
-	                                                   wh_libvirt_ref(l), unref, 0);
+	on.qemu = virConnectDomainQemuMonitorEventRegister(
+		c, NULL, QEMU_EVENTS, on_qemu, wh_libvirt_ref(l), unref,
+		VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
 	if (on.qemu < 0) {
 		wh_libvirt_unref(l);
 		if (!unsupported()) {
