@@ -201,7 +201,7 @@ static void judge(void *ctx)
 
 	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || (domain && domain->active))
 		wh_domain_again(job, judge); /* it has not seen yet that QEMU is gone */
-	else if (domain && !job->record.defined)
+	else if (domain && domain->persistent && !job->record.defined)
 		wh_domain_resumed(job); /* what became of the guest, became of it here */
 	else
 		take_back(job);

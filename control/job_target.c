@@ -621,7 +621,8 @@ void wh_target_tunnel(struct wh_job *job, const struct wh_target_tunnel *t)
 
 void wh_target_ask(struct wh_job *job, struct wh_peer *peer)
 {
-	if (job->domain && wh_domain_is_claimed(job)) {
+	/* Of a domain whose QEMU has ended libvirt may still have to say whether the guest had run. */
+	if (job->domain && (job->resuming || wh_domain_is_claimed(job))) {
 		wh_domain_target_ask(job, peer);
 		return;
 	}

@@ -185,7 +185,7 @@ enum wh_phase left_phase(void)
 	return phase;
 }
 
-/* Node b: takes the call, and reads what comes but for pings. */
+/* Node b. */
 
 void left_take_call(struct left_domain *f)
 {
@@ -194,6 +194,39 @@ void left_take_call(struct left_domain *f)
 		assert_true(sd_event_run(f->daemon.loop, 1000) >= 0);
 		f->peer = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	}
+}
+
+static void on_message(void *ctx, const struct wh_node_message *msg)
+{
+	(void)ctx;
+	(void)msg;
+}
+
+static void on_lost(void *ctx, const char *why)
+{
+	(void)ctx;
+	(void)why;
+}
+
+/* Return: our end, to be closed by the caller. */
+struct wh_peer *left_call(struct left_domain *f)
+{
+	const struct wh_peer_config cfg = { .loop = f->daemon.loop,
+		                            .node = "a",
+		                            .peer = "b",
+		                            .interface = "",
+		                            .handler = { .message = on_message, .lost = on_lost } };
+	const struct wh_lines_config raw = { .loop = f->daemon.loop };
+	struct wh_lines *lines;
+	struct wh_peer *peer;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+	                 0);
+	f->peer = fds[1];
+	assert_int_equal(wh_lines_open(&lines, fds[0], &raw), 0);
+	assert_int_equal(wh_peer_adopt(&peer, lines, WH_NODE_VERSION_MAX, &cfg), 0);
+	return peer;
 }
 
 static void read_line(struct left_domain *f, char *buf, size_t size)

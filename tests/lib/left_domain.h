@@ -52,8 +52,9 @@ void left_expect_call(struct left_domain *f, const char *text);
 void left_answer(struct left_domain *f, const char *text);
 void left_answer_job(struct left_domain *f, bool active);
 
-/* Node b: takes the call, and reads what comes but for pings. */
+/* Node b: takes the call, or calls itself; and reads what comes but for pings. */
 void left_take_call(struct left_domain *f);
+struct wh_peer *left_call(struct left_domain *f);
 void left_expect_line(struct left_domain *f, const char *text);
 void left_say(const struct left_domain *f, const char *text);
 

@@ -348,6 +348,27 @@ static void a_commit_of_a_guest_that_never_ran_is_taken_back(void **state)
 	assert_int_equal(left_phase(), WH_PHASES);
 }
 
+/* A source that asks meanwhile must not hear that it has come. */
+static void a_source_that_asks_early_is_answered_when_it_is_known(void **state)
+{
+	static const struct wh_domain ending = { .name = "vm" };
+	wh_cleanup(wh_peer_closep) struct wh_peer *peer = NULL;
+	struct left_domain *f = *state;
+	struct wh_job *job;
+
+	left_end_vmm(f);
+	fake_libvirt_connection(f->daemon.libvirt, "libvirtd is away");
+	job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_POSTCOPY);
+	peer = left_call(f);
+	wh_target_ask(job, peer);
+	fake_libvirt_know(f->daemon.libvirt,
+	                  &ending); /* not defined, and it has not forgotten it yet */
+	fake_libvirt_connection(f->daemon.libvirt, "");
+	left_run_until(f, left_is_over);
+	left_expect_line(f, "{\"type\":\"failed\",\"reason\":\"libvirt has ended the domain here "
+	                    "before the guest ran\"}");
+}
+
 static void a_guest_that_libvirt_had_let_run_was_here(void **state)
 {
 	static struct wh_domain domain = { .name = "vm", .active = true, .persistent = true };
@@ -427,6 +448,7 @@ int main(void)
 		TEST(a_target_in_post_copy_is_resumed_by_libvirt),
 		TEST(a_target_that_had_committed_resumes_at_once),
 		TEST(a_commit_of_a_guest_that_never_ran_is_taken_back),
+		TEST(a_source_that_asks_early_is_answered_when_it_is_known),
 		TEST(a_guest_that_libvirt_had_let_run_was_here),
 		TEST(a_guest_that_runs_needs_not_be_resumed),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
