@@ -14,6 +14,7 @@
 #include "wherry/assert.h"
 #include "wherry/clock.h"
 #include "wherry/fdpass.h"
+#include "wherry/log.h"
 
 #define AGAIN_NS WH_NSEC_PER_SEC
 
@@ -207,4 +208,11 @@ void wh_domain_again(struct wh_job *job, void (*fired)(void *ctx))
 	wh_timer_stop(timer);
 	*timer = (struct wh_timer){ .fired = fired, .ctx = job };
 	wh_timer_start(timer, job->daemon->loop, AGAIN_NS);
+}
+
+void wh_domain_refuse(struct wh_job *job, const char *why)
+{
+	wh_log(WH_LOG_ERROR, "migration.not-frozen", WH_STR("migration", job->record.id),
+	       WH_STR("reason", why));
+	wh_ways_close(job);
 }

@@ -140,6 +140,8 @@ wh_must_check int wh_target_monitor_path(const struct wh_job *job, char *buf, si
 void wh_target_restore(struct wh_job *job, wh_qmp_reply_fn reply);
 /* In a second, in place of what was to be tried again before. */
 void wh_domain_again(struct wh_job *job, void (*fired)(void *ctx));
+/* The guest is not to run at the target: that its ways end is what libvirt's migration fails of. */
+void wh_domain_refuse(struct wh_job *job, const char *why);
 /* Switch x-ignore-shared, the one capability of QEMU's that libvirt does not know. */
 void wh_domain_ignore_shared(struct wh_job *job, bool on, wh_qmp_reply_fn reply);
 

@@ -38,10 +38,12 @@ void wh_domain_target_finish(struct wh_job *job)
 {
 	if (job->state == WH_JOB_PRECOPY && job->record.engine == WH_ENGINE_NATIVE)
 		wh_job_move(job, WH_JOB_HAND_OVER); /* QEMU has all of it */
-	/* If not, libvirt ends its QEMU. */
-	if (job->state != WH_JOB_HAND_OVER || wh_phase_is_committed(job->record.phase) ||
-	    wh_process_freeze(&job->record.vmm) < 0) {
-		wh_ways_close(job);
+	if (job->state != WH_JOB_HAND_OVER || wh_phase_is_committed(job->record.phase)) {
+		wh_ways_close(job); /* libvirt ends its QEMU */
+		return;
+	}
+	if (wh_process_freeze(&job->record.vmm) < 0) {
+		wh_domain_refuse(job, "the target's QEMU does not stand still");
 		return;
 	}
 	wh_ways_go_on(job);

@@ -30,27 +30,19 @@ void wh_domain_thaw(struct wh_job *job)
 	job->domain->frozen = false;
 }
 
-/* That its ways end is what libvirt's migration fails of. */
-static void refuse(struct wh_job *job, const char *why)
-{
-	wh_log(WH_LOG_ERROR, "migration.not-frozen", WH_STR("migration", job->record.id),
-	       WH_STR("reason", why));
-	wh_ways_close(job);
-}
-
 void wh_domain_finish(struct wh_job *job)
 {
 	struct wh_job_domain *d = job->domain;
 	const bool native = job->record.engine == WH_ENGINE_NATIVE;
 
 	if (!native && !job->continued) {
-		refuse(job, "libvirt did not wait for the memory");
+		wh_domain_refuse(job, "libvirt did not wait for the memory");
 		return;
 	}
 	/* QEMU's own post-copy has libvirt's own weak moment: its memory is needed there. */
 	if (!native || job->switching != WH_SWITCH_POSTCOPY) {
 		if (wh_process_freeze(&job->record.vmm) < 0) {
-			refuse(job, "the source's QEMU does not stand still");
+			wh_domain_refuse(job, "the source's QEMU does not stand still");
 			return;
 		}
 		d->frozen = true;

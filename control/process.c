@@ -14,11 +14,15 @@
 
 #include "files.h"
 
+#include "wherry/clock.h"
 #include "wherry/fdpass.h"
 
-/* A process that is about to run stops before it does; one in the kernel may take its time. */
+/*
+ * A process that is about to run stops before it does; one in the kernel may take its time, and each of its threads
+ * needs a CPU for that.
+ */
 #define FREEZE_LOOK_NS 20000
-#define FREEZE_LOOKS   500
+#define FREEZE_NS      (250 * WH_NSEC_PER_MSEC)
 
 /*
  * Read /proc/PID/stat. Return: where in @text the fields behind the command's name begin, which is in parentheses and
@@ -115,15 +119,16 @@ bool wh_process_is_frozen(const struct wh_process *process)
 int wh_process_freeze(const struct wh_process *process)
 {
 	const struct timespec moment = { .tv_nsec = FREEZE_LOOK_NS };
+	const uint64_t until_ns = wh_now_ns(&wh_clock_monotonic) + FREEZE_NS;
 	int r = wh_process_kill(process, SIGSTOP);
 
-	for (int i = 0; r == 0 && i < FREEZE_LOOKS; i++) {
+	if (r < 0)
+		return r;
+	do {
 		if (wh_process_is_frozen(process))
 			return 0;
 		(void)nanosleep(&moment, NULL);
-	}
-	if (r < 0)
-		return r;
+	} while (wh_now_ns(&wh_clock_monotonic) < until_ns);
 	(void)wh_process_thaw(process);
 	return -ETIMEDOUT;
 }
