@@ -303,6 +303,9 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 
 static void end_undo(struct wh_job *job)
 {
+	/* The files, too; but of a QEMU that ended just as libvirt's connection did, some were seen to be left. */
+	if (!is_alive(job))
+		(void)wh_ram_unlink(&job->record.ram);
 	wh_job_unrecord(job);
 	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
 }

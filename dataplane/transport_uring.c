@@ -370,7 +370,7 @@ static void on_completion(struct wh_conn *conn, const struct io_uring_cqe *cqe)
  * Submit what is ready and wait for something to complete. While a batch is on its way, new items
  * need not wake us: they are looked at when it has left.
  */
-static void wait(struct wh_conn *conn)
+static void submit_and_wait(struct wh_conn *conn)
 {
 	struct io_uring_cqe *cqe;
 	unsigned seen = 0, head;
@@ -404,7 +404,7 @@ static void *conn_thread(void *arg)
 		start_send(conn);
 		start_recv(conn);
 		start_bell(conn);
-		wait(conn);
+		submit_and_wait(conn);
 		take_received(conn);
 	}
 	if (conn->error == -ESHUTDOWN)

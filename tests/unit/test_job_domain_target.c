@@ -13,7 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -417,6 +419,47 @@ static void a_wherryd_that_stops_leaves_the_next_one_the_monitor(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+/* What the guest's memory was to be in. */
+static int add_ram(struct wh_job *job, char *path)
+{
+	struct wh_ram *ram = &job->record.ram;
+	struct stat st;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(wh_ram_add(ram, "pc.ram", path, 4096), 0);
+	ram->files[0].dev = st.st_dev;
+	ram->files[0].ino = st.st_ino;
+	return close(fd);
+}
+
+static void ram_that_libvirt_has_forgotten_is_removed(void **state)
+{
+	char path[] = "/dev/shm/wherry-test-XXXXXX";
+	struct left_domain *f = *state;
+	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	assert_int_equal(add_ram(job, path), 0);
+	left_end_vmm(f);
+	left_run_until(f, left_is_over);
+	assert_int_equal(unlink(path), -1);
+}
+
+static void ram_is_not_taken_from_a_qemu_that_is_there(void **state)
+{
+	char path[] = "/dev/shm/wherry-test-XXXXXX";
+	struct left_domain *f = *state;
+	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	assert_int_equal(add_ram(job, path), 0);
+	wh_domain_stay(job, NULL);
+	left_answer(f, "");
+	left_answer(f, "");
+	left_run_until(f, left_is_over);
+	assert_int_equal(unlink(path), 0);
+}
+
 static void a_target_that_had_begun_is_undone(void **state)
 {
 	struct wh_job *job = left_recover(*state, WH_ROLE_TARGET, WH_PHASE_BEGUN);
@@ -452,6 +495,8 @@ int main(void)
 		TEST(a_guest_that_libvirt_had_let_run_was_here),
 		TEST(a_guest_that_runs_needs_not_be_resumed),
 		TEST(a_wherryd_that_stops_leaves_the_next_one_the_monitor),
+		TEST(ram_that_libvirt_has_forgotten_is_removed),
+		TEST(ram_is_not_taken_from_a_qemu_that_is_there),
 		TEST(a_target_that_had_begun_is_undone),
 	};
 
