@@ -8,6 +8,7 @@
  *	check_fabric.c   whether memory can go by RDMA
  *	check_memory.c   where the RAM of guests is kept
  *	check_hook.c     whether libvirt has wherry's hook
+ *	check_apparmor.c whether AppArmor lets QEMU do what a migration needs
  *	check_vm.c       the request, on the node that has the VM
  *	check_target.c   and on the node that it may go to
  *
@@ -77,6 +78,9 @@ void wh_check_memory_files(struct wh_check_list *list, pid_t pid);
  * knows of no first hook that is newer.
  */
 void wh_check_hook(struct wh_check_list *list, const char *dir, time_t libvirtd_started);
+
+/* @kernel: where AppArmor's securityfs is; @dir: where its profiles are. */
+void wh_check_apparmor(struct wh_check_list *list, const char *kernel, const char *dir);
 
 /* When the libvirtd that listens there has started; 0 if nobody knows. */
 time_t wh_check_libvirtd_started(const char *socket_path);

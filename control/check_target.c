@@ -23,6 +23,8 @@
 
 #define QEMU_CONF     "/etc/libvirt/qemu.conf"
 #define HOOKS         "/etc/libvirt/hooks"
+#define APPARMOR      "/sys/kernel/security/apparmor"
+#define PROFILES      "/etc/apparmor.d"
 #define QEMU_CONF_MAX (1u << 20)
 #define FREE_HUGE     "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
 #define HUGE_BYTES    (UINT64_C(2) << 20)
@@ -178,6 +180,7 @@ static void check_libvirt(struct target_check *c)
 	wh_check_yes(&c->list, "libvirt", "its libvirtd answers");
 	wh_check_hook(&c->list, HOOKS,
 	              wh_check_libvirtd_started(c->daemon->config->libvirt->socket));
+	wh_check_apparmor(&c->list, APPARMOR, PROFILES);
 	check_name(c);
 	wh_libvirt_capabilities(libvirt, c->needs.emulator, c->needs.machine, on_machine, c);
 }

@@ -377,6 +377,58 @@ static void a_hook_is_ours_by_what_it_calls(void **state)
 	}
 }
 
+/* --- AppArmor ------------------------------------------------------------------------------------- */
+
+static void write_text(const char *path, const char *text)
+{
+	assert_int_equal(wh_file_replace(path, text, strlen(text), NULL), 0);
+}
+
+static bool is_allowed(struct wh_check_list *list, const char *dir)
+{
+	json_array_clear(list->items);
+	wh_check_apparmor(list, dir, dir);
+	return is_good(list, "apparmor");
+}
+
+static void apparmor_must_allow_the_sockets(void **state)
+{
+	static const char *const dirs[] = { "local", "local/abstractions", "abstractions",
+		                            "abstractions/libvirt-qemu.d" };
+	static const char *const places[] = { "local/abstractions/libvirt-qemu",
+		                              "abstractions/libvirt-qemu.d/wherry" };
+	char dir[] = "/tmp/wherry-apparmor-XXXXXX", path[96];
+
+	assert_non_null(mkdtemp(dir));
+	assert_true(is_allowed(*state, dir)); /* the kernel has none */
+	for (size_t i = 0; i < 4; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, dirs[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+	(void)snprintf(path, sizeof(path), "%s/profiles", dir);
+	write_text(path, "firefox (unconfined)\nlibvirtd (enforce)\n");
+	assert_false(is_allowed(*state, dir));
+	write_text(path, "virtqemud (enforce)\n");
+	assert_false(is_allowed(*state, dir));
+	for (size_t i = 0; i < 2; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, places[i]);
+		write_text(path, "owner /var/lib/libvirt/qemu/wherry-* rw,\n");
+		assert_true(is_allowed(*state, dir));
+		write_text(path, "owner /var/lib/libvirt/qemu/other-* rw,\n");
+		assert_false(is_allowed(*state, dir));
+		assert_int_equal(unlink(path), 0);
+	}
+	(void)snprintf(path, sizeof(path), "%s/profiles", dir);
+	write_text(path, "libvirtd (complain)\n");
+	assert_true(is_allowed(*state, dir));
+	assert_int_equal(unlink(path), 0);
+	for (size_t i = 4; i-- > 0;) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, dirs[i]);
+		assert_int_equal(rmdir(path), 0);
+	}
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void a_libvirtd_older_than_its_hook_is_told_of(void **state)
 {
 	struct hooks h = make_hooks("qemu.d/wherry");
@@ -403,6 +455,7 @@ int main(void)
 		WITH_LIST(a_process_that_is_gone_has_none),
 		cmocka_unit_test(an_old_qemu_is_named),
 		WITH_LIST(a_hook_is_ours_by_what_it_calls),
+		WITH_LIST(apparmor_must_allow_the_sockets),
 		WITH_LIST(a_libvirtd_older_than_its_hook_is_told_of),
 		cmocka_unit_test(labels_are_set_and_removed_together),
 		cmocka_unit_test(without_changes_a_note_stays),
