@@ -58,6 +58,30 @@ static void what_does_not_fit_is_cut_off(void **state)
 	assert_int_equal(strlen(err.text), WH_ERROR_TEXT_MAX - 1);
 }
 
+static void of_many_words_the_middle_is_left_out(void **state)
+{
+	struct wh_error err = { "" };
+	char words[WH_ERROR_TEXT_MAX] = "first";
+	const size_t fits = WH_ERROR_TEXT_MAX - sizeof("qemu: ...");
+
+	(void)state;
+	assert_int_equal(wh_quote(&err, -EIO, "qemu", "it is well"), -EIO);
+	assert_string_equal(err.text, "qemu: it is well");
+
+	memset(words + 5, 'x', fits - 9);
+	memcpy(words + fits - 4, "last", 5);
+	assert_int_equal(wh_quote(&err, -EIO, "qemu", words), -EIO);
+	assert_int_equal(strlen(err.text), strlen("qemu: ") + fits);
+	assert_null(strstr(err.text, "..."));
+
+	memcpy(words + fits - 4, "xlast", 6);
+	assert_int_equal(wh_quote(&err, -EIO, "qemu", words), -EIO);
+	assert_int_equal(strlen(err.text), WH_ERROR_TEXT_MAX - 1);
+	assert_memory_equal(err.text, "qemu: firstx", 12);
+	assert_non_null(strstr(err.text, "x...x"));
+	assert_memory_equal(err.text + WH_ERROR_TEXT_MAX - 6, "xlast", 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -65,6 +89,7 @@ int main(void)
 		cmocka_unit_test(context_goes_in_front_of_the_reason),
 		cmocka_unit_test(without_an_error_only_the_code_comes_back),
 		cmocka_unit_test(what_does_not_fit_is_cut_off),
+		cmocka_unit_test(of_many_words_the_middle_is_left_out),
 	};
 
 	return cmocka_run_group_tests_name("error", tests, NULL, NULL);
