@@ -29,7 +29,7 @@ int wh_process_kill(const struct wh_process *process, int signal);
 
 /*
  * Have it stand still, by SIGSTOP: once this is 0, it has made its last step until it is thawed. Waits for that,
- * some 50 us, and more where CPUs are short; if it takes longer than 250 ms the process goes on, and it is
+ * some 50 us, and more where CPUs are short; if it takes longer than 1 s the process goes on, and it is
  * -ETIMEDOUT. Return: 0, -ESRCH, or -errno.
  */
 wh_must_check int wh_process_freeze(const struct wh_process *process);
