@@ -30,6 +30,7 @@
 #include "node_server.h"
 #include "observe.h"
 #include "settings_json.h"
+#include "stale_sockets.h"
 #include "turn.h"
 
 #include "wherry/assert.h"
@@ -141,11 +142,20 @@ static void on_domains_changed(void *ctx)
 	wh_turn(d); /* the coordinator shall know */
 }
 
+static bool is_on(void *ctx, const char *id)
+{
+	const struct wh_job *job = wh_job_find(ctx, id);
+
+	return job && !wh_job_is_over(job->state);
+}
+
 static void on_domain_event(void *ctx, const char *domain, const char *event, const json_t *data)
 {
 	struct wh_daemon *d = ctx;
 
 	wh_qmp_domains_event(&d->domains, domain, event, data);
+	if (!strcmp(event, "CLOSED"))
+		(void)wh_stale_sockets_remove(d->config->libvirt->directory, domain, is_on, d);
 }
 
 static int open_libvirt(struct wh_daemon *d, struct wh_error *err)

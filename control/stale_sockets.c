@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "stale_sockets.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "domain_xml.h"
+#include "job_domain.h"
+
+#include "wherry/fdpass.h"
+#include "wherry/limits.h"
+
+#define RANDOM_DIGITS 8
+
+struct id {
+	char text[WH_NAME_MAX + 16];
+};
+
+/* Whether @name is @prefix, an id of @vm's, and @suffix. */
+static bool is_named(struct id *ret, const char *name, const char *prefix, const char *vm,
+                     const char *suffix)
+{
+	const size_t front = strlen(prefix), id = strlen(vm) + 1 + RANDOM_DIGITS;
+
+	if (strlen(name) != front + id + strlen(suffix) || id >= sizeof(ret->text) ||
+	    strncmp(name, prefix, front) != 0 || strcmp(name + front + id, suffix) != 0)
+		return false;
+	memcpy(ret->text, name + front, id);
+	ret->text[id] = '\0';
+	return !strncmp(ret->text, vm, strlen(vm)) && ret->text[strlen(vm)] == '-' &&
+	       strspn(ret->text + strlen(vm) + 1, "0123456789abcdef") == RANDOM_DIGITS;
+}
+
+/* A socket, that is. */
+static bool nobody_listens(const char *path)
+{
+	wh_cleanup(wh_closep) int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct stat st;
+
+	if (fd < 0 || strlen(path) >= sizeof(addr.sun_path) || lstat(path, &st) < 0 ||
+	    !S_ISSOCK(st.st_mode))
+		return false;
+	memcpy(addr.sun_path, path, strlen(path));
+	return connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno == ECONNREFUSED;
+}
+
+uint32_t wh_stale_sockets_remove(const char *dir, const char *vm,
+                                 bool (*is_on)(void *ctx, const char *id), void *ctx)
+{
+	const struct dirent *entry;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	uint32_t removed = 0;
+	DIR *d = opendir(dir);
+	struct id id;
+
+	while (d && (entry = readdir(d))) {
+		const char *name = entry->d_name;
+		int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+
+		if (!is_named(&id, name, WH_DOMAIN_MONITOR_PREFIX, vm, "") &&
+		    !is_named(&id, name, WH_DOMAIN_SOCKET_PREFIX, vm, ".sock") &&
+		    !is_named(&id, name, WH_DOMAIN_SOCKET_PREFIX, vm, ".disks"))
+			continue;
+		if (n < 0 || (size_t)n >= sizeof(path) || is_on(ctx, id.text))
+			continue;
+		if (nobody_listens(path) && unlink(path) == 0)
+			removed++;
+	}
+	if (d)
+		(void)closedir(d);
+	return removed;
+}
