@@ -110,9 +110,7 @@ static void unlink_ours(const struct wh_job *job, const char *prefix, const char
 /* The next wherryd does, where the guest may be at its place. */
 static bool needs_monitor(const struct wh_job *job)
 {
-	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
-
-	return fd != -ESRCH &&
+	return !wh_process_is_gone(&job->record.vmm) &&
 	       (wh_phase_is_committed(job->record.phase) || wh_domain_is_claimed(job));
 }
 

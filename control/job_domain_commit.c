@@ -18,7 +18,6 @@
 
 #include "job_domain.h"
 
-#include "wherry/fdpass.h"
 #include "wherry/log.h"
 
 static int commit(struct wh_job *job)
@@ -149,20 +148,13 @@ bool wh_domain_target_is_ending(struct wh_job *job, void (*ended)(void *ctx))
 
 /* The source asks. */
 
-static bool is_alive(const struct wh_job *job)
-{
-	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
-
-	return fd >= 0;
-}
-
 void wh_domain_target_ask(struct wh_job *job, struct wh_peer *peer)
 {
 	job->peer = peer;
 	job->asked = true;
 	if (wh_phase_is_committed(job->record.phase))
 		return; /* answered once it is known */
-	if (!job->domain->recovered || !is_alive(job)) {
+	if (!job->domain->recovered || wh_process_is_gone(&job->record.vmm)) {
 		wh_ways_close(job); /* libvirt has not been told to let it run, and ends its QEMU */
 		return;
 	}

@@ -25,7 +25,6 @@
 #include "qmp_domain.h"
 
 #include "wherry/clock.h"
-#include "wherry/fdpass.h"
 #include "wherry/log.h"
 
 /* Longer than any migration; one that nobody cancels shall not hold libvirt for ever. */
@@ -263,19 +262,12 @@ static void undefine(struct wh_job *job)
 		wh_libvirt_undefine(job->daemon->libvirt, job->record.vm, on_undefined, job);
 }
 
-static bool is_alive(const struct wh_job *job)
-{
-	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
-
-	return fd >= 0;
-}
-
 static void on_destroyed(void *ctx, const char *text, const char *error)
 {
 	struct wh_job *job = ctx;
 
 	(void)error; /* the same */
-	if (!text && job->domain && is_alive(job))
+	if (!text && job->domain && !wh_process_is_gone(&job->record.vmm))
 		wh_domain_again(job,
 		                on_leave); /* libvirtd is away, or busy: it cannot stay, paused */
 	else if (job->record.defined)
@@ -293,7 +285,7 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 		job->domain->leaving = true;
 	if (!job->daemon->libvirt)
 		stayed(job);
-	else if (!is_alive(job))
+	else if (wh_process_is_gone(&job->record.vmm))
 		undefine(job);
 	else
 		wh_libvirt_destroy(job->daemon->libvirt, job->record.vm, on_destroyed, job);
@@ -304,7 +296,7 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 static void end_undo(struct wh_job *job)
 {
 	/* The files, too; but of a QEMU that ended just as libvirt's connection did, some were seen to be left. */
-	if (!is_alive(job))
+	if (wh_process_is_gone(&job->record.vmm))
 		(void)wh_ram_unlink(&job->record.ram);
 	wh_job_unrecord(job);
 	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);

@@ -20,7 +20,6 @@
 #include "job_domain.h"
 
 #include "wherry/clock.h"
-#include "wherry/fdpass.h"
 #include "wherry/log.h"
 
 #define BEAT_NS    WH_NSEC_PER_SEC
@@ -130,20 +129,13 @@ static void guest_gone(struct wh_job *job, const char *why)
 	wh_job_end(job, WH_JOB_SUCCEEDED);
 }
 
-static bool is_gone(const struct wh_job *job)
-{
-	wh_cleanup(wh_closep) int fd = wh_process_open(&job->record.vmm);
-
-	return fd == -ESRCH;
-}
-
 void wh_owed_lost(struct wh_job *job, const char *why)
 {
 	struct wh_node_message msg = { .type = WH_NODE_FAILED };
 
 	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
 	wh_job_drop_worker(job);
-	if (is_gone(job) &&
+	if (wh_process_is_gone(&job->record.vmm) &&
 	    !(job->domain && job->resuming)) { /* libvirt may have refused to let it run */
 		guest_gone(job, msg.reason);
 		return;
@@ -238,7 +230,7 @@ static void ask_monitor_again(struct wh_job *job)
 
 void wh_owed_monitor_lost(struct wh_job *job, const char *why)
 {
-	if (is_gone(job))
+	if (wh_process_is_gone(&job->record.vmm))
 		guest_gone(job, why);
 	else if (job->resuming && !job->domain) /* else libvirt is asked */
 		ask_monitor_again(job);
@@ -248,7 +240,7 @@ void wh_owed_recover(struct wh_job *job)
 {
 	job->postcopy = job->may_postcopy = true;
 	job->resuming = job->record.running;
-	if (is_gone(job)) {
+	if (wh_process_is_gone(&job->record.vmm)) {
 		guest_gone(job, "the hypervisor ended while no wherryd ran");
 		return;
 	}

@@ -107,6 +107,13 @@ int wh_process_kill(const struct wh_process *process, int signal)
 	return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) < 0 ? -errno : 0;
 }
 
+bool wh_process_is_gone(const struct wh_process *process)
+{
+	wh_cleanup(wh_closep) int fd = wh_process_open(process);
+
+	return fd == -ESRCH;
+}
+
 bool wh_process_is_frozen(const struct wh_process *process)
 {
 	wh_cleanup(wh_closep) int fd = wh_process_open(process);

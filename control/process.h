@@ -35,6 +35,9 @@ int wh_process_kill(const struct wh_process *process, int signal);
 wh_must_check int wh_process_freeze(const struct wh_process *process);
 int wh_process_thaw(const struct wh_process *process);
 
+/* Whether it has ended. One that cannot be looked at, as descriptors are short, has not. */
+bool wh_process_is_gone(const struct wh_process *process);
+
 /* Whether it stands still like this, whoever did it. */
 bool wh_process_is_frozen(const struct wh_process *process);
 
