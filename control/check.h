@@ -82,9 +82,6 @@ void wh_check_hook(struct wh_check_list *list, const char *dir, time_t libvirtd_
 /* @kernel: where AppArmor's securityfs is; @dir: where its profiles are. */
 void wh_check_apparmor(struct wh_check_list *list, const char *kernel, const char *dir);
 
-/* When the libvirtd that listens there has started; 0 if nobody knows. */
-time_t wh_check_libvirtd_started(const char *socket_path);
-
 /* Whether QEMU, by what it answers to query-version, is new enough. */
 void wh_check_qemu(struct wh_check_list *list, const json_t *version);
 

@@ -16,7 +16,9 @@
 
 #include "check.h"
 #include "files.h"
+#include "forgotten.h"
 #include "libvirt.h"
+#include "libvirtd_started.h"
 #include "network.h"
 
 #include "wherry/assert.h"
@@ -140,10 +142,13 @@ static void check_network(struct target_check *c)
 static void check_name(struct target_check *c)
 {
 	const struct wh_domain *domain = wh_libvirt_domain(c->daemon->libvirt, c->vm);
+	struct wh_error why;
 
 	if (domain && domain->active)
 		wh_check_no(&c->list, "name", "another name for one of the two",
 		            "a domain called '%s' runs there already", c->vm);
+	else if (wh_domain_is_forgotten(c->daemon, c->vm, &why))
+		wh_check_no(&c->list, "name", WH_FORGOTTEN_REMEDY, "its %s", why.text);
 	else
 		wh_check_yes(&c->list, "name", "no domain called '%s' runs there", c->vm);
 }
@@ -178,8 +183,7 @@ static void check_libvirt(struct target_check *c)
 		return;
 	}
 	wh_check_yes(&c->list, "libvirt", "its libvirtd answers");
-	wh_check_hook(&c->list, HOOKS,
-	              wh_check_libvirtd_started(c->daemon->config->libvirt->socket));
+	wh_check_hook(&c->list, HOOKS, wh_libvirtd_started(c->daemon->config->libvirt->socket));
 	wh_check_apparmor(&c->list, APPARMOR, PROFILES);
 	check_name(c);
 	wh_libvirt_capabilities(libvirt, c->needs.emulator, c->needs.machine, on_machine, c);

@@ -193,7 +193,7 @@ static void judge(void *ctx)
 	const struct wh_domain *domain = libvirt ? wh_libvirt_domain(libvirt, job->record.vm)
 	                                         : NULL;
 
-	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || (domain && domain->active))
+	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || wh_domain_is_listed(job))
 		wh_domain_again(job, judge); /* it has not seen yet that QEMU is gone */
 	else if (domain && domain->persistent && !job->record.defined)
 		wh_domain_resumed(job); /* what became of the guest, became of it here */

@@ -75,7 +75,7 @@ static void on_migrated(void *ctx, const char *text, const char *error)
 	}
 	if (text || job->domain->vmm_gone || job->domain->moved)
 		return; /* the end of its QEMU leads on */
-	(void)wh_quote(&err, 0, "libvirt", error);
+	(void)wh_quote(&err, 0, *job->reason.text ? job->reason.text : "libvirt", error);
 	if (job->domain->finishing) {
 		wh_domain_ask(job, err.text);
 		return;

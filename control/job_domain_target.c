@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "domain_xml.h"
+#include "forgotten.h"
 #include "job_domain.h"
 #include "qmp_domain.h"
 
@@ -113,6 +114,8 @@ static int check(struct wh_daemon *daemon, const struct wh_peer *source,
 	domain = wh_libvirt_domain(daemon->libvirt, expect->vm);
 	if (domain && domain->active && runs(daemon, expect->vm))
 		return wh_fail(err, -EEXIST, "a domain '%s' runs here already", expect->vm);
+	if (wh_domain_is_forgotten(daemon, expect->vm, &why))
+		return wh_fail(err, -EUCLEAN, "%s: " WH_FORGOTTEN_REMEDY, why.text);
 	if (wh_find_vm(daemon->config, expect->vm))
 		return wh_fail(err, -EEXIST, "its configuration has a VM '%s'", expect->vm);
 	if (wh_job_find(daemon, expect->migration) || wh_job_find(daemon, expect->vm))
@@ -295,9 +298,14 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 
 static void end_undo(struct wh_job *job)
 {
-	/* The files, too; but of a QEMU that ended just as libvirt's connection did, some were seen to be left. */
+	struct wh_error why;
+
+	/* The files, too; but not those of a domain that it has forgotten. */
 	if (wh_process_is_gone(&job->record.vmm))
 		(void)wh_ram_unlink(&job->record.ram);
+	if (wh_domain_is_forgotten(job->daemon, job->record.vm, &why))
+		wh_log(WH_LOG_ERROR, "libvirt.forgot", WH_STR("domain", job->record.vm),
+		       WH_STR("reason", why.text));
 	wh_job_unrecord(job);
 	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
 }
@@ -308,6 +316,21 @@ static void on_ended(void *ctx)
 
 	wh_job_drop_worker(job);
 	wh_domain_target_undo(job);
+}
+
+static void on_undo_again(void *ctx)
+{
+	wh_domain_target_undo(ctx);
+}
+
+/* What it leaves is known once it has. */
+static bool libvirt_is_ending_it(struct wh_job *job)
+{
+	struct wh_libvirt *libvirt = job->daemon->libvirt;
+
+	return libvirt && wh_libvirt_connected(libvirt, NULL) &&
+	       wh_process_is_gone(&job->record.vmm) && !runs(job->daemon, job->record.vm) &&
+	       wh_domain_is_listed(job);
 }
 
 void wh_domain_target_undo(struct wh_job *job)
@@ -322,6 +345,10 @@ void wh_domain_target_undo(struct wh_job *job)
 		job->retiring = true;
 		return;
 	}
-	if (d->due == 0)
+	if (d->due > 0)
+		return;
+	if (libvirt_is_ending_it(job))
+		wh_domain_again(job, on_undo_again);
+	else
 		end_undo(job);
 }

@@ -82,6 +82,9 @@ bool wh_libvirt_connected(const struct wh_libvirt *libvirt, struct wh_error *why
 const struct wh_domain *wh_libvirt_domains(const struct wh_libvirt *libvirt, size_t *count);
 const struct wh_domain *wh_libvirt_domain(const struct wh_libvirt *libvirt, const char *name);
 
+/* Look at them again, a moment from now. @changed comes then. */
+void wh_libvirt_look(struct wh_libvirt *libvirt);
+
 /*
  * What a call came to: @text is what was asked for, or "" if there is nothing to tell; NULL if it failed, and
  * then @error says why. A call may be made without one, if nobody cares.

@@ -66,7 +66,7 @@ static void unref(void *ctx)
 	wh_libvirt_unref(ctx);
 }
 
-static void look_again(struct wh_libvirt *l)
+void wh_libvirt_look(struct wh_libvirt *l)
 {
 	(void)pthread_mutex_lock(&l->lock);
 	l->stale = true;
@@ -104,7 +104,7 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
 	(void)detail;
 	if (event == VIR_DOMAIN_EVENT_STOPPED && name_fits(virDomainGetName(domain)))
 		tell_event(ctx, domain, "CLOSED", NULL);
-	look_again(ctx);
+	wh_libvirt_look(ctx);
 	return 0;
 }
 
@@ -115,7 +115,7 @@ static void on_metadata(virConnectPtr connection, virDomainPtr domain, int type,
 	(void)domain;
 	(void)type;
 	(void)name_space;
-	look_again(ctx);
+	wh_libvirt_look(ctx);
 }
 
 /* NOLINTNEXTLINE(readability-function-size): what it is given is libvirt's choice */

@@ -148,6 +148,11 @@ const struct wh_domain *wh_libvirt_domain(const struct wh_libvirt *l, const char
 	return l->known && !strcmp(l->known->name, name) ? l->known : NULL;
 }
 
+void wh_libvirt_look(struct wh_libvirt *l)
+{
+	(void)l; /* the test says what there is */
+}
+
 void wh_libvirt_forget(struct wh_libvirt *l, const void *ctx)
 {
 	for (size_t i = 0; i < l->due; i++)

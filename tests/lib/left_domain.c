@@ -65,7 +65,8 @@ int left_begin(void **state)
 
 	f = (struct left_domain){ .config = { .node = "a", .state = left_dir }, .peer = -1 };
 	f.b = (struct wh_node){ .name = "b", .address = "127.0.0.1" };
-	f.libvirt.pids = left_dir; /* none is there */
+	f.libvirt.pids = left_dir;   /* none is there */
+	f.libvirt.socket = left_dir; /* nobody listens */
 	f.config.libvirt = &f.libvirt;
 	f.config.nodes = &f.b;
 	f.config.node_count = 1;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@
 
 #include "fake_libvirt.h"
 #include "files.h"
+#include "forgotten.h"
 #include "left_domain.h"
 
 #include "wherry/clock.h"
@@ -77,6 +79,71 @@ static void a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest(void
 	left_run_until(f, left_is_over);
 	assert_int_equal(job->state, WH_JOB_FAILED);
 	assert_int_equal(left_phase(), WH_PHASES);
+}
+
+static bool is_undoing(const struct left_domain *f)
+{
+	return f->job->state == WH_JOB_CANCELLING;
+}
+
+/* Another migration of the same domain must not come between. */
+static void what_is_undone_ends_when_libvirt_has_ended_it(void **state)
+{
+	static const struct wh_domain domain = { .name = "vm", .active = true };
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	fake_libvirt_know(f->daemon.libvirt, &domain);
+	wh_domain_target_finished(job, false);
+	left_end_vmm(f);
+	left_run_until(f, is_undoing);
+	wh_domain_target_undo(job); /* as from its timer */
+	assert_false(wh_job_is_over(job->state));
+	fake_libvirt_know(f->daemon.libvirt, NULL);
+	left_run_until(f, left_is_over);
+	assert_int_equal(job->state, WH_JOB_FAILED);
+}
+
+static void leave(const char *name, const char *text)
+{
+	char path[96];
+	struct wh_error err;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", left_dir, name);
+	assert_int_equal(wh_file_replace(path, text, strlen(text), &err), 0);
+}
+
+static void take_away(const char *name)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", left_dir, name);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void a_domain_that_libvirt_forgot_is_told_by_what_it_left(void **state)
+{
+	static const struct wh_domain active = { .name = "vm", .active = true };
+	static const struct wh_domain defined = { .name = "vm", .persistent = true };
+	struct left_domain *f = *state;
+	struct wh_error why;
+
+	assert_false(wh_domain_is_forgotten(&f->daemon, "vm", &why));
+	leave("vm.pid", "1\n"); /* its QEMU is gone, and the number is another's now */
+	leave("vm.xml", "<domstatus/>");
+	assert_true(wh_domain_is_forgotten(&f->daemon, "vm", &why));
+	assert_non_null(strstr(why.text, "/vm.xml is left"));
+	fake_libvirt_know(f->daemon.libvirt, &defined);
+	assert_true(wh_domain_is_forgotten(&f->daemon, "vm", &why));
+
+	assert_false(wh_domain_is_forgotten(&f->daemon, "vm-2", &why));
+	fake_libvirt_know(f->daemon.libvirt, &active);
+	assert_false(wh_domain_is_forgotten(&f->daemon, "vm", &why));
+	fake_libvirt_know(f->daemon.libvirt, NULL);
+	fake_libvirt_connection(f->daemon.libvirt, "libvirtd is away");
+	assert_false(wh_domain_is_forgotten(&f->daemon, "vm", &why));
+	take_away("vm.xml");
+	take_away("vm.pid");
 }
 
 static void qemu_is_killed_if_the_commit_cannot_be_written(void **state)
@@ -476,6 +543,8 @@ int main(void)
 		TEST(a_target_waits_for_the_sources_word_whatever_fails),
 		TEST(finish_is_the_commit_and_resume_its_end),
 		TEST(a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest),
+		TEST(what_is_undone_ends_when_libvirt_has_ended_it),
+		TEST(a_domain_that_libvirt_forgot_is_told_by_what_it_left),
 		TEST(qemu_is_killed_if_the_commit_cannot_be_written),
 		TEST(a_target_that_is_asked_finds_out),
 		TEST(a_target_whose_libvirt_ends_it_then_takes_that_back),
