@@ -35,10 +35,7 @@ bool wh_domain_is_forgotten(const struct wh_daemon *daemon, const char *name, st
 	if (n < 0 || (size_t)n >= sizeof(path) || stat(path, &st) < 0 ||
 	    wh_qmp_domain_pid(&pid, dir, name, &err) == 0 || !is_of_this_libvirtd(daemon, &st))
 		return false;
-	(void)wh_fail(
-		why, -EUCLEAN,
-		"libvirtd has forgotten an earlier domain '%s', and not given back its files: "
-		"%s is left",
-		name, path);
+	(void)wh_fail(why, -EUCLEAN,
+	              "libvirtd has forgotten an earlier domain of that name, and left %s", path);
 	return true;
 }

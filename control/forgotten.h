@@ -20,7 +20,7 @@
 
 #include "wherry/error.h"
 
-#define WH_FORGOTTEN_REMEDY "restart libvirtd there, which gives them back; its guests go on"
+#define WH_FORGOTTEN_REMEDY "restart libvirtd there (guests go on)"
 
 /*
  * Whether that became of a domain called @name. Never so of one that runs here, or that libvirtd, by the list of domains,

@@ -115,7 +115,7 @@ static int check(struct wh_daemon *daemon, const struct wh_peer *source,
 	if (domain && domain->active && runs(daemon, expect->vm))
 		return wh_fail(err, -EEXIST, "a domain '%s' runs here already", expect->vm);
 	if (wh_domain_is_forgotten(daemon, expect->vm, &why))
-		return wh_fail(err, -EUCLEAN, "%s: " WH_FORGOTTEN_REMEDY, why.text);
+		return wh_fail(err, -EUCLEAN, WH_FORGOTTEN_REMEDY ": %s", why.text);
 	if (wh_find_vm(daemon->config, expect->vm))
 		return wh_fail(err, -EEXIST, "its configuration has a VM '%s'", expect->vm);
 	if (wh_job_find(daemon, expect->migration) || wh_job_find(daemon, expect->vm))

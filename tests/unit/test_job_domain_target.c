@@ -132,7 +132,7 @@ static void a_domain_that_libvirt_forgot_is_told_by_what_it_left(void **state)
 	leave("vm.pid", "1\n"); /* its QEMU is gone, and the number is another's now */
 	leave("vm.xml", "<domstatus/>");
 	assert_true(wh_domain_is_forgotten(&f->daemon, "vm", &why));
-	assert_non_null(strstr(why.text, "/vm.xml is left"));
+	assert_non_null(strstr(why.text, "and left /tmp/"));
 	fake_libvirt_know(f->daemon.libvirt, &defined);
 	assert_true(wh_domain_is_forgotten(&f->daemon, "vm", &why));
 
