@@ -3,8 +3,7 @@
 /*
  * Lines - buffers in front of a socket.
  *
- * A callback may close the connection that calls it. So that the reader notices, it leaves the
- * address of a local flag in @gone, which closing sets, and looks at it after each callback.
+ * A callback may close the connection that calls it. Then the reader, which looks after each callback, frees it.
  *
  * Errors while sending are not reported from within the send: its caller is usually in the
  * middle of something. They are kept, and come out of the loop with the next turn.
@@ -42,7 +41,8 @@ struct wh_lines {
 	size_t scanned; /* bytes of @in after start known to hold no newline */
 	int fd;
 	const char *broken; /* why nothing can be sent any more, NULL if it can */
-	bool *gone;
+	bool in_callback;
+	bool closed;
 };
 
 /* Make room for @more bytes after the end. Return: 0 or -ENOMEM. */
@@ -118,7 +118,6 @@ void wh_lines_send(struct wh_lines *l, const char *text)
 static bool deliver(struct wh_lines *l)
 {
 	struct buffer *b = &l->in;
-	bool gone = false;
 
 	/* This ends: each turn uses up a line. */
 	for (;;) {
@@ -132,11 +131,13 @@ static bool deliver(struct wh_lines *l)
 		*end = '\0';
 		b->start += (size_t)(end - from) + 1;
 		l->scanned = 0;
-		l->gone = &gone;
+		l->in_callback = true;
 		l->cfg.line(l->cfg.ctx, from, (size_t)(end - from));
-		if (gone)
+		l->in_callback = false;
+		if (l->closed) {
+			free(l);
 			return false;
-		l->gone = NULL;
+		}
 		if (l->fd < 0)
 			return false;
 	}
@@ -233,12 +234,12 @@ struct wh_lines *wh_lines_close(struct wh_lines *l)
 {
 	if (!l)
 		return NULL;
-	if (l->gone)
-		*l->gone = true;
 	wh_watch_stop(&l->watch);
 	wh_closep(&l->fd);
 	free(l->in.data);
 	free(l->out.data);
-	free(l);
+	l->closed = true;
+	if (!l->in_callback)
+		free(l);
 	return NULL;
 }

@@ -38,7 +38,8 @@ struct wh_worker {
 	struct wh_timer late;
 	void (*ended)(void *ctx); /* it is being stopped, if not NULL */
 	void *ended_ctx;
-	bool *gone; /* a callback closed it: as in lines.c */
+	bool in_callback;
+	bool closed; /* by that callback: freed once it returns, as in lines.c */
 };
 
 union message {
@@ -125,7 +126,6 @@ static enum taken take_message(struct wh_worker *w)
 {
 	union message m = { 0 };
 	struct wh_fdpass pass = { .data = &m, .len = sizeof(m) };
-	bool gone = false;
 	int r;
 
 	if (w->over)
@@ -137,15 +137,16 @@ static enum taken take_message(struct wh_worker *w)
 		wh_watch_stop(&w->said); /* its exit says why */
 		return NOTHING;
 	}
-	w->gone = &gone;
+	w->in_callback = true;
 	if (r < 0 || pass.len < sizeof(m.type) || pass.len != size_of(m.type))
 		fail(w, r < 0 ? r : -EPROTO, "the mover sent something unreadable");
 	else
 		dispatch(w, &m);
-	if (gone)
-		return GONE;
-	w->gone = NULL;
-	return TAKEN;
+	w->in_callback = false;
+	if (!w->closed)
+		return TAKEN;
+	free(w);
+	return GONE;
 }
 
 static void on_said(void *ctx, uint32_t events)
@@ -311,14 +312,14 @@ struct wh_worker *wh_worker_close(struct wh_worker *w)
 {
 	if (!w)
 		return NULL;
-	if (w->gone)
-		*w->gone = true;
 	wh_watch_stop(&w->said);
 	wh_watch_stop(&w->exited);
 	wh_timer_stop(&w->late);
 	if (w->process.pid > 0)
 		let_go(w);
 	wh_companion_close(&w->process);
-	free(w);
+	w->closed = true;
+	if (!w->in_callback)
+		free(w);
 	return NULL;
 }
