@@ -4,7 +4,7 @@
  * Forgotten - a domain that libvirtd took off its list, and did not end.
  *
  * libvirt 11.3 does that to an incoming domain whose QEMU ends while libvirt, called to finish the migration, waits for
- * an answer of QEMU's. The owners of its files, its locks and directories are not given back, and what libvirtd writes of a
+ * an answer of QEMU's. The owners of its files, and its directories, are not given back, and what libvirtd writes of a
  * domain that runs, NAME.xml beside NAME.pid, stays. The next libvirtd reads that, and ends the domain.
  *
  * Source: qemuMigrationDstFinishActive() of libvirt 11.3 takes a domain that another thread is about to end for one

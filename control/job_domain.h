@@ -113,6 +113,7 @@ struct wh_job_domain {
 	struct wh_hook *hook;
 	bool proceeded; /* libvirt rules from here on */
 	bool leaving;   /* the guest is at the source: what came is being removed */
+	bool stays;     /* the source waits to hear that what was begun here is undone */
 };
 
 /* job_domain.c */

@@ -282,8 +282,10 @@ static void on_destroyed(void *ctx, const char *text, const char *error)
 void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 {
 	job->peer = peer;
+	if (job->state == WH_JOB_CANCELLING)
+		job->domain->stays = true;
 	if (job->state == WH_JOB_CANCELLING || (job->domain && job->domain->leaving))
-		return; /* it is asked again, or hears of it soon */
+		return; /* it hears of it soon */
 	if (job->domain)
 		job->domain->leaving = true;
 	if (!job->daemon->libvirt)
@@ -307,6 +309,8 @@ static void end_undo(struct wh_job *job)
 		wh_log(WH_LOG_ERROR, "libvirt.forgot", WH_STR("domain", job->record.vm),
 		       WH_STR("reason", why.text));
 	wh_job_unrecord(job);
+	if (job->domain->stays)
+		wh_target_tell(job, WH_NODE_CLOSED);
 	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
 }
 

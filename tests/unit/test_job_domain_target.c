@@ -104,6 +104,24 @@ static void what_is_undone_ends_when_libvirt_has_ended_it(void **state)
 	assert_int_equal(job->state, WH_JOB_FAILED);
 }
 
+static void a_source_that_waits_for_that_hears_of_it(void **state)
+{
+	static const struct wh_domain domain = { .name = "vm", .active = true };
+	wh_cleanup(wh_peer_closep) struct wh_peer *peer = NULL;
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_finish(f);
+
+	fake_libvirt_know(f->daemon.libvirt, &domain);
+	left_end_vmm(f);
+	left_run_until(f, is_undoing);
+	peer = left_call(f);
+	wh_domain_stay(job, peer);
+	assert_false(wh_job_is_over(job->state));
+	fake_libvirt_know(f->daemon.libvirt, NULL);
+	left_run_until(f, left_is_over);
+	left_expect_line(f, "{\"type\":\"closed\"}");
+}
+
 static void leave(const char *name, const char *text)
 {
 	char path[96];
@@ -544,6 +562,7 @@ int main(void)
 		TEST(finish_is_the_commit_and_resume_its_end),
 		TEST(a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest),
 		TEST(what_is_undone_ends_when_libvirt_has_ended_it),
+		TEST(a_source_that_waits_for_that_hears_of_it),
 		TEST(a_domain_that_libvirt_forgot_is_told_by_what_it_left),
 		TEST(qemu_is_killed_if_the_commit_cannot_be_written),
 		TEST(a_target_that_is_asked_finds_out),
