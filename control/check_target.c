@@ -144,11 +144,11 @@ static void check_name(struct target_check *c)
 	const struct wh_domain *domain = wh_libvirt_domain(c->daemon->libvirt, c->vm);
 	struct wh_error why;
 
-	if (domain && domain->active)
+	if (wh_domain_is_forgotten(c->daemon, c->vm, &why))
+		wh_check_no(&c->list, "name", WH_FORGOTTEN_REMEDY, "its %s", why.text);
+	else if (domain && domain->active)
 		wh_check_no(&c->list, "name", "another name for one of the two",
 		            "a domain called '%s' runs there already", c->vm);
-	else if (wh_domain_is_forgotten(c->daemon, c->vm, &why))
-		wh_check_no(&c->list, "name", WH_FORGOTTEN_REMEDY, "its %s", why.text);
 	else
 		wh_check_yes(&c->list, "name", "no domain called '%s' runs there", c->vm);
 }

@@ -17,7 +17,6 @@ static bool is_of_this_libvirtd(const struct wh_daemon *daemon, const struct sta
 
 bool wh_domain_is_forgotten(const struct wh_daemon *daemon, const char *name, struct wh_error *why)
 {
-	const struct wh_domain *domain;
 	const char *dir;
 	struct wh_error err;
 	char path[4096];
@@ -26,9 +25,6 @@ bool wh_domain_is_forgotten(const struct wh_daemon *daemon, const char *name, st
 	int n;
 
 	if (!daemon->libvirt || !wh_libvirt_connected(daemon->libvirt, NULL))
-		return false;
-	domain = wh_libvirt_domain(daemon->libvirt, name);
-	if (domain && domain->active)
 		return false;
 	dir = daemon->config->libvirt->pids;
 	n = snprintf(path, sizeof(path), "%s/%s.xml", dir, name);

@@ -23,8 +23,8 @@
 #define WH_FORGOTTEN_REMEDY "restart libvirtd there (guests go on)"
 
 /*
- * Whether that became of a domain called @name. Never so of one that runs here, or that libvirtd, by the list of domains,
- * has not done with. @why receives words that name the file.
+ * Whether that became of a domain called @name, by what is left of it; @why receives words that name the file. For as long as
+ * libvirtd has not seen, and done with, the end of its QEMU, it looks the same: but then libvirtd has the domain.
  */
 bool wh_domain_is_forgotten(const struct wh_daemon *daemon, const char *name, struct wh_error *why);
 

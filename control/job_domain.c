@@ -70,17 +70,6 @@ int wh_domain_find_vmm(struct wh_job *job, struct wh_error *err)
 	return r < 0 ? wh_fail(err, r, "QEMU is gone") : 0;
 }
 
-bool wh_domain_is_listed(const struct wh_job *job)
-{
-	struct wh_libvirt *libvirt = job->daemon->libvirt;
-	const struct wh_domain *domain = wh_libvirt_domain(libvirt, job->record.vm);
-
-	if (!domain || !domain->active)
-		return false;
-	wh_libvirt_look(libvirt); /* the list may be behind */
-	return true;
-}
-
 int wh_target_monitor_path(const struct wh_job *job, char *buf, size_t size, struct wh_error *err)
 {
 	int n;

@@ -125,8 +125,6 @@ wh_must_check int wh_domain_check(const struct wh_daemon *daemon, const char *na
                                   struct wh_error *err);
 /* Which process its QEMU is. Return: 0 or -errno. */
 wh_must_check int wh_domain_find_vmm(struct wh_job *job, struct wh_error *err);
-/* Whether libvirt has it as one that runs. If so, it is asked again, a moment from now. */
-bool wh_domain_is_listed(const struct wh_job *job);
 /* Close all; no answer may be due any more, but when wherryd ends. */
 void wh_domain_close(struct wh_job *job);
 /* Tell when the hypervisor of the record ends: at once, if it has. */

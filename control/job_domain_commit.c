@@ -192,9 +192,13 @@ static void judge(void *ctx)
 	struct wh_libvirt *libvirt = job->daemon->libvirt;
 	const struct wh_domain *domain = libvirt ? wh_libvirt_domain(libvirt, job->record.vm)
 	                                         : NULL;
+	const bool listed = domain && domain->active;
 
-	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || wh_domain_is_listed(job))
-		wh_domain_again(job, judge); /* it has not seen yet that QEMU is gone */
+	/* It has not seen yet that QEMU is gone, or the list is behind. */
+	if (listed)
+		wh_libvirt_look(libvirt);
+	if (!libvirt || !wh_libvirt_connected(libvirt, NULL) || listed)
+		wh_domain_again(job, judge);
 	else if (domain && domain->persistent && !job->record.defined)
 		wh_domain_resumed(job); /* what became of the guest, became of it here */
 	else

@@ -305,9 +305,11 @@ static void end_undo(struct wh_job *job)
 	/* The files, too; but not those of a domain that it has forgotten. */
 	if (wh_process_is_gone(&job->record.vmm))
 		(void)wh_ram_unlink(&job->record.ram);
-	if (wh_domain_is_forgotten(job->daemon, job->record.vm, &why))
+	if (wh_domain_is_forgotten(job->daemon, job->record.vm, &why)) {
 		wh_log(WH_LOG_ERROR, "libvirt.forgot", WH_STR("domain", job->record.vm),
 		       WH_STR("reason", why.text));
+		wh_libvirt_look(job->daemon->libvirt); /* it says nothing of that */
+	}
 	wh_job_unrecord(job);
 	if (job->domain->stays)
 		wh_target_tell(job, WH_NODE_CLOSED);
@@ -327,19 +329,24 @@ static void on_undo_again(void *ctx)
 	wh_domain_target_undo(ctx);
 }
 
-/* What it leaves is known once it has. */
-static bool libvirt_is_ending_it(struct wh_job *job)
+static void on_known(void *ctx, const char *text, const char *error)
 {
-	struct wh_libvirt *libvirt = job->daemon->libvirt;
+	struct wh_job *job = ctx;
 
-	return libvirt && wh_libvirt_connected(libvirt, NULL) &&
-	       wh_process_is_gone(&job->record.vmm) && !runs(job->daemon, job->record.vm) &&
-	       wh_domain_is_listed(job);
+	(void)error;
+	job->domain->due--;
+	if (!text) {
+		end_undo(job);
+		return;
+	}
+	(void)wh_fail(&job->note, 0, "waits for libvirt to end the domain");
+	wh_domain_again(job, on_undo_again);
 }
 
 void wh_domain_target_undo(struct wh_job *job)
 {
 	struct wh_job_domain *d = job->domain;
+	struct wh_error why;
 
 	if (d->hook && wh_hook_waits(d->hook))
 		wh_hook_refuse(d->hook, job->reason.text);
@@ -351,8 +358,11 @@ void wh_domain_target_undo(struct wh_job *job)
 	}
 	if (d->due > 0)
 		return;
-	if (libvirt_is_ending_it(job))
-		wh_domain_again(job, on_undo_again);
-	else
+	if (!wh_process_is_gone(&job->record.vmm) ||
+	    !wh_domain_is_forgotten(job->daemon, job->record.vm, &why)) {
 		end_undo(job);
+		return;
+	}
+	d->due++; /* libvirt may just not have seen yet that QEMU is gone */
+	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_LIVE, on_known, job);
 }

@@ -81,47 +81,6 @@ static void a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest(void
 	assert_int_equal(left_phase(), WH_PHASES);
 }
 
-static bool is_undoing(const struct left_domain *f)
-{
-	return f->job->state == WH_JOB_CANCELLING;
-}
-
-/* Another migration of the same domain must not come between. */
-static void what_is_undone_ends_when_libvirt_has_ended_it(void **state)
-{
-	static const struct wh_domain domain = { .name = "vm", .active = true };
-	struct left_domain *f = *state;
-	struct wh_job *job = begin_finish(f);
-
-	fake_libvirt_know(f->daemon.libvirt, &domain);
-	wh_domain_target_finished(job, false);
-	left_end_vmm(f);
-	left_run_until(f, is_undoing);
-	wh_domain_target_undo(job); /* as from its timer */
-	assert_false(wh_job_is_over(job->state));
-	fake_libvirt_know(f->daemon.libvirt, NULL);
-	left_run_until(f, left_is_over);
-	assert_int_equal(job->state, WH_JOB_FAILED);
-}
-
-static void a_source_that_waits_for_that_hears_of_it(void **state)
-{
-	static const struct wh_domain domain = { .name = "vm", .active = true };
-	wh_cleanup(wh_peer_closep) struct wh_peer *peer = NULL;
-	struct left_domain *f = *state;
-	struct wh_job *job = begin_finish(f);
-
-	fake_libvirt_know(f->daemon.libvirt, &domain);
-	left_end_vmm(f);
-	left_run_until(f, is_undoing);
-	peer = left_call(f);
-	wh_domain_stay(job, peer);
-	assert_false(wh_job_is_over(job->state));
-	fake_libvirt_know(f->daemon.libvirt, NULL);
-	left_run_until(f, left_is_over);
-	left_expect_line(f, "{\"type\":\"closed\"}");
-}
-
 static void leave(const char *name, const char *text)
 {
 	char path[96];
@@ -141,8 +100,6 @@ static void take_away(const char *name)
 
 static void a_domain_that_libvirt_forgot_is_told_by_what_it_left(void **state)
 {
-	static const struct wh_domain active = { .name = "vm", .active = true };
-	static const struct wh_domain defined = { .name = "vm", .persistent = true };
 	struct left_domain *f = *state;
 	struct wh_error why;
 
@@ -151,17 +108,63 @@ static void a_domain_that_libvirt_forgot_is_told_by_what_it_left(void **state)
 	leave("vm.xml", "<domstatus/>");
 	assert_true(wh_domain_is_forgotten(&f->daemon, "vm", &why));
 	assert_non_null(strstr(why.text, "and left /tmp/"));
-	fake_libvirt_know(f->daemon.libvirt, &defined);
-	assert_true(wh_domain_is_forgotten(&f->daemon, "vm", &why));
 
 	assert_false(wh_domain_is_forgotten(&f->daemon, "vm-2", &why));
-	fake_libvirt_know(f->daemon.libvirt, &active);
-	assert_false(wh_domain_is_forgotten(&f->daemon, "vm", &why));
-	fake_libvirt_know(f->daemon.libvirt, NULL);
 	fake_libvirt_connection(f->daemon.libvirt, "libvirtd is away");
 	assert_false(wh_domain_is_forgotten(&f->daemon, "vm", &why));
 	take_away("vm.xml");
 	take_away("vm.pid");
+}
+
+/* Its QEMU is gone, and libvirt has not seen that yet. */
+static struct wh_job *begin_undo(struct left_domain *f)
+{
+	struct wh_job *job = begin_finish(f);
+
+	leave("vm.xml", "<domstatus/>");
+	wh_domain_target_finished(job, false);
+	left_end_vmm(f);
+	left_expect_call(f, "vm xml");
+	left_answer(f, "<domain/>");
+	return job;
+}
+
+/* Another migration of the same domain must not come between. */
+static void what_is_undone_ends_when_libvirt_has_ended_it(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_undo(f);
+
+	assert_int_equal(job->state, WH_JOB_CANCELLING);
+	take_away("vm.xml");
+	left_run_until(f, left_is_over);
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	assert_int_equal(left_phase(), WH_PHASES);
+}
+
+static void or_when_libvirt_has_forgotten_it(void **state)
+{
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_undo(f);
+
+	left_expect_call(f, "vm xml");
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "no domain with matching name 'vm'");
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	take_away("vm.xml");
+}
+
+static void a_source_that_waits_for_that_hears_of_it(void **state)
+{
+	wh_cleanup(wh_peer_closep) struct wh_peer *peer = NULL;
+	struct left_domain *f = *state;
+	struct wh_job *job = begin_undo(f);
+
+	peer = left_call(f);
+	wh_domain_stay(job, peer);
+	assert_int_equal(job->state, WH_JOB_CANCELLING);
+	take_away("vm.xml");
+	left_run_until(f, left_is_over);
+	left_expect_line(f, "{\"type\":\"closed\"}");
 }
 
 static void qemu_is_killed_if_the_commit_cannot_be_written(void **state)
@@ -561,9 +564,10 @@ int main(void)
 		TEST(a_target_waits_for_the_sources_word_whatever_fails),
 		TEST(finish_is_the_commit_and_resume_its_end),
 		TEST(a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest),
-		TEST(what_is_undone_ends_when_libvirt_has_ended_it),
-		TEST(a_source_that_waits_for_that_hears_of_it),
 		TEST(a_domain_that_libvirt_forgot_is_told_by_what_it_left),
+		TEST(what_is_undone_ends_when_libvirt_has_ended_it),
+		TEST(or_when_libvirt_has_forgotten_it),
+		TEST(a_source_that_waits_for_that_hears_of_it),
 		TEST(qemu_is_killed_if_the_commit_cannot_be_written),
 		TEST(a_target_that_is_asked_finds_out),
 		TEST(a_target_whose_libvirt_ends_it_then_takes_that_back),
