@@ -28,10 +28,11 @@ static bool is_libvirtd(pid_t pid)
 	       (!strcmp(name, "libvirtd\n") || !strcmp(name, "virtqemud\n"));
 }
 
-/* Who made the socket: systemd, if it hands it over. */
+/* Who made the socket: systemd, if it hands it over. A libvirtd that hangs is not waited for. */
 static pid_t pid_behind(const char *socket_path)
 {
-	wh_cleanup(wh_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	wh_cleanup(wh_closep) int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
