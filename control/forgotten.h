@@ -23,8 +23,8 @@
 #define WH_FORGOTTEN_REMEDY "restart libvirtd there (guests go on)"
 
 /*
- * Whether that became of a domain called @name, by what is left of it; @why receives words that name the file. For as long as
- * libvirtd has not seen, and done with, the end of its QEMU, it looks the same: but then libvirtd has the domain.
+ * Whether that became of a domain called @name, by what is left of it; @why receives words that name the file. One whose QEMU
+ * has just ended looks the same until libvirtd is done with it.
  */
 bool wh_domain_is_forgotten(const struct wh_daemon *daemon, const char *name, struct wh_error *why);
 

@@ -152,6 +152,7 @@ void wh_domain_close(struct wh_job *job)
 	free(d->live_xml);
 	free(d->persistent_xml);
 	free(d->disks);
+	free(d->expect);
 	free(d);
 	job->domain = NULL;
 }

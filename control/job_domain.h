@@ -110,6 +110,8 @@ struct wh_job_domain {
 	bool leaves; /* they are */
 
 	/* Target. */
+	struct wh_node_message *expect; /* what it began with */
+	unsigned tries;                 /* to begin: an earlier domain was still there */
 	struct wh_hook *hook;
 	bool proceeded; /* libvirt rules from here on */
 	bool leaving;   /* the guest is at the source: what came is being removed */

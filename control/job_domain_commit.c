@@ -96,7 +96,9 @@ static void on_resume(void *ctx, const char *text, const char *error)
 	struct wh_job *job = ctx;
 
 	job->domain->due--;
-	if (text || runs(job))
+	if (job->state == WH_JOB_CANCELLING)
+		wh_domain_target_undo(job);
+	else if (text || runs(job))
 		wh_domain_resumed(job);
 	else if (job->resuming)
 		try_again(job, error);
@@ -108,7 +110,9 @@ static void on_libvirt_job(void *ctx, const struct wh_libvirt_job *libvirt, cons
 	struct wh_job *job = ctx;
 
 	job->domain->due--;
-	if (libvirt && !libvirt->active)
+	if (job->state == WH_JOB_CANCELLING)
+		wh_domain_target_undo(job);
+	else if (libvirt && !libvirt->active)
 		wh_domain_resumed(job);
 	else if (job->resuming)
 		try_again(job, libvirt ? "it is still at it" : error);

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "domain_xml.h"
@@ -25,11 +26,15 @@
 #include "job_domain.h"
 #include "qmp_domain.h"
 
+#include "wherry/assert.h"
 #include "wherry/clock.h"
 #include "wherry/log.h"
 
 /* Longer than any migration; one that nobody cancels shall not hold libvirt for ever. */
 #define HOLD_NS (UINT64_C(604800) * WH_NSEC_PER_SEC)
+
+/* libvirt 9.0 was seen to need 0.2 s for the files of a domain that it does not list any more. */
+#define FORGOTTEN_AFTER 5u /* looks, one a second */
 
 static void fail(struct wh_job *job, const char *why)
 {
@@ -114,8 +119,6 @@ static int check(struct wh_daemon *daemon, const struct wh_peer *source,
 	domain = wh_libvirt_domain(daemon->libvirt, expect->vm);
 	if (domain && domain->active && runs(daemon, expect->vm))
 		return wh_fail(err, -EEXIST, "a domain '%s' runs here already", expect->vm);
-	if (wh_domain_is_forgotten(daemon, expect->vm, &why))
-		return wh_fail(err, -EUCLEAN, WH_FORGOTTEN_REMEDY ": %s", why.text);
 	if (wh_find_vm(daemon->config, expect->vm))
 		return wh_fail(err, -EEXIST, "its configuration has a VM '%s'", expect->vm);
 	if (wh_job_find(daemon, expect->migration) || wh_job_find(daemon, expect->vm))
@@ -153,6 +156,25 @@ static int begin(struct wh_job *job, const struct wh_node_message *expect, struc
 	return 0;
 }
 
+/* An earlier domain of that name may just be ending. */
+static void begin_once_it_can(void *ctx)
+{
+	struct wh_job *job = ctx;
+	struct wh_job_domain *d = job->domain;
+	struct wh_error err;
+	struct wh_error why;
+
+	if (!wh_domain_is_forgotten(job->daemon, job->record.vm, &why)) {
+		if (begin(job, d->expect, &err) < 0)
+			fail(job, err.text);
+	} else if (d->tries++ < FORGOTTEN_AFTER) {
+		wh_domain_again(job, begin_once_it_can);
+	} else {
+		(void)wh_fail(&err, 0, WH_FORGOTTEN_REMEDY ": %s", why.text);
+		fail(job, err.text);
+	}
+}
+
 int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
                          const struct wh_node_message *expect, struct wh_job **ret,
                          struct wh_error *err)
@@ -172,8 +194,10 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->record.defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
 	wh_domain_open(job);
 	*ret = job;
-	if (begin(job, expect, err) < 0)
-		fail(job, err->text);
+	job->domain->expect = malloc(sizeof(*expect));
+	wh_assert(job->domain->expect);
+	*job->domain->expect = *expect;
+	begin_once_it_can(job);
 	return 0;
 }
 
@@ -300,16 +324,9 @@ void wh_domain_stay(struct wh_job *job, struct wh_peer *peer)
 
 static void end_undo(struct wh_job *job)
 {
-	struct wh_error why;
-
-	/* The files, too; but not those of a domain that it has forgotten. */
+	/* The files, too; but not those of a domain that it forgets. */
 	if (wh_process_is_gone(&job->record.vmm))
 		(void)wh_ram_unlink(&job->record.ram);
-	if (wh_domain_is_forgotten(job->daemon, job->record.vm, &why)) {
-		wh_log(WH_LOG_ERROR, "libvirt.forgot", WH_STR("domain", job->record.vm),
-		       WH_STR("reason", why.text));
-		wh_libvirt_look(job->daemon->libvirt); /* it says nothing of that */
-	}
 	wh_job_unrecord(job);
 	if (job->domain->stays)
 		wh_target_tell(job, WH_NODE_CLOSED);
@@ -324,29 +341,9 @@ static void on_ended(void *ctx)
 	wh_domain_target_undo(job);
 }
 
-static void on_undo_again(void *ctx)
-{
-	wh_domain_target_undo(ctx);
-}
-
-static void on_known(void *ctx, const char *text, const char *error)
-{
-	struct wh_job *job = ctx;
-
-	(void)error;
-	job->domain->due--;
-	if (!text) {
-		end_undo(job);
-		return;
-	}
-	(void)wh_fail(&job->note, 0, "waits for libvirt to end the domain");
-	wh_domain_again(job, on_undo_again);
-}
-
 void wh_domain_target_undo(struct wh_job *job)
 {
 	struct wh_job_domain *d = job->domain;
-	struct wh_error why;
 
 	if (d->hook && wh_hook_waits(d->hook))
 		wh_hook_refuse(d->hook, job->reason.text);
@@ -356,13 +353,6 @@ void wh_domain_target_undo(struct wh_job *job)
 		job->retiring = true;
 		return;
 	}
-	if (d->due > 0)
-		return;
-	if (!wh_process_is_gone(&job->record.vmm) ||
-	    !wh_domain_is_forgotten(job->daemon, job->record.vm, &why)) {
+	if (d->due == 0)
 		end_undo(job);
-		return;
-	}
-	d->due++; /* libvirt may just not have seen yet that QEMU is gone */
-	wh_libvirt_xml(job->daemon->libvirt, job->record.vm, WH_DOMAIN_XML_LIVE, on_known, job);
 }

@@ -128,6 +128,23 @@ hears_libvirtd() { wherry "$1" migrate nobody --to "$(other "$1")" 2>&1 | grep '
 # stop_libvirtd HOST - its domains go on
 stop_libvirtd() { end_process "$(libvirtd_of "$1")"; }
 
+# recall_domain NODE HOST DOMAIN - if libvirtd there has forgotten it, and not ended it, whose QEMU is gone: wherryd refuses
+# it until libvirtd is restarted, and asks for that
+recall_domain() {
+	local refused
+
+	sleep 1 # it may still be at it
+	on_host "$2" test -e "/run/libvirt/qemu/$3.xml" || return 0
+	refused=$(host_dir "$2")/refused
+	exits 1 wherry "$(other "$1")" migrate "$3" --to "$1" > "$refused" 2>&1
+	grep "restart libvirtd there.*has forgotten.*/run/libvirt/qemu/$3.xml" "$refused" > /dev/null || give_up "$(cat "$refused")"
+	stop_libvirtd "$2"
+	sleep 1 # times of files are compared in seconds
+	start_libvirtd "$2"
+	wait_until 20 hears_libvirtd "$1" || give_up "wherryd of $1 does not hear its libvirtd"
+	echo "ok - libvirtd of $1 has forgotten the domain: refused until it is restarted"
+}
+
 # virsh_on HOST COMMAND...
 virsh_on() {
 	local host=$1

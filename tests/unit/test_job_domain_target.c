@@ -116,57 +116,6 @@ static void a_domain_that_libvirt_forgot_is_told_by_what_it_left(void **state)
 	take_away("vm.pid");
 }
 
-/* Its QEMU is gone, and libvirt has not seen that yet. */
-static struct wh_job *begin_undo(struct left_domain *f)
-{
-	struct wh_job *job = begin_finish(f);
-
-	leave("vm.xml", "<domstatus/>");
-	wh_domain_target_finished(job, false);
-	left_end_vmm(f);
-	left_expect_call(f, "vm xml");
-	left_answer(f, "<domain/>");
-	return job;
-}
-
-/* Another migration of the same domain must not come between. */
-static void what_is_undone_ends_when_libvirt_has_ended_it(void **state)
-{
-	struct left_domain *f = *state;
-	struct wh_job *job = begin_undo(f);
-
-	assert_int_equal(job->state, WH_JOB_CANCELLING);
-	take_away("vm.xml");
-	left_run_until(f, left_is_over);
-	assert_int_equal(job->state, WH_JOB_FAILED);
-	assert_int_equal(left_phase(), WH_PHASES);
-}
-
-static void or_when_libvirt_has_forgotten_it(void **state)
-{
-	struct left_domain *f = *state;
-	struct wh_job *job = begin_undo(f);
-
-	left_expect_call(f, "vm xml");
-	fake_libvirt_answer(f->daemon.libvirt, NULL, "no domain with matching name 'vm'");
-	assert_int_equal(job->state, WH_JOB_FAILED);
-	take_away("vm.xml");
-}
-
-static void a_source_that_waits_for_that_hears_of_it(void **state)
-{
-	wh_cleanup(wh_peer_closep) struct wh_peer *peer = NULL;
-	struct left_domain *f = *state;
-	struct wh_job *job = begin_undo(f);
-
-	peer = left_call(f);
-	wh_domain_stay(job, peer);
-	assert_int_equal(job->state, WH_JOB_CANCELLING);
-	take_away("vm.xml");
-	left_run_until(f, left_is_over);
-	left_expect_line(f, "{\"type\":\"closed\"}");
-}
-
 static void qemu_is_killed_if_the_commit_cannot_be_written(void **state)
 {
 	struct left_domain *f = *state;
@@ -216,6 +165,29 @@ static void a_target_whose_libvirt_ends_it_then_takes_that_back(void **state)
 
 	assert_int_equal(job->state, WH_JOB_FAILED);
 	assert_int_equal(left_phase(), WH_PHASES);
+}
+
+static bool is_undoing(const struct left_domain *f)
+{
+	return f->job->state == WH_JOB_CANCELLING;
+}
+
+static void a_source_that_waits_for_the_end_of_an_undo_hears_of_it(void **state)
+{
+	wh_cleanup(wh_peer_closep) struct wh_peer *peer = NULL;
+	struct left_domain *f = *state;
+	struct wh_job *job = left_recover(f, WH_ROLE_TARGET, WH_PHASE_ASKING);
+
+	wh_target_ask(job, NULL);
+	left_expect_call(f, "vm resume");
+	left_end_vmm(f);
+	left_run_until(f, is_undoing); /* which waits for that answer */
+	peer = left_call(f);
+	wh_domain_stay(job, peer);
+	assert_int_equal(job->state, WH_JOB_CANCELLING);
+	fake_libvirt_answer(f->daemon.libvirt, NULL, "it has ended");
+	assert_int_equal(job->state, WH_JOB_FAILED);
+	left_expect_line(f, "{\"type\":\"closed\"}");
 }
 
 static void a_commit_that_cannot_be_written_is_tried_when_asked_again(void **state)
@@ -565,12 +537,10 @@ int main(void)
 		TEST(finish_is_the_commit_and_resume_its_end),
 		TEST(a_commit_is_taken_back_if_qemu_ends_before_it_resumes_the_guest),
 		TEST(a_domain_that_libvirt_forgot_is_told_by_what_it_left),
-		TEST(what_is_undone_ends_when_libvirt_has_ended_it),
-		TEST(or_when_libvirt_has_forgotten_it),
-		TEST(a_source_that_waits_for_that_hears_of_it),
 		TEST(qemu_is_killed_if_the_commit_cannot_be_written),
 		TEST(a_target_that_is_asked_finds_out),
 		TEST(a_target_whose_libvirt_ends_it_then_takes_that_back),
+		TEST(a_source_that_waits_for_the_end_of_an_undo_hears_of_it),
 		TEST(a_commit_that_cannot_be_written_is_tried_when_asked_again),
 		TEST(a_guest_that_stood_still_is_here_once_libvirt_has_done_its_part),
 		TEST(a_frozen_target_is_thawed),
