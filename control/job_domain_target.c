@@ -141,6 +141,7 @@ static int begin(struct wh_job *job, const struct wh_node_message *expect, struc
 	};
 	int r = job->may_postcopy ? wh_target_name_missing(job, err) : 0;
 
+	job->record.defined = wh_libvirt_domain(job->daemon->libvirt, job->record.vm) != NULL;
 	if (r == 0)
 		r = wh_job_record(job, WH_PHASE_BEGUN, err);
 	if (r == 0)
@@ -191,7 +192,6 @@ int wh_domain_target_new(struct wh_daemon *daemon, struct wh_peer *peer,
 	job->record.engine = expect->ram_count ? WH_ENGINE_OFFLOAD : WH_ENGINE_NATIVE;
 	(void)snprintf(job->record.directory, sizeof(job->record.directory), "%s",
 	               daemon->config->libvirt->directory);
-	job->record.defined = wh_libvirt_domain(daemon->libvirt, expect->vm) != NULL;
 	wh_domain_open(job);
 	*ret = job;
 	job->domain->expect = malloc(sizeof(*expect));
