@@ -134,28 +134,42 @@ static int open_coordinator(struct wh_daemon *d, struct wh_error *err)
 
 /* libvirt. */
 
+/* By the name of a domain, which is the one that has just ended; or of any that does not run. */
+struct ended {
+	const struct wh_daemon *daemon;
+	const char *domain; /* NULL for any */
+};
+
+static bool is_stale(void *ctx, const struct wh_stale_id *id)
+{
+	const struct ended *ended = ctx;
+	const struct wh_job *job = wh_job_find(ended->daemon, id->migration);
+	const struct wh_domain *domain = wh_libvirt_domain(ended->daemon->libvirt, id->vm);
+
+	if (job && !wh_job_is_over(job->state))
+		return false;
+	return ended->domain ? !strcmp(ended->domain, id->vm) : !domain || !domain->active;
+}
+
 static void on_domains_changed(void *ctx)
 {
 	struct wh_daemon *d = ctx;
+	struct ended any = { .daemon = d };
 
 	wh_qmp_domains_changed(&d->domains);
+	if (wh_libvirt_connected(d->libvirt, NULL))
+		(void)wh_stale_sockets_remove(d->config->libvirt->directory, is_stale, &any);
 	wh_turn(d); /* the coordinator shall know */
-}
-
-static bool is_on(void *ctx, const char *id)
-{
-	const struct wh_job *job = wh_job_find(ctx, id);
-
-	return job && !wh_job_is_over(job->state);
 }
 
 static void on_domain_event(void *ctx, const char *domain, const char *event, const json_t *data)
 {
 	struct wh_daemon *d = ctx;
+	struct ended ended = { .daemon = d, .domain = domain };
 
 	wh_qmp_domains_event(&d->domains, domain, event, data);
 	if (!strcmp(event, "CLOSED"))
-		(void)wh_stale_sockets_remove(d->config->libvirt->directory, domain, is_on, d);
+		(void)wh_stale_sockets_remove(d->config->libvirt->directory, is_stale, &ended);
 }
 
 static int open_libvirt(struct wh_daemon *d, struct wh_error *err)

@@ -330,6 +330,9 @@ static void end_undo(struct wh_job *job)
 	wh_job_unrecord(job);
 	if (job->domain->stays)
 		wh_target_tell(job, WH_NODE_CLOSED);
+	if (job->daemon->libvirt)
+		wh_libvirt_look(
+			job->daemon->libvirt); /* of a QEMU that does not start it says nothing */
 	wh_job_end(job, job->outcome == WH_OUTCOME_FAILED ? WH_JOB_FAILED : WH_JOB_CANCELLED);
 }
 

@@ -19,23 +19,24 @@
 
 #define RANDOM_DIGITS 8
 
-struct id {
-	char text[WH_NAME_MAX + 16];
-};
-
-/* Whether @name is @prefix, an id of @vm's, and @suffix. */
-static bool is_named(struct id *ret, const char *name, const char *prefix, const char *vm,
+/* Whether @name is @prefix, an id, and @suffix. */
+static bool is_named(struct wh_stale_id *ret, const char *name, const char *prefix,
                      const char *suffix)
 {
-	const size_t front = strlen(prefix), id = strlen(vm) + 1 + RANDOM_DIGITS;
+	const size_t around = strlen(prefix) + strlen(suffix);
+	const size_t id = strlen(name) > around ? strlen(name) - around : 0;
+	const size_t vm = id > RANDOM_DIGITS + 1 ? id - RANDOM_DIGITS - 1 : 0;
 
-	if (strlen(name) != front + id + strlen(suffix) || id >= sizeof(ret->text) ||
-	    strncmp(name, prefix, front) != 0 || strcmp(name + front + id, suffix) != 0)
+	if (vm == 0 || id >= sizeof(ret->migration) || vm >= sizeof(ret->vm) ||
+	    strncmp(name, prefix, strlen(prefix)) != 0 ||
+	    strcmp(name + strlen(prefix) + id, suffix) != 0)
 		return false;
-	memcpy(ret->text, name + front, id);
-	ret->text[id] = '\0';
-	return !strncmp(ret->text, vm, strlen(vm)) && ret->text[strlen(vm)] == '-' &&
-	       strspn(ret->text + strlen(vm) + 1, "0123456789abcdef") == RANDOM_DIGITS;
+	memcpy(ret->migration, name + strlen(prefix), id);
+	ret->migration[id] = '\0';
+	memcpy(ret->vm, ret->migration, vm);
+	ret->vm[vm] = '\0';
+	return ret->migration[vm] == '-' &&
+	       strspn(ret->migration + vm + 1, "0123456789abcdef") == RANDOM_DIGITS;
 }
 
 /* A socket, that is. */
@@ -53,24 +54,25 @@ static bool nobody_listens(const char *path)
 	return connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno == ECONNREFUSED;
 }
 
-uint32_t wh_stale_sockets_remove(const char *dir, const char *vm,
-                                 bool (*is_on)(void *ctx, const char *id), void *ctx)
+uint32_t wh_stale_sockets_remove(const char *dir,
+                                 bool (*is_stale)(void *ctx, const struct wh_stale_id *id),
+                                 void *ctx)
 {
 	const struct dirent *entry;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	uint32_t removed = 0;
 	DIR *d = opendir(dir);
-	struct id id;
+	struct wh_stale_id id;
 
 	while (d && (entry = readdir(d))) {
 		const char *name = entry->d_name;
 		int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 
-		if (!is_named(&id, name, WH_DOMAIN_MONITOR_PREFIX, vm, "") &&
-		    !is_named(&id, name, WH_DOMAIN_SOCKET_PREFIX, vm, ".sock") &&
-		    !is_named(&id, name, WH_DOMAIN_SOCKET_PREFIX, vm, ".disks"))
+		if (!is_named(&id, name, WH_DOMAIN_MONITOR_PREFIX, "") &&
+		    !is_named(&id, name, WH_DOMAIN_SOCKET_PREFIX, ".sock") &&
+		    !is_named(&id, name, WH_DOMAIN_SOCKET_PREFIX, ".disks"))
 			continue;
-		if (n < 0 || (size_t)n >= sizeof(path) || is_on(ctx, id.text))
+		if (n < 0 || (size_t)n >= sizeof(path) || !is_stale(ctx, &id))
 			continue;
 		if (nobody_listens(path) && unlink(path) == 0)
 			removed++;

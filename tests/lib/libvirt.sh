@@ -128,6 +128,9 @@ hears_libvirtd() { wherry "$1" migrate nobody --to "$(other "$1")" 2>&1 | grep '
 # stop_libvirtd HOST - its domains go on
 stop_libvirtd() { end_process "$(libvirtd_of "$1")"; }
 
+# moves_well - whether QEMU, of libvirt's $version, moves memory unharmed itself: before 9.0 it damages guests under TCG
+moves_well() { [ "$version" = newer ] || [ "$GUEST_ACCEL" = kvm ]; }
+
 # recall_domain NODE HOST DOMAIN - if libvirtd there has forgotten it, and not ended it, whose QEMU is gone: wherryd refuses
 # it until libvirtd is restarted, and asks for that
 recall_domain() {

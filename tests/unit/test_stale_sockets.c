@@ -47,9 +47,10 @@ static bool take_away(const char *name)
 	return unlink(path) == 0;
 }
 
-static bool is_on(void *ctx, const char *id)
+/* All of VM web-1, but of the migration that goes on. */
+static bool is_stale(void *ctx, const struct wh_stale_id *id)
 {
-	return ctx && !strcmp(id, ctx);
+	return !strcmp(id->vm, "web-1") && !(ctx && !strcmp(id->migration, ctx));
 }
 
 static void what_a_migration_left_is_removed(void **state)
@@ -58,7 +59,7 @@ static void what_a_migration_left_is_removed(void **state)
 	leave("wherry-monitor-web-1-0123abcd");
 	leave("wherry-web-1-0123abcd.sock");
 	leave("wherry-web-1-0123abcd.disks");
-	assert_int_equal(wh_stale_sockets_remove(dir, "web-1", is_on, NULL), 3);
+	assert_int_equal(wh_stale_sockets_remove(dir, is_stale, NULL), 3);
 	assert_false(take_away("wherry-monitor-web-1-0123abcd"));
 }
 
@@ -68,7 +69,7 @@ static void one_that_goes_on_keeps_its_own(void **state)
 
 	(void)state;
 	leave("wherry-web-1-0123abcd.sock");
-	assert_int_equal(wh_stale_sockets_remove(dir, "web-1", is_on, id), 0);
+	assert_int_equal(wh_stale_sockets_remove(dir, is_stale, id), 0);
 	assert_true(take_away("wherry-web-1-0123abcd.sock"));
 }
 
@@ -77,7 +78,7 @@ static void a_socket_at_which_somebody_listens_stays(void **state)
 	int fd = listen_at("wherry-monitor-web-1-0123abcd");
 
 	(void)state;
-	assert_int_equal(wh_stale_sockets_remove(dir, "web-1", is_on, NULL), 0);
+	assert_int_equal(wh_stale_sockets_remove(dir, is_stale, NULL), 0);
 	assert_true(take_away("wherry-monitor-web-1-0123abcd"));
 	assert_int_equal(close(fd), 0);
 }
@@ -94,7 +95,7 @@ static void what_is_not_of_this_domain_stays(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		leave(names[i]);
-	assert_int_equal(wh_stale_sockets_remove(dir, "web-1", is_on, NULL), 0);
+	assert_int_equal(wh_stale_sockets_remove(dir, is_stale, NULL), 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		assert_true(take_away(names[i]));
 }
@@ -106,14 +107,14 @@ static void a_file_that_is_no_socket_stays(void **state)
 	(void)state;
 	(void)snprintf(path, sizeof(path), "%s/wherry-web-1-0123abcd.sock", dir);
 	assert_int_equal(wh_file_replace(path, "", 0, NULL), 0);
-	assert_int_equal(wh_stale_sockets_remove(dir, "web-1", is_on, NULL), 0);
+	assert_int_equal(wh_stale_sockets_remove(dir, is_stale, NULL), 0);
 	assert_true(take_away("wherry-web-1-0123abcd.sock"));
 }
 
 static void a_directory_that_is_not_there_has_none(void **state)
 {
 	(void)state;
-	assert_int_equal(wh_stale_sockets_remove("/nonexistent", "web-1", is_on, NULL), 0);
+	assert_int_equal(wh_stale_sockets_remove("/nonexistent", is_stale, NULL), 0);
 }
 
 static int make_dir(void **state)
