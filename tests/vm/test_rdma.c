@@ -157,6 +157,7 @@ static void faults_go_over_tcp_when_the_source_loses_its_device(void **state)
 	assert_true(left > 0); /* else nothing was shown */
 	assert_int_equal(mover_pair_await_arrived(&pair), 0);
 	assert_by_tcp(&pair.source);
+	print_message("# %s\n", pair.source.carries.why.text);
 	assert_non_null(strstr(pair.source.carries.why.text, "post-copy is not read by RDMA"));
 	assert_by_tcp(&pair.target);
 	rig_done(*state, &pair);
